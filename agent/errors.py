@@ -1,0 +1,102 @@
+"""Every error that may leave a part of the agent. Each one tells the user what to do about it.
+
+    AgentError
+    ├── ConfigError              a configuration, profile or catalogue file is wrong
+    ├── HardwareUnsupported      this machine cannot run the agent; says why and what would
+    ├── NoProfileFits            no profile accepts this machine
+    ├── ModelError
+    │   ├── SourceUnreachable    an address did not answer; another source or network may
+    │   ├── DownloadCorrupt      bytes arrived that are not the network the catalogue names
+    │   ├── StorageFull          the disk has no room; nothing was changed
+    │   └── StoreBusy            another process holds the store
+    ├── NetworkFormatError       a network file that we cannot read; names the part
+    ├── EngineError
+    │   ├── RulesError           a rule set that cannot be parsed
+    │   ├── IllegalMove          a move that the rules forbid
+    │   ├── CoreMissing          the compiled core is not there or does not load
+    │   ├── BackendUnavailable   a network runtime that is missing or does not work here
+    │   └── EngineDown           the worker is gone and will not be started again by itself
+    └── TelemetryError
+        └── BrokerUnreachable    the MQTT broker does not answer
+"""
+
+from __future__ import annotations
+
+
+class AgentError(Exception):
+    """Base of the family. `str()` is what went wrong; `fix` is what the user can do, in one sentence."""
+
+    fix: str = ""
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        if fix:
+            self.fix = fix
+
+
+class ConfigError(AgentError):
+    fix = "Correct the named key in the file; the README lists every key."
+
+
+class HardwareUnsupported(AgentError):
+    pass
+
+
+class NoProfileFits(AgentError):
+    fix = "Run `agent why` to see why each profile was refused."
+
+
+class ModelError(AgentError):
+    pass
+
+
+class SourceUnreachable(ModelError):
+    fix = "Check the connection, or give a network file with --network PATH."
+
+
+class DownloadCorrupt(ModelError):
+    fix = "Run `agent pull` again; the bad bytes were thrown away."
+
+
+class StorageFull(ModelError):
+    fix = "Free some space or set `state_dir` to a larger disk, then run `agent pull` again."
+
+
+class StoreBusy(ModelError):
+    fix = "Wait for the other agent to finish, or stop it."
+
+
+class NetworkFormatError(AgentError):
+    fix = "Use a network of file versions 8 to 17 with ordinary, gpool or nested-bottleneck blocks."
+
+
+class EngineError(AgentError):
+    pass
+
+
+class RulesError(EngineError):
+    fix = "Use a rule name such as chinese, japanese or tromp-taylor, or an object of KataGo's rule keys."
+
+
+class IllegalMove(EngineError):
+    fix = "Play another point or pass."
+
+
+class CoreMissing(EngineError):
+    fix = "Run ./install.sh again; it compiles the core or takes a wheel that holds it."
+
+
+class BackendUnavailable(EngineError):
+    fix = "Run `agent doctor`; it names the package that is missing."
+
+
+class EngineDown(EngineError):
+    fix = "See `agent status` and the service log; restart with `systemctl restart katago-agent`."
+
+
+class TelemetryError(AgentError):
+    pass
+
+
+class BrokerUnreachable(TelemetryError):
+    fix = "Check mqtt.host and mqtt.port in agent.yaml, and that the broker runs."

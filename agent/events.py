@@ -1,0 +1,81 @@
+"""What a part tells about its progress, and who it tells. No part knows who listens: a terminal, a log, MQTT.
+
+A part takes a `Reporter` and calls it with one of the frozen events below; the default reporter does nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, tag=True):
+    """Base of all events. The class name is the tag in JSON."""
+
+
+class ChainStep(Event, frozen=True):
+    """One link of the start-up chain: `name` such as "hardware" or "network", `detail` for people."""
+
+    name: str
+    detail: str
+
+
+class DownloadProgress(Event, frozen=True):
+    """Bytes of one file that are on disk so far; `total_bytes` is None where the server does not say."""
+
+    name: str
+    done_bytes: int
+    total_bytes: int | None
+
+
+class SourceFailed(Event, frozen=True):
+    """A source of a network was tried and did not serve; the next one follows."""
+
+    network: str
+    source: str
+    reason: str
+
+
+class Converting(Event, frozen=True):
+    """Conversion of a network file: `done` of `total` layers are written."""
+
+    name: str
+    done: int
+    total: int
+
+
+class EngineUp(Event, frozen=True):
+    """The worker is ready to search."""
+
+    pid: int
+    network: str
+    backend: str
+
+
+class EngineGone(Event, frozen=True):
+    """The worker ended or was ended; `degraded` means that it will not be started again by itself."""
+
+    pid: int
+    reason: str
+    degraded: bool
+
+
+class SearchDone(Event, frozen=True):
+    """One search or raw evaluation was answered."""
+
+    visits: int
+    evaluations: int
+    latency_s: float
+
+
+class Reporter(Protocol):
+    def report(self, event: Event) -> None:
+        """Take one event. Must not block and must not raise."""
+
+
+class SilentReporter:
+    """The default: nobody listens."""
+
+    def report(self, event: Event) -> None:
+        del event
