@@ -1,23 +1,23 @@
 """Every error that may leave a part of the agent. Each one tells the user what to do about it.
 
-    AgentError
-    ├── ConfigError              a configuration, profile or catalogue file is wrong
-    ├── HardwareUnsupported      this machine cannot run the agent; says why and what would
-    ├── NoProfileFits            no profile accepts this machine
-    ├── ModelError
-    │   ├── SourceUnreachable    an address did not answer; another source or network may
-    │   ├── DownloadCorrupt      bytes arrived that are not the network the catalogue names
-    │   ├── StorageFull          the disk has no room; nothing was changed
-    │   └── StoreBusy            another process holds the store
-    ├── NetworkFormatError       a network file that we cannot read; names the part
-    ├── EngineError
-    │   ├── RulesError           a rule set that cannot be parsed
-    │   ├── IllegalMove          a move that the rules forbid
-    │   ├── CoreMissing          the compiled core is not there or does not load
-    │   ├── BackendUnavailable   a network runtime that is missing or does not work here
-    │   └── EngineDown           the worker is gone and will not be started again by itself
-    └── TelemetryError
-        └── BrokerUnreachable    the MQTT broker does not answer
+AgentError
+├── ConfigError              a configuration, profile or catalogue file is wrong
+├── HardwareUnsupported      this machine cannot run the agent; says why and what would
+├── NoProfileFits            no profile accepts this machine
+├── ModelError
+│   ├── SourceUnreachable    an address did not answer; another source or network may
+│   ├── DownloadCorrupt      bytes arrived that are not the network the catalogue names
+│   ├── StorageFull          the disk has no room; nothing was changed
+│   └── StoreBusy            another process holds the store
+├── NetworkFormatError       a network file that we cannot read; names the part
+├── EngineError
+│   ├── RulesError           a rule set that cannot be parsed
+│   ├── IllegalMove          a move that the rules forbid
+│   ├── CoreMissing          the compiled core is not there or does not load
+│   ├── BackendUnavailable   a network runtime that is missing or does not work here
+│   └── EngineDown           the worker is gone and will not be started again by itself
+└── TelemetryError
+    └── BrokerUnreachable    the MQTT broker does not answer
 """
 
 from __future__ import annotations
