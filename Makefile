@@ -1,13 +1,14 @@
 # One command checks everything: format, lint, types, import contract and tests.
 .PHONY: check core lint test wheels
 PYTHON ?= python3
+BUILD_DIR ?= build/dev
 
 check: lint test
 
 core:  ## build the C++ core in place, for work inside the tree
-	cmake -S . -B build/dev -DCMAKE_BUILD_TYPE=Release
-	cmake --build build/dev --parallel
-	install -m 755 build/dev/libkatago_agent_core.so agent/engine/core/.libkatago_agent_core.so.new
+	cmake -S . -B $(BUILD_DIR) -DCMAKE_BUILD_TYPE=Release
+	cmake --build $(BUILD_DIR) --parallel
+	install -m 755 $(BUILD_DIR)/libkatago_agent_core.so agent/engine/core/.libkatago_agent_core.so.new
 	mv agent/engine/core/.libkatago_agent_core.so.new agent/engine/core/libkatago_agent_core.so
 
 lint:
