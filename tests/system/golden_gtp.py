@@ -77,7 +77,7 @@ def main() -> int:
     worst = dict.fromkeys(BOUNDS, 0.0)
     count = bad = 0
     for file in arguments.files:
-        for number, line in enumerate(gzip.open(file, "rt"), 1):
+        for number, line in enumerate(gzip.decompress(file.read_bytes()).splitlines(), 1):
             position = json.loads(line)
             if arguments.net not in position["nets"]:
                 continue
