@@ -1,0 +1,47 @@
+"""Network runtimes: one table, one contract (`interface.py`). A runtime's package is imported when it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.engine.backends.interface import Backend, NetworkInfo, Outputs
+from agent.engine.backends.uniform import UniformBackend
+from agent.errors import BackendUnavailable
+
+__all__ = ["BACKENDS", "Backend", "Entry", "NetworkInfo", "Outputs", "open_backend"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table. The highest `priority` is taken where nobody chooses; 0 is never taken by itself.
+
+    `open` takes the converted network (None where there is none) and how many threads will call `evaluate` at once.
+    """
+
+    priority: int
+    open: Callable[[Path | None, int], Backend]
+
+
+def _open_uniform(model: Path | None, threads: int) -> Backend:
+    del model, threads
+    return UniformBackend()
+
+
+BACKENDS: dict[str, Entry] = {
+    "uniform": Entry(0, _open_uniform),
+}
+
+
+def open_backend(name: str, model: Path | None, *, threads: int) -> Backend:
+    """The backend called `name`, with `model` (a converted network) loaded; `threads` will call it at once.
+
+    Raises:
+        BackendUnavailable: no such name, its package is missing or does not work here, or `model` does not load.
+    """
+    entry = BACKENDS.get(name)
+    if entry is None:
+        known = ", ".join(BACKENDS)
+        raise BackendUnavailable(f"there is no backend named {name!r}", fix=f"Choose one of: {known}.")
+    return entry.open(model, threads)
