@@ -98,10 +98,11 @@ class Board {
 
   // The move must be legal ignoring ko; with multi-stone suicide always accepted.
   void play(Point p, Color c);
-  // Places or removes without captures; stones without liberties stay. Sets no ko, counts no captures.
+  // Puts a stone (or EMPTY) there whatever stood there, as KataGo sets up positions: stones left without liberties by it are captured
+  // and counted, a stone that would have none itself is not placed (or, as part of a chain on an empty point, takes the chain away).
   void setStone(Point p, Color c);
 
-  // The board's stones after the last `play`, as seen from a colour map: chains are built anew. For boards of the past.
+  // A board of the past: chains are built anew from its stones.
   static Board fromColors(int xSize, int ySize, const ColorMap& colors, Point koPoint);
 
  private:

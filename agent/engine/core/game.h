@@ -27,10 +27,11 @@ class Game {
   Game(int xSize, int ySize, const Rules& rules, float komi);
 
   // ------------------------------------------------------------ set-up (before any move)
-  // Stones may lack liberties. They count as handicap where they are all black. Restarts the history.
+  // Set up one after the other as `Board::setStone` does. They count as handicap where they are all black. Restarts the history.
   void addStones(const std::vector<Move>& stones);
-  // The side to move first; BLACK unless set. Restarts the history.
-  void setInitialPlayer(Color player);
+  // Makes this position the first one of the history, with `player` to move; the encore phase stays. At first BLACK is to move.
+  // KataGo's protocols do so whenever the side that is asked about is not the one to move.
+  void restart(Color player);
   void setKomi(float komi);
   // Networks that say preferPassAlive see pass-alive area, and have games scored, as if multi-stone suicide were legal. Off at first.
   void setPassAliveUnderSuicide(bool value) { passAliveUnderSuicide_ = value; }
@@ -43,7 +44,7 @@ class Game {
   bool isLegal(Point p, Color c) const;
   // What `play` accepts, as native KataGo does for given moves: either side, ko and superko ignored, multi-stone suicide allowed.
   bool isLegalTolerant(Point p, Color c) const;
-  // Requires isLegalTolerant. `preventEncore` keeps territory-scored games out of the encore (KataGo's preventCleanupPhase: true for
+  // Requires isLegalTolerant. A move out of turn restarts the history first. `preventEncore` keeps territory-scored games out of the encore (KataGo's preventCleanupPhase: true for
   // moves of the game itself, false for moves of the search tree).
   void play(Point p, Color c, bool preventEncore);
 
@@ -121,7 +122,6 @@ class Game {
     Move move;
   };
 
-  void restart();
   void recomputeHandicapBonus();
   Hash128 koHash(Color next) const;
   bool passesClearHistory() const;
@@ -140,7 +140,6 @@ class Game {
   Rules rules_;
   float komi_;
   Color toPlay_ = BLACK;
-  Color initialPlayer_ = BLACK;
   int8_t encorePhase_ = 0;
   int8_t endingPasses_ = 0;
   bool hasButton_ = false;
