@@ -7,7 +7,10 @@ AgentError
 ├── ModelError
 │   ├── SourceUnreachable    an address did not answer; another source or network may
 │   ├── DownloadCorrupt      bytes arrived that are not the network the catalogue names
+│   ├── CatalogueWrong       the file is the one that was published, but the catalogue's SHA-256 is not its own
 │   ├── StorageFull          the disk has no room; nothing was changed
+│   ├── StoreUnwritable      the state folder cannot be written, for another reason than room
+│   ├── StoreDamaged         a stored network is no longer what its manifest says
 │   └── StoreBusy            another process holds the store
 ├── NetworkFormatError       a network file that we cannot read; names the part
 ├── EngineError
@@ -60,6 +63,18 @@ class DownloadCorrupt(ModelError):
 
 class StorageFull(ModelError):
     fix = "Free some space or set `state_dir` to a larger disk, then run `agent pull` again."
+
+
+class CatalogueWrong(ModelError):
+    fix = "Pull another network and report this one; its entry in networks.yaml needs correcting."
+
+
+class StoreUnwritable(ModelError):
+    fix = "Make the state folder writable for this user, or set `state_dir` to another one."
+
+
+class StoreDamaged(ModelError):
+    fix = "Run `agent pull NAME`; it fetches the damaged network again."
 
 
 class StoreBusy(ModelError):
