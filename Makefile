@@ -1,6 +1,6 @@
 # One command checks everything: format, lint, types, import contract and tests.
 .PHONY: check core lint test wheels
-PYTHON ?= python3
+PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 BUILD_DIR ?= build/dev
 
 check: lint test
@@ -11,11 +11,14 @@ core:  ## build the C++ core in place, for work inside the tree
 	install -m 755 $(BUILD_DIR)/libkatago_agent_core.so agent/engine/core/.libkatago_agent_core.so.new
 	mv agent/engine/core/.libkatago_agent_core.so.new agent/engine/core/libkatago_agent_core.so
 
-lint:
+lint:  ## ./install.sh dev brings these tools
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
-	lint-imports
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command as lint; lint()"
 
 test: core
 	$(PYTHON) -m pytest
+
+wheels:  ## dist/*.whl for this machine's architecture and for aarch64 (the latter as root, emulated)
+	tests/system/build_wheels.sh

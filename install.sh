@@ -1,0 +1,269 @@
+#!/bin/sh
+# Sets up katago-agent from a clone, then runs or tests it.
+#
+#   ./install.sh run [OPTIONS]   set up and start: as root with systemd the service, otherwise `agent run` right here
+#   ./install.sh test [ARGS]     set up and run the test suite (ARGS go to pytest)
+#   ./install.sh                 set up only (as root with systemd: and start the service)
+#   ./install.sh dev             set up with the tools that `make check` needs
+#
+# With any OPTIONS (such as --once, --visits 50 or --foreground) `run` stays in this terminal.
+# Runs again in seconds, also without a network. KATAGO_AGENT_PREFIX names another folder for the virtual environment
+# (default: .venv here, /opt/katago-agent for the service); PYTHON names the interpreter.
+set -eu
+
+MIN_MINOR=10 # Python 3.10 is JetPack 6's
+MAX_MINOR=14
+# A venv with every dependency takes 430 MB on x86-64, 390 MB on aarch64; building adds 60, the network and its ONNX 200.
+NEED_MB=900
+
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here"
+root=${KATAGO_AGENT_SYSROOT:-} # the tests' fake root; only the board is looked up there
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+say() { printf '%s\n' "install: $*"; }
+die() { # one line that says what is wrong, one that says what to do
+    printf '%s\n' "install: $1" "fix: $2" >&2
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+packages() { # the command of this system that installs $1 (Debian's names)
+    names=$1
+    if have apt-get; then echo "sudo apt-get install -y $names"
+    elif have dnf; then
+        echo "sudo dnf install -y $(echo "$names" | sed 's/g++/gcc-c++ libstdc++-static/; s/python3[.0-9]*-venv/python3/')"
+    elif have apk; then echo "sudo apk add $(echo "$names" | sed 's/python3[.0-9]*-venv/python3/')"
+    else echo "install $names with this system's package tool"; fi
+}
+
+# ---------------------------------------------------------------- what this machine has
+
+is_l4t() {
+    [ -e "$root/etc/nv_tegra_release" ] ||
+        tr '\0' '\n' <"$root/proc/device-tree/compatible" 2>/dev/null | grep -q '^nvidia,tegra'
+}
+
+probe() { # PYTHON -> "minor bits ensurepip architecture", or nothing where it does not run
+    "$1" -c '
+import struct, sys, platform
+try:
+    import ensurepip, venv
+    pip = 1
+except ImportError:
+    pip = 0
+print(sys.version_info[0] * 100 + sys.version_info[1], struct.calcsize("P") * 8, pip, platform.machine())' 2>/dev/null
+}
+
+find_python() { # sets python, pip_ok, machine; refuses what cannot work
+    candidates=${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10 python3.14}
+    # JetPack's TensorRT module belongs to the system's interpreter.
+    if is_l4t && [ -z "${PYTHON:-}" ]; then candidates=/usr/bin/python3; fi
+    python='' seen='' bits=''
+    for candidate in $candidates; do
+        answer=$(probe "$candidate") || continue
+        [ -n "$answer" ] || continue
+        # shellcheck disable=SC2086
+        set -- $answer
+        seen="$seen $candidate is $(($1 / 100)).$(($1 % 100)),"
+        if [ "$1" -ge "3$MIN_MINOR" ] && [ "$1" -le "3$MAX_MINOR" ]; then
+            python=$candidate minor=$(($1 % 100)) bits=$2 pip_ok=$3 machine=$4
+            break
+        fi
+    done
+    if [ -z "$python" ]; then
+        if is_l4t; then
+            die "JetPack 4 and 5 are too old: this agent needs Python 3.$MIN_MINOR (${seen# } and its modules belong to it)" \
+                "flash JetPack 6 or newer (Orin and later), or use another board; see docs/jetson.md"
+        fi
+        [ -n "$seen" ] || die "there is no Python here" "$(packages 'python3 python3-venv')"
+        die "Python 3.$MIN_MINOR to 3.$MAX_MINOR is needed:${seen%,}" \
+            "upgrade to Debian 12, Ubuntu 22.04 or newer, or name another interpreter: PYTHON=/path/to/python3.11 $0"
+    fi
+    if [ "$bits" != 64 ]; then
+        die "this is a $bits-bit userland (Python on $machine), for which no network runtime exists" \
+            "install the 64-bit edition of the system (Raspberry Pi OS (64-bit) runs on Zero 2 W, 3, 4 and 5)"
+    fi
+}
+
+compiles() { # is there a C++ compiler that builds what we build?
+    for compiler in ${CXX:-c++ g++ clang++}; do
+        have "$compiler" || continue
+        out=$(mktemp) || return 1
+        if echo 'int main(){}' | "$compiler" -std=c++17 -static-libstdc++ -x c++ - -o "$out" 2>/dev/null; then
+            rm -f "$out"
+            return 0
+        fi
+        rm -f "$out"
+    done
+    return 1
+}
+
+same_sources() { # WHEEL: are its Python files those of this tree?
+    "$python" - "$1" <<'EOF'
+import pathlib, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as wheel:
+    names = {n for n in wheel.namelist() if n.startswith("agent/") and n.endswith(".py")}
+    here = {p.as_posix() for p in pathlib.Path("agent").rglob("*.py")}
+    sys.exit(names != here or any(wheel.read(n) != pathlib.Path(n).read_bytes() for n in names))
+EOF
+}
+
+find_wheel() { # sets wheel to a prebuilt one that fits, or to nothing
+    wheel=''
+    for candidate in dist/katago_agent-"$version"-py3-none-*"$machine".whl katago_agent-"$version"-py3-none-*"$machine".whl; do
+        [ -f "$candidate" ] || continue
+        if same_sources "$candidate"; then
+            wheel=$candidate
+            return 0
+        fi
+        say "$candidate is not of this tree's sources: left aside"
+    done
+}
+
+check_machine() {
+    find_python
+    wheel=''
+    [ "$extras" != '' ] || find_wheel # tests and development are about the tree, never about an older wheel
+    missing=''
+    if [ "$pip_ok" != 1 ] && [ ! -x "$venv/bin/pip" ]; then missing="$missing python3-venv"; fi
+    if [ -z "$wheel" ] && ! compiles; then missing="$missing g++"; fi
+    if [ -n "$missing" ]; then
+        case $missing in
+            *venv*g++*) what="python3's venv module and a C++17 compiler are missing" ;;
+            *venv*) what="python3's venv module is missing" ;;
+            *) what="a C++17 compiler is missing, and no wheel for $machine lies beside install.sh" ;;
+        esac
+        [ "$python" = python3 ] || missing=$(echo "$missing" | sed "s/python3-venv/python3.$minor-venv/")
+        die "$what" "$(packages "${missing# }")"
+    fi
+    parent=$venv
+    while [ ! -d "$parent" ]; do parent=$(dirname "$parent"); done
+    [ -w "$parent" ] || die "cannot write to $parent" "clone into a folder of your own, or set KATAGO_AGENT_PREFIX"
+    if [ ! -d "$venv" ]; then
+        free_mb=$(($(df -Pk "$parent" | awk 'NR==2 {print $4}') / 1024))
+        [ "$free_mb" -ge "$NEED_MB" ] ||
+            die "$parent has $free_mb MB free, $NEED_MB are needed" "free some space, or set KATAGO_AGENT_PREFIX to a larger disk"
+    fi
+}
+
+# ---------------------------------------------------------------- set up
+
+fingerprint() { # changes when anything that gets installed changes
+    {
+        find agent profiles systemd CMakeLists.txt pyproject.toml -type f ! -name '*.pyc' ! -name '*.so' ! -name '.*' \
+            -exec sha256sum {} + | sort
+        [ ! -x "$venv/bin/python" ] || "$venv/bin/python" --version
+    } | sha256sum | cut -d' ' -f1
+}
+
+covered() { # does the recorded set of extras ($1) hold the wanted one?
+    [ "$1" = dev ] || [ "$1" = "$extras" ] || [ "$extras" = '' ]
+}
+
+set_up() {
+    stamp=$venv/.katago-agent-setup # written last: "fingerprint extras"
+    was='' had=none
+    if [ -f "$stamp" ]; then read -r was had <"$stamp" || true; fi
+    if [ -x "$venv/bin/agent" ] && [ "$was" = "$(fingerprint)" ] && covered "$had"; then
+        say "$venv is up to date"
+        return 0
+    fi
+    check_machine
+    say "Python 3.$minor ($python), $machine; setting up $venv"
+    if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
+        site='' && if is_l4t; then site=--system-site-packages; fi
+        # shellcheck disable=SC2086
+        "$python" -m venv --clear $site "$venv"
+    fi
+    rm -f "$stamp"
+    if [ -n "$wheel" ]; then
+        say "taking $wheel, nothing to compile"
+    else
+        say "building the core (about a minute on a PC, four on a Pi 4)"
+        build_tools
+        rm -rf build/wheel
+        run_pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
+        wheel=$(echo build/wheel/katago_agent-*.whl)
+    fi
+    if covered "$had" && [ "$had" != none ]; then extras=$had; fi
+    say "installing the agent and what it needs"
+    run_pip install "$wheel${extras:+[$extras]}"
+    # Same version, other sources: pip would keep what is there.
+    run_pip install --quiet --no-deps --force-reinstall "$wheel"
+    echo "$(fingerprint) $extras" >"$stamp"
+    say "set up in $venv"
+}
+
+build_tools() { # kept in the venv, so that a rebuild needs no network
+    tools=scikit-build-core
+    have cmake || tools="$tools cmake"
+    have ninja || tools="$tools ninja"
+    # shellcheck disable=SC2086
+    run_pip install --quiet $tools
+    PATH=$venv/bin:$PATH && export PATH
+}
+
+run_pip() {
+    "$venv/bin/python" -m pip --disable-pip-version-check "$@" ||
+        die "pip could not finish (its own lines above say why)" "check the connection and the space on the disk, then run $0 again"
+}
+
+place_core() { # tests and development import the tree: give it the core that was just built
+    core=agent/engine/core/libkatago_agent_core.so
+    built=$(echo "$venv"/lib/python3.*/site-packages/$core)
+    cmp -s "$built" $core || { cp "$built" $core.new && mv $core.new $core; }
+}
+
+# ---------------------------------------------------------------- the commands
+
+wants_service() { [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ]; }
+
+use_venv() { venv=${KATAGO_AGENT_PREFIX:-$1}; }
+
+start_service() {
+    use_venv /opt/katago-agent
+    set_up
+    "$venv/bin/agent" install --now
+    "$venv/bin/agent" status
+}
+
+command=${1:-setup}
+[ $# -eq 0 ] || shift
+extras=''
+case $command in
+    run)
+        if wants_service && [ $# -eq 0 ]; then
+            start_service
+            exit
+        fi
+        [ "${1:-}" != --foreground ] || shift
+        use_venv "$here/.venv"
+        set_up
+        exec "$venv/bin/agent" run "$@"
+        ;;
+    setup)
+        if wants_service; then
+            start_service
+            exit
+        fi
+        use_venv "$here/.venv"
+        set_up
+        say "start it with: ./install.sh run   (or $venv/bin/agent run)"
+        ;;
+    test)
+        extras="test"
+        use_venv "$here/.venv"
+        set_up
+        place_core
+        exec "$venv/bin/python" -m pytest "$@"
+        ;;
+    dev)
+        extras="dev"
+        use_venv "$here/.venv"
+        set_up
+        place_core
+        say "check everything with: make check"
+        ;;
+    help | -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p;}' "$0" ;;
+    *) die "unknown command '$command'" "use run, test, dev or help" ;;
+esac
