@@ -4,6 +4,7 @@ AgentError
 ├── ConfigError              a configuration, profile or catalogue file is wrong
 ├── HardwareUnsupported      this machine cannot run the agent; says why and what would
 ├── NoProfileFits            no profile accepts this machine
+├── InstallError             a step of `agent install` that failed; the steps before it stay done
 ├── ModelError
 │   ├── SourceUnreachable    an address did not answer; another source or network may
 │   ├── DownloadCorrupt      bytes arrived that are not the network the catalogue names
@@ -47,6 +48,10 @@ class HardwareUnsupported(AgentError):
 
 class NoProfileFits(AgentError):
     fix = "Run `agent why` to see why each profile was refused."
+
+
+class InstallError(AgentError):
+    fix = "Mend that and run `agent install` again; it goes on where it stopped."
 
 
 class ModelError(AgentError):

@@ -1,0 +1,48 @@
+"""The configuration file that `agent install` leaves: every key, its default, and what it is for, all commented out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TEMPLATE: Final = """\
+# Configuration of katago-agent. Every key is optional; what stands here commented out is the default.
+# After a change: sudo systemctl restart katago-agent. Check it with: katago-agent doctor
+
+# Name of this device in MQTT topics and in `agent fleet watch`; default: host name and digits of the machine id.
+# device_id: den-pi
+
+# Where networks and state are kept.
+# state_dir: /var/lib/katago-agent
+
+# A network of the catalogue (such as b15c192) or the path of a .bin.gz; default: what the profile takes.
+# network: b15c192
+
+# Visits per move and search threads; default: the profile's.
+# visits: 50
+# threads: 2
+
+# Where GTP and the JSON analysis engine answer; null closes one. There is no password: leave them on loopback unless
+# everybody on the network may use them.
+# gtp_address: 127.0.0.1:4640
+# analysis_address: 127.0.0.1:4641
+
+# Seconds between two reports of measurements.
+# report_interval_s: 10
+
+# The MQTT broker; without a host, the agent runs one of its own on loopback, port 4642.
+# mqtt:
+#   host: broker.example.org
+#   port: 8883
+#   username: den-pi
+#   password_file: /etc/katago-agent/mqtt-password
+#   tls:
+#     ca: /etc/katago-agent/ca.pem
+#     cert: /etc/katago-agent/device.pem
+#     key: /etc/katago-agent/device.key
+#     insecure: false
+
+# An own `katago` binary, and the network runtime in the place of the profile's.
+# engine:
+#   path: /usr/local/bin/katago
+#   backend: onnxruntime
+"""
