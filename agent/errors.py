@@ -20,6 +20,10 @@ AgentError
 │   ├── CoreMissing          the compiled core is not there or does not load
 │   ├── BackendUnavailable   a network runtime that is missing or does not work here
 │   └── EngineDown           the worker is gone and will not be started again by itself
+├── ServiceError
+│   ├── CommandRefused       a GTP command that is answered with "?"
+│   ├── QueryRefused         an analysis query that is answered with an error; names the field
+│   └── SettingRefused       a setting of --override-config, kata-set-param or overrideSettings with a bad value
 └── TelemetryError
     └── BrokerUnreachable    the MQTT broker does not answer
 """
@@ -112,6 +116,28 @@ class BackendUnavailable(EngineError):
 
 class EngineDown(EngineError):
     fix = "See `agent status` and the service log; restart with `systemctl restart katago-agent`."
+
+
+class ServiceError(AgentError):
+    pass
+
+
+class CommandRefused(ServiceError):
+    fix = "Send the command as GTP and KataGo's GTP extensions describe it."
+
+
+class QueryRefused(ServiceError):
+    """`field` is the query's field that is wrong, as the reply names it."""
+
+    fix = "Send the query as KataGo's Analysis_Engine.md describes it."
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class SettingRefused(ServiceError):
+    fix = "Give the setting a value of the kind and range that KataGo's example configurations name."
 
 
 class TelemetryError(AgentError):
