@@ -186,6 +186,8 @@ set_up() {
         wheel=$(echo build/wheel/katago_agent-*.whl)
     fi
     if covered "$had" && [ "$had" != none ]; then extras=$had; fi
+    # The service must not find half of two versions; `agent install --now` starts it again.
+    if [ "$service" = yes ]; then systemctl stop katago-agent 2>/dev/null || true; fi
     say "installing the agent and what it needs"
     run_pip install "$wheel${extras:+[$extras]}"
     # Same version, other sources: pip would keep what is there.
@@ -221,6 +223,8 @@ wants_service() { [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ]; }
 use_venv() { venv=${KATAGO_AGENT_PREFIX:-$1}; }
 
 start_service() {
+    service=yes
+    umask 022 # the service's user reads what root installs
     use_venv /opt/katago-agent
     set_up
     "$venv/bin/agent" install --now
@@ -229,7 +233,7 @@ start_service() {
 
 command=${1:-setup}
 [ $# -eq 0 ] || shift
-extras=''
+extras='' service=no
 case $command in
     run)
         if wants_service && [ $# -eq 0 ]; then

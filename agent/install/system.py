@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from agent.errors import InstallError
+from agent.model.disk import write_atomically
 
 # `systemctl start` waits for readiness, which on a first start includes the network's download and conversion.
 COMMAND_TIMEOUT_S = 1800.0
@@ -33,23 +33,25 @@ class LiveSystem:
     """This machine."""
 
     def run(self, argv: Sequence[str], *, user: str | None = None) -> None:
-        environment, who = dict(os.environ), {}
-        if user is not None:
-            entry = _account(user)
-            environment |= {"HOME": entry.pw_dir, "USER": user, "LOGNAME": user}
-            who = {"user": entry.pw_uid, "group": entry.pw_gid}
+        account = _account(user) if user is not None else None
+        environment = dict(os.environ)
+        if account:
+            environment |= {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
         try:
             subprocess.run(
                 argv,
                 check=True,
                 timeout=COMMAND_TIMEOUT_S,
                 env=environment,
-                cwd=environment["HOME"] if user else None,
-                extra_groups=[] if user else None,
-                **who,
+                cwd=account.pw_dir if account else None,
+                user=account.pw_uid if account else None,
+                group=account.pw_gid if account else None,
+                extra_groups=[] if account else None,
             )
         except FileNotFoundError as error:
-            raise InstallError(f"the command {argv[0]} is missing", fix=f"Install the package with {argv[0]}.") from error
+            raise InstallError(
+                f"the command {argv[0]} is missing", fix=f"Install the package with {argv[0]}."
+            ) from error
         except subprocess.TimeoutExpired as error:
             raise InstallError(f"`{' '.join(argv)}` took longer than {COMMAND_TIMEOUT_S:.0f} s") from error
         except (subprocess.CalledProcessError, OSError) as error:
@@ -67,35 +69,24 @@ def _account(user: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(user)
     except KeyError as error:
-        raise InstallError(f"there is no user {user}", fix="Run `agent install` as root; it makes that user.") from error
+        raise InstallError(
+            f"there is no user {user}", fix="Run `agent install` as root; it makes that user."
+        ) from error
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> bool:
     """Leave `text` in the file, or the file as it was; true when that changed anything.
 
-    Folders above are made. The file appears at once and is on the disk when this returns.
+    Folders above are made. The file appears whole and is on the disk when this returns.
     Raises InstallError.
     """
     try:
         if path.is_file() and path.read_bytes() == text.encode():
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                os.fchmod(file.fileno(), mode)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_atomically(path, text.encode())
+        # Whatever root's umask is, the service reads its configuration and everybody may read the units.
+        path.chmod(mode)
     except OSError as error:
         raise InstallError(f"cannot write {path}: {error}", fix="Run as root, and check the disk's space.") from error
     return True

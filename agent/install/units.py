@@ -1,4 +1,4 @@
-"""The systemd units as they lie in `systemd/`, fitted to where this agent is installed. Pure; nothing is written here."""
+"""The systemd units as they lie in `systemd/`, fitted to where this agent is installed. Nothing is written here."""
 
 from __future__ import annotations
 

@@ -1,0 +1,190 @@
+"""The plan of `agent install`: what is done, in which order, and that a second run changes nothing.
+
+As root where systemd runs (or into an image, `--root DIR`) the agent becomes a service with its own user; anywhere else
+only the configuration, the network and the marker are made, for whoever runs it. Start reading at `plan`.
+
+The marker `provisioned` is written last: as long as it is missing, the first-boot unit runs this again. The state
+folder belongs to the service's user, so everything in it is written by a child process of that user: root never
+follows a path that the service could have bent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from agent import __version__
+from agent.errors import InstallError
+from agent.events import ChainStep, Reporter
+from agent.install.config import TEMPLATE
+from agent.install.system import System, write_whole
+from agent.install.units import FIRST_BOOT, SERVICE, fitted_units
+from agent.model.disk import write_atomically
+from agent.settings import data_folder, own_command
+
+USER: Final = "katago-agent"
+MARKER: Final = "provisioned"
+UNCHANGED: Final = "as it should be"
+
+
+class Provisioned(msgspec.Struct, frozen=True):
+    """The marker's content: which version of the agent finished its installation, and when (UTC, ISO 8601)."""
+
+    version: str
+    time: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to install. `root` is / or an image's folder; `prefix` is the virtual environment as the service will see
+    it; `as_service` tells a service for the whole machine from a set-up for this user alone; `config` and `state_dir`
+    are as seen from inside `root`; `nvidia_gpu` opens the GPU to the service."""
+
+    root: Path
+    prefix: Path
+    as_service: bool
+    config: Path
+    state_dir: Path
+    nvidia_gpu: bool = False
+
+    @property
+    def is_image(self) -> bool:
+        return self.root != Path("/")
+
+    def inside(self, path: Path | str) -> Path:
+        """A path of the installed system as a path of ours."""
+        return self.root / str(path).lstrip("/")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do. `apply` does it where it is not done yet and tells what it did. It raises AgentErrors."""
+
+    name: str
+    purpose: str
+    apply: Callable[[], str]
+
+
+def plan(target: Target, system: System, provision: Callable[[], None], *, start: bool) -> list[Step]:
+    """All steps in order. `provision` pulls and converts the network as the current user."""
+    config = Step("configuration", f"write {target.config}, if it is not there", lambda: _write_config(target))
+    if not target.as_service:
+        network = Step(
+            "network", "detect, choose a profile, pull and convert its network", lambda: _provision(provision)
+        )
+        return [config, network, Step("marker", f"write {target.state_dir / MARKER}", lambda: write_marker(target))]
+    steps = [
+        config,
+        Step("units", "write the systemd units and enable them", lambda: _write_units(target, system)),
+        Step("user", f"make the system user {USER}", lambda: _make_user(target, system)),
+        Step("state", f"make {target.state_dir}", lambda: _make_state_folder(target, system)),
+        Step("command", "make /usr/local/bin/katago-agent", lambda: _link_command(target)),
+    ]
+    if not target.is_image:
+        steps.append(Step("network", f"as {USER}: pull the network, then write {MARKER}", lambda: _as_user(system)))
+        if start:
+            steps.append(Step("service", f"start {SERVICE} and wait until it is ready", lambda: _start(system)))
+    return steps
+
+
+def install(steps: list[Step], reporter: Reporter) -> None:
+    """Apply every step; each is reported when it is done. Raises the AgentError of the first that fails."""
+    for step in steps:
+        reporter.report(ChainStep(step.name, step.apply()))
+
+
+def write_marker(target: Target) -> str:
+    """Tell the first-boot unit that nothing is left to do. Raises InstallError."""
+    path = target.inside(target.state_dir) / MARKER
+    if _read_marker(path) == __version__:
+        return UNCHANGED
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, msgspec.json.encode(Provisioned(__version__, now)) + b"\n")
+    except OSError as error:
+        raise InstallError(f"cannot write {path}: {error}") from error
+    return f"{path} written"
+
+
+def _read_marker(path: Path) -> str | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Provisioned).version
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _write_config(target: Target) -> str:
+    path = target.inside(target.config)
+    if path.exists():
+        return f"{path} is the owner's, left as it is"
+    write_whole(path, TEMPLATE)
+    return f"{path} written; everything in it is optional"
+
+
+def _write_units(target: Target, system: System) -> str:
+    files = fitted_units(data_folder("systemd"), target.prefix, nvidia_gpu=target.nvidia_gpu)
+    written = [path for path, text in files.items() if write_whole(target.root / path, text)]
+    where = [f"--root={target.root}"] if target.is_image else []
+    if written and not target.is_image:
+        system.run(["systemctl", "daemon-reload"])
+    system.run(["systemctl", "--quiet", *where, "enable", SERVICE, FIRST_BOOT])
+    return f"{len(written)} of {len(files)} files written, units enabled" if written else UNCHANGED
+
+
+def _make_user(target: Target, system: System) -> str:
+    # An image makes the user when it boots, from the same file.
+    if target.is_image:
+        return "left to the image's first boot (systemd-sysusers)"
+    system.run(["systemd-sysusers", "/etc/sysusers.d/katago-agent.conf"])
+    return f"{USER} exists"
+
+
+def _make_state_folder(target: Target, system: System) -> str:
+    path = target.inside(target.state_dir)
+    try:
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InstallError(f"cannot make {path}: {error}") from error
+    if target.is_image:
+        return f"{path} made; systemd gives it to {USER}"
+    system.own(path, USER)
+    return f"{path} belongs to {USER}"
+
+
+def _link_command(target: Target) -> str:
+    # Not as `agent`: that name is common, and /usr/local/bin is everybody's.
+    link, command = target.inside("usr/local/bin/katago-agent"), target.prefix / "bin" / "agent"
+    try:
+        if link.is_symlink() and link.readlink() == command:
+            return UNCHANGED
+        if link.exists() and not link.is_symlink():
+            return f"{link} is something else, left as it is"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        fresh = link.with_name(link.name + ".new")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(command)
+        fresh.replace(link)
+    except OSError as error:
+        raise InstallError(f"cannot make {link}: {error}") from error
+    return f"{link} → {command}"
+
+
+def _provision(provision: Callable[[], None]) -> str:
+    provision()
+    return "ready to serve"
+
+
+def _as_user(system: System) -> str:
+    system.run([*own_command(), "install", "--only-network"], user=USER)
+    return "ready to serve"
+
+
+def _start(system: System) -> str:
+    system.run(["systemctl", "start", SERVICE])
+    return f"{SERVICE} is up"
