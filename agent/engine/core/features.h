@@ -13,6 +13,8 @@ constexpr int HISTORY_MOVES = 5;
 struct EncodeOptions {
   // At the root of a search: a pass of the opponent is not taken as an offer to end the game.
   bool conservativePassAndIsRoot = false;
+  // Hides from the network that a pass ends the game where that would not win. KataGo's search: true; kata-raw-nn: false.
+  bool enablePassingHacks = false;
   // Log2 of how many times more playouts the side to move has than its opponent; 0 is even. -3..3.
   double playoutDoublingAdvantage = 0.0;
   // 0..1: what a draw is worth to White.

@@ -21,6 +21,9 @@ struct Move {
   Color color;
 };
 
+// Simple ko and the encore: a position that stands for the third time makes the game void.
+constexpr int NO_RESULT_REPETITIONS = 3;
+
 class Game {
  public:
   // Throws std::invalid_argument for sizes outside 1..MAX_SIZE.
@@ -122,7 +125,10 @@ class Game {
     Move move;
   };
 
+  Snapshot snapshot() const;
+  void forgetRepetition();
   void recomputeHandicapBonus();
+  float scoreNow(ColorMap& area) const;
   Hash128 koHash(Color next) const;
   bool passesClearHistory() const;
   int endingPassesAfterPass() const;
