@@ -14,6 +14,7 @@ AgentError
 │   ├── StoreDamaged         a stored network is no longer what its manifest says
 │   └── StoreBusy            another process holds the store
 ├── NetworkFormatError       a network file that we cannot read; names the part
+├── ConversionFailed         a network was read but does not become a file that runs here
 ├── EngineError
 │   ├── RulesError           a rule set that cannot be parsed
 │   ├── IllegalMove          a move that the rules forbid
@@ -92,6 +93,10 @@ class StoreBusy(ModelError):
 
 class NetworkFormatError(AgentError):
     fix = "Use a network of file versions 8 to 17 with ordinary, gpool or nested-bottleneck blocks."
+
+
+class ConversionFailed(AgentError):
+    fix = "Run `agent doctor`, and report the network's name if the runtime is well."
 
 
 class EngineError(AgentError):

@@ -12,6 +12,9 @@ SPATIAL_CHANNELS = 22
 GLOBAL_CHANNELS = 19
 VALUE_CHANNELS = 3
 
+# Names what made a converted file: raise it whenever the same network would become a different graph.
+EXPORTER = "1"
+
 # The key of the JSON in the ONNX file's metadata_props.
 METADATA_KEY = "katago_agent.network"
 

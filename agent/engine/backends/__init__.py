@@ -29,7 +29,21 @@ def _open_uniform(model: Path | None, threads: int) -> Backend:
     return UniformBackend()
 
 
+def _open_onnxruntime(model: Path | None, threads: int) -> Backend:
+    from agent.engine.backends.onnxruntime import open_onnxruntime
+
+    return open_onnxruntime(model, threads)
+
+
+def _open_check(model: Path | None, threads: int) -> Backend:
+    from agent.engine.backends.check import open_check
+
+    return open_check(model, threads)
+
+
 BACKENDS: dict[str, Entry] = {
+    "onnxruntime": Entry(100, _open_onnxruntime),
+    "check": Entry(0, _open_check),
     "uniform": Entry(0, _open_uniform),
 }
 

@@ -1,0 +1,152 @@
+"""From a KataGo network file to a file that the runtimes load. Start at `convert`.
+
+The new file appears whole or not at all: it is written beside its place, proved by ONNX's own checker and by a run,
+and only then takes its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from agent.errors import BackendUnavailable, ConversionFailed, StorageFull
+from agent.events import Reporter, SilentReporter
+from agent.export.emit import emit
+from agent.export.graph import check_file
+from agent.export.info import EXPORTER, GLOBAL_CHANNELS, SPATIAL_CHANNELS, NetworkInfo
+from agent.export.parse import parse_network
+from agent.export.session import open_session
+
+# Measured peaks (x86-64, ONNX Runtime 1.32): 83 MB for b6c96, 165 MB for b15c192, 325 MB for b18c384nbt, whose files
+# are 3.8, 37 and 98 MB.
+_BASE_BYTES = 85 << 20
+_BYTES_PER_FILE_BYTE = 2.6
+
+# A board that is not square, then the largest one.
+_TRIAL_BOARDS = ((7, 9), (19, 19))
+_HASH_CHUNK_BYTES = 1 << 20
+_MEMINFO = Path("/proc/meminfo")
+# As other files of the store: anyone may read a network.
+_FILE_MODE = 0o644
+
+
+def convert(source: Path, out: Path, reporter: Reporter | None = None, *, meminfo: Path = _MEMINFO) -> NetworkInfo:
+    """Convert the network file `source` to the ONNX file `out`; returns what `out` says about itself.
+
+    A failure leaves `out` and its folder as they were.
+
+    Raises:
+        NetworkFormatError: `source` is not a network that we can run.
+        ConversionFailed: too little memory, or the result does not work on this machine.
+        StorageFull: no room for `out`.
+    """
+    _require_memory(source, meminfo)
+    try:
+        with _new_file(out) as temporary:
+            info = _write(source, temporary, reporter or SilentReporter())
+            _prove(temporary)
+    except MemoryError as error:
+        raise ConversionFailed(
+            f"{source.name}: memory ran out", fix="Use a smaller network, or convert on a larger machine."
+        ) from error
+    return info
+
+
+def _write(source: Path, out: Path, reporter: Reporter) -> NetworkInfo:
+    """One copy of the weights is dropped before the next is made, so that two are in memory at most."""
+    network = parse_network(source)
+    info = msgspec.structs.replace(network.info, sha256=_sha256(source), exporter=EXPORTER)
+    network = dataclasses.replace(network, info=info)
+    model = emit(network, reporter)
+    del network
+    data = model.SerializeToString()
+    del model
+    try:
+        with out.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _storage_error(out, error) from error
+    return info
+
+
+def _prove(model: Path) -> None:
+    """Check the file against ONNX's own definition, then run it as the engine will."""
+    try:
+        check_file(model)
+        session = open_session(model)
+        for y_size, x_size in _TRIAL_BOARDS:
+            spatial = np.zeros((2, SPATIAL_CHANNELS, y_size, x_size), np.float32)
+            spatial[:, 0] = 1.0
+            outputs = session.run(spatial, np.zeros((2, GLOBAL_CHANNELS), np.float32))
+            if not all(np.isfinite(output).all() for output in outputs):
+                raise ConversionFailed(
+                    f"{session.network.name}: the outputs on {y_size}×{x_size} are not finite",
+                    fix="Use another network; the weights of this one are broken.",
+                )
+    except BackendUnavailable as error:
+        raise ConversionFailed(f"the converted network does not run: {error}") from error
+
+
+def _require_memory(source: Path, meminfo: Path) -> None:
+    """Refuse before anything is read where the kernel would have to kill us half-way."""
+    try:
+        need_bytes = _BASE_BYTES + _BYTES_PER_FILE_BYTE * source.stat().st_size
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        have_bytes = sum(int(fields[key].split()[0]) << 10 for key in ("MemAvailable", "SwapFree"))
+    except (OSError, KeyError, ValueError, IndexError):
+        return  # parse_network names a missing source; a kernel that does not tell its memory is no reason to refuse
+    if have_bytes < need_bytes:
+        raise ConversionFailed(
+            f"converting {source.name} takes {need_bytes / 1e6:.0f} MB of memory; {have_bytes / 1e6:.0f} MB are free",
+            fix="Use a smaller network, stop other programs, or convert on a larger machine and copy the result.",
+        )
+
+
+@contextlib.contextmanager
+def _new_file(out: Path) -> Iterator[Path]:
+    """A temporary path beside `out` that takes its name when the block ends well, and is removed otherwise."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent)
+    except OSError as error:
+        raise _storage_error(out, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        try:
+            temporary.chmod(_FILE_MODE)
+            temporary.replace(out)
+            folder = os.open(out.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise _storage_error(out, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _storage_error(out: Path, error: OSError) -> StorageFull | ConversionFailed:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"no room for {out}")
+    return ConversionFailed(f"cannot write {out}: {error.strerror}", fix="Choose a folder that can be written to.")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,105 @@
+"""Opens ONNX Runtime sessions the way we want them. The one owner of the `onnxruntime` package.
+
+Settings and what they were measured to cost are in docs/decisions/0020-one-dynamic-graph.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import BackendUnavailable
+from agent.export.info import METADATA_KEY, NetworkInfo
+
+Array = NDArray[np.float32]
+
+_INPUTS = ("spatial", "global")
+_OUTPUTS = ("policy", "value", "score", "ownership")
+
+
+class Session:
+    """A loaded network. `run` may be called by several threads at once, each of which computes on its own."""
+
+    def __init__(self, session: Any, network: NetworkInfo) -> None:
+        self._session = session
+        self.network = network
+
+    def run(self, spatial: Array, global_: Array) -> list[Array]:
+        """Policy, value, score and ownership, as the graph gives them.
+
+        Raises:
+            BackendUnavailable: the runtime failed.
+        """
+        try:
+            outputs: list[Array] = self._session.run(_OUTPUTS, {"spatial": spatial, "global": global_})
+        except Exception as error:  # the runtime raises classes of its own that have only Exception in common
+            raise BackendUnavailable(f"ONNX Runtime failed: {_first_line(error)}") from error
+        return outputs
+
+
+class Runtime(NamedTuple):
+    """`version` of the installed ONNX Runtime."""
+
+    version: str
+
+
+def runtime() -> Runtime:
+    """The installed runtime.
+
+    Raises:
+        BackendUnavailable: there is none, or it does not load.
+    """
+    return Runtime(str(_import().__version__))
+
+
+def open_session(model: Path, *, optimise: bool = True) -> Session:
+    """Load a converted network. Without `optimise` the graph runs as it was written, node by node, which is slow but
+    takes other kernels: a second opinion.
+
+    Raises:
+        BackendUnavailable: no runtime, no such file, or not a file that we converted.
+    """
+    onnxruntime = _import()
+    options = onnxruntime.SessionOptions()
+    # The search brings the threads; one computes on each core without handing pieces of a layer around.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # Patterns are remembered for each shape that ever came; board sizes and batches vary (−7 MB with b15c192).
+    options.enable_mem_pattern = False
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        metadata = session.get_modelmeta().custom_metadata_map
+    except Exception as error:  # as above
+        raise BackendUnavailable(
+            f"ONNX Runtime cannot load {model}: {_first_line(error)}", fix="Convert the network again."
+        ) from error
+    if {value.name for value in session.get_inputs()} != set(_INPUTS):
+        raise BackendUnavailable(f"{model} is not a network that `agent convert` wrote", fix="Convert the network.")
+    try:
+        network = msgspec.json.decode(metadata[METADATA_KEY], type=NetworkInfo)
+    except (KeyError, msgspec.DecodeError) as error:
+        raise BackendUnavailable(
+            f"{model} does not say which network it holds", fix="Convert the network again."
+        ) from error
+    return Session(session, network)
+
+
+def _import() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"the package onnxruntime does not load: {_first_line(error)}", fix="Run ./install.sh again."
+        ) from error
+    return onnxruntime
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
