@@ -8,6 +8,7 @@ Errors of the agent's own family become two lines on stderr, what went wrong and
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import typer
 
@@ -29,6 +30,29 @@ def version() -> None:
     from agent import __version__
 
     print(__version__)
+
+
+@app.command()
+def convert(
+    source: Path = typer.Argument(..., help="A KataGo network: .bin.gz, .bin, .txt.gz or .txt."),
+    out: Path = typer.Argument(..., help="The ONNX file to write."),
+    as_json: bool = typer.Option(False, "--json", help="Print progress and result as lines of JSON."),
+) -> None:
+    """Convert a network file to what the engine runs."""
+    import msgspec
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from agent.export.convert import convert as convert_network
+    from agent.export.progress import BarReporter, LineReporter
+
+    if as_json:
+        info = convert_network(source, out, LineReporter(lambda line: print(line, flush=True)))
+        print(msgspec.json.encode(info).decode())
+        return
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        info = convert_network(source, out, BarReporter(progress))
+    print(f"{out}: {info.name}, version {info.version}, {info.precision}, {out.stat().st_size / 1e6:.1f} MB")
 
 
 @app.callback()

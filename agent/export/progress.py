@@ -1,0 +1,34 @@
+"""Shows a conversion's progress to a person or to a program. Prints nothing itself: it is given a console or a writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from rich.progress import Progress
+
+from agent.events import Converting, Event
+
+
+class BarReporter:
+    """Turns `Converting` into a progress bar that the caller shows."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("reading", total=None)
+
+    def report(self, event: Event) -> None:
+        if isinstance(event, Converting):
+            self._progress.update(
+                self._task, description=f"converting {event.name}", total=event.total, completed=event.done
+            )
+
+
+class LineReporter:
+    """Gives every event to `write` as one line of JSON, so that a parent process can show it its own way."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+
+    def report(self, event: Event) -> None:
+        self._write(msgspec.json.encode(event).decode())
