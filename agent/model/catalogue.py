@@ -95,7 +95,7 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     networks: tuple[NetworkEntry, ...]
 
-    def __iter__(self) -> Iterator[NetworkEntry]:  # type: ignore[override]  # a Struct has no __iter__ of its own
+    def __iter__(self) -> Iterator[NetworkEntry]:
         return iter(self.networks)
 
     def find(self, name: str) -> NetworkEntry:
@@ -126,7 +126,9 @@ def load_catalogue(path: Path) -> Catalogue:
     for entry in catalogue.networks:
         for name in {entry.name, *entry.aliases}:
             if name in taken:
-                raise ConfigError(f"{path}: two networks are called {name!r}", fix="Give each its own name and aliases.")
+                raise ConfigError(
+                    f"{path}: two networks are called {name!r}", fix="Give each its own name and aliases."
+                )
             taken.add(name)
         for source in entry.sources:
             if [source.url, source.wheel, source.folder].count(None) != 2:

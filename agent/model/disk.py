@@ -1,0 +1,146 @@
+"""Writing so that a crash or a full disk leaves the old state or the new one, never half of each.
+
+Knows nothing of networks. Every OSError of the state folder becomes one of our own errors here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from agent.errors import ModelError, StorageFull, StoreBusy, StoreUnwritable
+
+READ_BYTES: Final = 1 << 20
+
+# How often a waiting process looks again whether a lock is free; flock itself cannot wait with a limit.
+LOCK_POLL_S: Final = 0.05
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError about `path` into StorageFull or StoreUnwritable."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def storage_error(error: OSError, path: Path) -> ModelError:
+    """What a failed write means for the user."""
+    if error.errno == errno.EFBIG:
+        return StorageFull(
+            f"{path} may not grow any further: a limit on file size forbids it",
+            fix="Raise the limit (`ulimit -f`, LimitFSIZE= of the unit) or allow larger files on that disk.",
+        )
+    if error.errno == errno.EDQUOT:
+        return StorageFull(f"the disk quota of this user is used up at {path}")
+    if error.errno == errno.ENOSPC:
+        return StorageFull(f"the disk of {path} is full")
+    return StoreUnwritable(f"{path}: {error.strerror or error}")
+
+
+def free_bytes(folder: Path) -> int:
+    """Room for this user on the disk of `folder` or, while it does not exist, of its nearest parent."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    values = os.statvfs(folder)
+    return values.f_bavail * values.f_frsize
+
+
+def sync_file(path: Path) -> None:
+    """Returns when the file's (or folder's) content is on the disk, not only in memory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Whoever reads `path` sees the old content or the new, also after a power cut. May leave `.new` beside it."""
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync_file(path.parent)
+
+
+def point_to(link: Path, target: Path) -> None:
+    """Makes `link` a relative symlink to `target` in one step."""
+    fresh = link.with_name(link.name + ".new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(os.path.relpath(target, link.parent))
+    fresh.replace(link)
+    sync_file(link.parent)
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def git_blob_of(path: Path) -> str:
+    """The id under which git would store the file: SHA-1 of `blob <size>\\0` and the content. A second witness of which
+    file this is, never a reason to trust it: SHA-1 can be forged."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def hold_lock(
+    path: Path,
+    *,
+    wait_s: float,
+    waiting: Callable[[str], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[None]:
+    """Holds an exclusive flock on `path`. The kernel frees it when the process dies, however it dies. The file stays:
+    removing a lock file lets two processes hold "the" lock on two inodes. `waiting` hears once who holds it.
+
+    Raises StoreBusy after `wait_s` seconds, StoreUnwritable, StorageFull.
+    """
+    with storage_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        deadline: float | None = None
+        while not try_lock(descriptor, path):
+            holder = os.pread(descriptor, 40, 0).decode(errors="replace").strip() or "another process"
+            if deadline is None:
+                deadline = clock() + wait_s
+                if waiting and wait_s > 0:
+                    waiting(holder)
+            if clock() >= deadline:
+                raise StoreBusy(f"{holder} is using {path.parent.parent}")
+            time.sleep(LOCK_POLL_S)
+        with storage_errors(path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int, path: Path) -> bool:
+    """Takes the lock if it is free."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # a file system without locks
+        raise storage_error(error, path) from error
+    return True
