@@ -1,4 +1,4 @@
-"""Shows a conversion's progress to a person or to a program. Prints nothing itself: it is given a console or a writer."""
+"""Shows a conversion's progress to a person or a program. Prints nothing itself: it is given a console or a writer."""
 
 from __future__ import annotations
 
