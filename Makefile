@@ -21,4 +21,4 @@ test: core
 	$(PYTHON) -m pytest
 
 wheels:  ## dist/*.whl for this machine's architecture and for aarch64 (the latter as root, emulated)
-	tests/system/build_wheels.sh
+	.ci/wheels

@@ -39,8 +39,8 @@ packages() { # the command of this system that installs $1 (Debian's names)
 # ---------------------------------------------------------------- what this machine has
 
 is_l4t() {
-    [ -e "$root/etc/nv_tegra_release" ] ||
-        tr '\0' '\n' <"$root/proc/device-tree/compatible" 2>/dev/null | grep -q '^nvidia,tegra'
+    tree=$root/proc/device-tree/compatible
+    [ -e "$root/etc/nv_tegra_release" ] || { [ -r "$tree" ] && tr '\0' '\n' <"$tree" | grep -q '^nvidia,tegra'; }
 }
 
 probe() { # PYTHON -> "minor bits ensurepip architecture", or nothing where it does not run

@@ -1,0 +1,291 @@
+"""install.sh as a user meets it: run by a real shell in a copy of the tree, on machines that lack one thing or another.
+
+A machine is a PATH: links to the real basic tools, and scripts in the place of Python and the compiler, whose answers
+are the machine's. `Machine.python` plays the interpreter and pip's part and writes down what was asked of it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TOOLS = """
+    sh sed dirname id tr grep df awk mktemp rm find sha256sum sort cut cat cp mv cmp mkdir chmod env touch
+"""
+
+PYTHON = """\
+#!/bin/sh
+# The machine's Python: answers for version, userland and pip; sets up and installs by making the files that count.
+case "$1" in
+    -c)
+        case "$2" in
+            *ensurepip*) echo "{answer}" ;;
+            *"import pip"*) [ -e "$0" ] && case "$0" in */bin/python) exit 0 ;; *) exit 1 ;; esac ;;
+        esac ;;
+    -) exec {real} - "$2" ;;
+    --version) echo "Python fake" ;;
+    -m)
+        shift
+        echo "$@" >>{log}
+        case "$*" in
+            venv*) for last in "$@"; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python" ;;
+            *" wheel "*) {pip_wheel}
+                mkdir -p build/wheel; touch build/wheel/katago_agent-{version}-py3-none-linux_any.whl ;;
+            *"install --quiet --no-deps"*)
+                printf '#!/bin/sh\\necho "agent $*"\\n' >"${{0%python}}agent"; chmod +x "${{0%python}}agent" ;;
+        esac ;;
+esac
+"""
+
+
+class Machine:
+    """A folder with the tree's install.sh and what it reads, and a PATH of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bin, self.tree, self.log = folder / "bin", folder / "tree", folder / "asked"
+        self.root = folder / "root"
+        for made in (self.bin, self.tree / "agent", self.tree / "profiles", self.tree / "systemd", self.root):
+            made.mkdir(parents=True)
+        for name in TOOLS.split():
+            found = shutil.which(name)
+            assert found, name
+            (self.bin / name).symlink_to(found)
+        for name in ("install.sh", "pyproject.toml", "CMakeLists.txt"):
+            shutil.copy(REPOSITORY / name, self.tree / name)
+        (self.tree / "agent" / "__init__.py").write_text("A = 1\n")
+        self.log.touch()
+        self.python()
+        self.script("g++", 'while [ "$1" != -o ]; do shift; done; touch "$2"')
+
+    def script(self, name: str, body: str) -> None:
+        path = self.bin / name
+        path.unlink(missing_ok=True)
+        path.write_text(body if body.startswith("#!") else f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+
+    def python(self, answer: str = "311 64 1 x86_64", name: str = "python3", pip_wheel: str = "") -> None:
+        real = shutil.which("python3") or "python3"
+        text = PYTHON.format(answer=answer, real=real, log=self.log, version=VERSION, pip_wheel=pip_wheel)
+        self.script(name, text)
+
+    def wheel(self, architecture: str = "x86_64", content: str = "A = 1\n") -> None:
+        (self.tree / "dist").mkdir(exist_ok=True)
+        path = self.tree / "dist" / f"katago_agent-{VERSION}-py3-none-manylinux_2_35_{architecture}.whl"
+        with zipfile.ZipFile(path, "w") as wheel:
+            wheel.writestr("agent/__init__.py", content)
+
+    def install(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        # --foreground: on a developer's machine with systemd and as root, nothing may be installed for real.
+        arguments = arguments or ("run", "--foreground")
+        base = {"PATH": str(self.bin), "HOME": str(self.tree), "KATAGO_AGENT_SYSROOT": str(self.root)}
+        return subprocess.run(
+            [str(self.tree / "install.sh"), *arguments],
+            env=base | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def asked(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+
+def _version() -> str:
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    return text.split('\nversion = "')[1].split('"')[0]
+
+
+VERSION = _version()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def refusal(machine: Machine, *arguments: str, **environment: str) -> tuple[str, str]:
+    """What is wrong and the fix; nothing else may be said, and nothing may be left behind."""
+    before = sorted(path.relative_to(machine.tree) for path in machine.tree.rglob("*"))
+    done = machine.install(*arguments, **environment)
+    assert done.returncode == 1, done
+    wrong, fix = done.stderr.splitlines()
+    assert wrong.startswith("install: ") and fix.startswith("fix: ")
+    assert sorted(path.relative_to(machine.tree) for path in machine.tree.rglob("*")) == before
+    return wrong.removeprefix("install: "), fix.removeprefix("fix: ")
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_too_old_python_names_what_is_there_and_what_would_do(machine: Machine) -> None:
+    machine.python("309 64 1 x86_64")
+    wrong, fix = refusal(machine)
+    assert wrong == "Python 3.10 to 3.14 is needed: python3 is 3.9"
+    assert "Debian 12" in fix and "PYTHON=" in fix
+
+
+def test_too_new_python_is_refused(machine: Machine) -> None:
+    machine.python("315 64 1 x86_64")
+    assert "python3 is 3.15" in refusal(machine)[0]
+
+
+def test_another_python_on_the_path_is_taken_where_python3_is_too_old(machine: Machine) -> None:
+    machine.python("309 64 1 x86_64")
+    machine.python("312 64 1 x86_64", name="python3.12")
+    done = machine.install()
+    assert done.returncode == 0, done
+    assert "Python 3.12 (python3.12)" in done.stdout
+
+
+def test_no_python_at_all(machine: Machine) -> None:
+    (machine.bin / "python3").unlink()
+    machine.script("apt-get", "")
+    assert refusal(machine) == ("there is no Python here", "sudo apt-get install -y python3 python3-venv")
+
+
+def test_32_bit_userland_on_a_64_bit_kernel_names_the_64_bit_edition(machine: Machine) -> None:
+    machine.python("311 32 1 aarch64")
+    wrong, fix = refusal(machine)
+    assert "32-bit userland" in wrong
+    assert "64-bit edition" in fix
+
+
+def test_everything_missing_is_one_command(machine: Machine) -> None:
+    machine.python("311 64 0 x86_64")
+    (machine.bin / "g++").unlink()
+    machine.script("apt-get", "")
+    wrong, fix = refusal(machine)
+    assert wrong == "python3's venv module and a C++17 compiler are missing"
+    assert fix == "sudo apt-get install -y python3-venv g++"
+
+
+def test_missing_compiler_on_debian_and_on_fedora(machine: Machine) -> None:
+    (machine.bin / "g++").unlink()
+    machine.script("dnf", "")
+    assert refusal(machine)[1] == "sudo dnf install -y gcc-c++ libstdc++-static"
+    machine.script("apt-get", "")
+    wrong, fix = refusal(machine)
+    assert "C++17 compiler is missing" in wrong
+    assert fix == "sudo apt-get install -y g++"
+
+
+def test_a_compiler_that_cannot_compile_counts_as_missing(machine: Machine) -> None:
+    machine.script("g++", "exit 1")
+    assert "compiler is missing" in refusal(machine)[0]
+
+
+def test_missing_venv_of_another_python_names_its_package(machine: Machine) -> None:
+    machine.python("309 64 1 x86_64")
+    machine.python("310 64 0 x86_64", name="python3.10")
+    machine.script("apt-get", "")
+    assert refusal(machine)[1] == "sudo apt-get install -y python3.10-venv"
+
+
+def test_jetpack_5_is_told_to_take_jetpack_6(machine: Machine) -> None:
+    (machine.root / "etc").mkdir()
+    (machine.root / "etc/nv_tegra_release").write_text("# R35 (release), REVISION: 4.1\n")
+    machine.python("308 64 1 aarch64", name="system-python")
+    wrong, fix = refusal(machine, PYTHON=str(machine.bin / "system-python"))
+    assert "JetPack 4 and 5 are too old" in wrong
+    assert "JetPack 6" in fix
+
+
+def test_a_full_disk_is_noticed_before_anything_is_made(machine: Machine) -> None:
+    machine.script("df", "echo head; echo /dev/x 100 90 10240 90% /")
+    wrong, fix = refusal(machine)
+    assert "10 MB free" in wrong
+    assert "KATAGO_AGENT_PREFIX" in fix
+
+
+def test_an_unknown_command_names_the_known_ones(machine: Machine) -> None:
+    assert refusal(machine, "launch") == ("unknown command 'launch'", "use run, test, dev or help")
+
+
+# ---------------------------------------------------------------- setting up
+
+
+def test_the_first_run_builds_and_starts_the_second_only_starts(machine: Machine) -> None:
+    done = machine.install("run", "--once")
+    assert done.returncode == 0, done
+    assert done.stdout.splitlines()[-1] == "agent run --once"
+    asked = machine.asked()
+    assert any(" wheel " in line for line in asked)
+
+    again = machine.install("run", "--once")
+    assert again.returncode == 0, again
+    assert "up to date" in again.stdout
+    assert machine.asked() == asked
+
+
+def test_a_changed_source_is_built_again(machine: Machine) -> None:
+    machine.install()
+    before = len(machine.asked())
+    (machine.tree / "agent" / "__init__.py").write_text("A = 2\n")
+    done = machine.install()
+    assert done.returncode == 0, done
+    assert any(" wheel " in line for line in machine.asked()[before:])
+    assert not any(line.startswith("venv") for line in machine.asked()[before:])
+
+
+def test_a_failed_build_is_told_and_done_again_next_time(machine: Machine) -> None:
+    machine.python(pip_wheel="exit 1;")
+    done = machine.install()
+    assert done.returncode == 1
+    assert "fix: check the connection" in done.stderr
+    assert not (machine.tree / ".venv/.katago-agent-setup").exists()
+    machine.python()
+    shutil.copy(machine.bin / "python3", machine.tree / ".venv/bin/python")
+    assert machine.install().returncode == 0
+
+
+def test_a_wheel_beside_it_needs_no_compiler(machine: Machine) -> None:
+    (machine.bin / "g++").unlink()
+    machine.wheel()
+    done = machine.install()
+    assert done.returncode == 0, done
+    assert "nothing to compile" in done.stdout
+    assert not any(" wheel " in line for line in machine.asked())
+
+
+def test_a_wheel_for_another_architecture_is_not_taken(machine: Machine) -> None:
+    machine.wheel("aarch64")
+    assert "nothing to compile" not in machine.install().stdout
+
+
+def test_a_wheel_of_other_sources_is_left_aside_and_said(machine: Machine) -> None:
+    machine.wheel(content="A = 0\n")
+    done = machine.install()
+    assert "left aside" in done.stdout
+    assert any(" wheel " in line for line in machine.asked())
+
+
+def test_on_a_jetson_the_environment_sees_the_systems_packages(machine: Machine) -> None:
+    (machine.root / "etc").mkdir()
+    (machine.root / "etc/nv_tegra_release").write_text("# R36 (release), REVISION: 4.3\n")
+    done = machine.install(PYTHON=str(machine.bin / "python3"))
+    assert done.returncode == 0, done
+    assert machine.asked()[0].startswith("venv --clear --system-site-packages")
+
+
+def test_help_needs_nothing(machine: Machine) -> None:
+    (machine.bin / "python3").unlink()
+    done = machine.install("help")
+    assert done.returncode == 0
+    assert "./install.sh run" in done.stdout and "./install.sh test" in done.stdout
+
+
+def test_it_runs_from_any_folder(machine: Machine, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = {"PATH": str(machine.bin), "HOME": str(elsewhere), "KATAGO_AGENT_SYSROOT": str(machine.root)}
+    script = os.path.relpath(machine.tree / "install.sh", elsewhere)
+    done = subprocess.run([script, "run", "--once"], cwd=elsewhere, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done
+    assert (machine.tree / ".venv/.katago-agent-setup").exists()
