@@ -82,12 +82,12 @@ class Platform(msgspec.Struct, frozen=True):
         )
 
 
-def _running_libc() -> Probe[str]:
+def _running_libc() -> str:
     try:
         name = os.confstr("CS_GNU_LIBC_VERSION")  # "glibc 2.36"
     except (OSError, ValueError):
-        return Unknown("not the GNU libc: it does not answer CS_GNU_LIBC_VERSION")
-    return name or Unknown("not the GNU libc: CS_GNU_LIBC_VERSION is empty")
+        return "not glibc"
+    return name or "not glibc"
 
 
 def _storage_free(root: Root) -> Probe[int]:
