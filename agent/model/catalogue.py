@@ -111,7 +111,8 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if len(begun) == 1:
             return begun[0]
         known = [n for entry in self.networks for n in (*entry.aliases, entry.name)]
-        near = [entry.alias for entry in begun] or difflib.get_close_matches(wanted, known, n=2, cutoff=0.5) or known
+        near = [entry.alias for entry in begun] or difflib.get_close_matches(wanted, known, n=2, cutoff=0.5)
+        near = near or [entry.alias for entry in self.networks]
         what = "could be several networks" if begun else "is no network of the catalogue"
         raise ConfigError(f"{name!r} {what}", fix=f"Name one of: {', '.join(near)}; or give a path to a .bin.gz file.")
 

@@ -25,7 +25,7 @@ from agent.errors import (
 )
 from agent.events import ChainStep, Reporter, SilentReporter, SourceFailed
 from agent.model import disk
-from agent.model.catalogue import FILE_SUFFIX, Licence, NetworkEntry, Source, Wheel
+from agent.model.catalogue import FILE_SUFFIX, Catalogue, Licence, NetworkEntry, Source, Wheel
 from agent.model.http_source import HttpLimits, fetch
 from agent.model.partial import Partial
 from agent.model.store import Manifest, Store, StoredNetwork
@@ -97,7 +97,8 @@ def pull(
         stored = _pull_one(entry, sources, store, reporter, limits, wait_s, failures)
         if stored is not None:
             if entry is not candidates[0]:
-                why = "; ".join(dict.fromkeys(f"{failure.network}: {failure.error}" for failure in failures))
+                better = [failure for failure in failures if failure.network != entry.alias]
+                why = "; ".join(dict.fromkeys(f"{failure.network}: {failure.error}" for failure in better))
                 reporter.report(ChainStep("network", f"{entry.alias} instead of {candidates[0].alias} ({why})"))
             return stored
     raise _gravest(candidates, failures)
@@ -106,6 +107,25 @@ def pull(
 def find_stored(candidates: Sequence[NetworkEntry], store: Store) -> StoredNetwork | None:
     """The best candidate that is in the store."""
     return next((stored for entry in candidates if (stored := store.find(entry.sha256))), None)
+
+
+def pull_named(
+    name: str,
+    catalogue: Catalogue,
+    store: Store,
+    reporter: Reporter | None = None,
+    *,
+    folders: Sequence[Path] = (),
+    limits: HttpLimits | None = None,
+) -> StoredNetwork:
+    """What the owner names: a network of the catalogue, or the path of a .bin.gz file.
+
+    Raises ConfigError for a name that is neither, and what `pull` and `import_file` raise.
+    """
+    path = Path(name)
+    if path.is_file() or path.name != name:
+        return import_file(path, store)
+    return pull([catalogue.find(name)], store, reporter, refresh=True, folders=folders, limits=limits)
 
 
 def import_file(path: Path, store: Store) -> StoredNetwork:
