@@ -33,6 +33,61 @@ def version() -> None:
 
 
 @app.command()
+def detect(
+    root: Path = typer.Option(Path("/"), "--root", help="Another filesystem root, such as a mounted card."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Show what machine this is, and for each fact that cannot be found out, why."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from agent.hardware import detect as detect_hardware
+    from agent.hardware.describe import rows
+
+    hardware = detect_hardware(root)
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(hardware), indent=2).decode())
+        return
+    table = Table("Fact", "Found", show_lines=False)
+    for row in rows(hardware):
+        table.add_row(Text(row.label), Text(row.text if row.is_known else f"unknown: {row.text}"))
+    Console().print(table)
+
+
+@app.command()
+def why(
+    root: Path = typer.Option(Path("/"), "--root", help="Another filesystem root, such as a mounted card."),
+    native: bool = typer.Option(False, "--native", help="Choose as if engine.path named a native katago."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Show which profile this machine gets and why, and why each other lost."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from agent.hardware import detect as detect_hardware
+    from agent.hardware.describe import summary
+    from agent.profile import choose, load_profiles
+    from agent.profile.describe import lines
+    from agent.settings import data_folder, load_settings
+
+    hardware = detect_hardware(root)
+    has_native = native or (root == Path("/") and load_settings().engine.path is not None)
+    choice = choose(hardware, load_profiles(data_folder("profiles")), native=has_native)
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(choice), indent=2).decode())
+        return
+    table = Table("", "", show_header=False)
+    table.add_row("Machine", Text(summary(hardware)))
+    for label, text in lines(choice):
+        table.add_row(Text(label), Text(text))
+    Console().print(table)
+
+
+@app.command()
 def convert(
     source: Path = typer.Argument(..., help="A KataGo network: .bin.gz, .bin, .txt.gz or .txt."),
     out: Path = typer.Argument(..., help="The ONNX file to write."),

@@ -26,13 +26,13 @@ _REVISION_SOCS = {0: "bcm2835", 1: "bcm2836", 2: "bcm2837", 3: "bcm2711", 4: "bc
 
 
 class Board(msgspec.Struct, frozen=True):
-    """`family` is raspberry-pi, jetson, pc or other. `soc` is the chip's token such as bcm2712 or tegra234.
-    `module` is a Jetson's computer module as its device tree names it; None elsewhere. The device tree describes what
-    was flashed and may list several: size by memory, never by module."""
+    """`family` is raspberry-pi, jetson, pc or other. `soc` is the chip's token such as bcm2712 or tegra234; a PC has
+    None. `module` is a Jetson's computer module as its device tree names it; None elsewhere. The device tree describes
+    what was flashed and may list several: size by memory, never by module."""
 
     family: Probe[str]
     model: Probe[str]
-    soc: Probe[str]
+    soc: Probe[str] | None
     module: Probe[str] | None
     compatible: Probe[tuple[str, ...]]
 
@@ -54,7 +54,7 @@ def read_board(root: Root, revision: str | None, architecture: Probe[str]) -> Bo
     if by_revision:
         return Board(RASPBERRY_PI, _no_model(root), by_revision, None, compatible)
     if architecture in ("x86-64", "x86"):
-        return Board(PC, _pc_model(root), Unknown("a PC has no device tree that names a chip"), None, compatible)
+        return Board(PC, _pc_model(root), None, None, compatible)
     return Board(compatible, _no_model(root), compatible, None, compatible)
 
 

@@ -26,7 +26,7 @@ class Gpu(msgspec.Struct, frozen=True):
 def read_gpu(root: Root, board: Board) -> Gpu:
     """Never raises."""
     if board.family == JETSON:
-        if isinstance(board.soc, Unknown):
+        if not isinstance(board.soc, str):
             return Gpu(board.soc, board.soc)
         known = GPUS.get(board.soc)
         unknown = Unknown(f"no GPU is known for {board.soc}")

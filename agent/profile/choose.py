@@ -79,12 +79,12 @@ def choose(hardware: Hardware, profiles: Iterable[Rule], *, native: bool = False
 
 def _misses(rule: Rule, hardware: Hardware, native: bool) -> list[str]:
     misses = list(find_misses(rule.match, hardware))
+    if misses:
+        return misses
     if rule.engine == "native" and not native:
-        misses.insert(0, "needs a native katago, and engine.path names none")
+        return ["needs a native katago, and engine.path names none"]
     fitting, left_out = _room(rule, hardware)
-    if not fitting:
-        misses += [f"{network.name}: {network.reason}" for network in left_out]
-    return misses
+    return [] if fitting else [f"{network.name} {network.reason}" for network in left_out]
 
 
 def _room(rule: Rule, hardware: Hardware) -> tuple[tuple[Candidate, ...], tuple[Rejected, ...]]:
@@ -168,7 +168,7 @@ def _assumed(hardware: Hardware) -> tuple[str, ...]:
         ("memory suffices for the smallest network", hardware.memory.usable_bytes),
         ("the disk has room", hardware.platform.storage_free_bytes),
     ]
-    return tuple(f"Taken for granted: {what} ({fact.reason})." for what, fact in doubts if isinstance(fact, Unknown))
+    return tuple(_sentence(f"{what} ({fact.reason})") for what, fact in doubts if isinstance(fact, Unknown))
 
 
 def _sentence(text: str) -> str:
