@@ -1,0 +1,492 @@
+#include "search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "area.h"
+
+namespace katago_agent {
+
+namespace {
+
+// Walks that end at a cached or finished position cost nothing, so one thread could make thousands while another waits for the
+// network, all drawn to the same line by the other's virtual loss. KataGo makes them wait; we allow this many for each leaf out.
+constexpr int INSTANT_VISITS_PER_LEAF = 8;
+// Tries to find another way when a walk meets a leaf that is already out. Each try leaves its virtual losses for the next.
+constexpr int COLLISION_TRIES = 6;
+// So that a caller can stop a search that never needs the network; about a millisecond's work.
+constexpr int INSTANT_VISITS_PER_SELECT = 100;
+
+// Field by field; moves that are illegal in one are illegal in all.
+Evaluation averageOf(const std::vector<Evaluation>& all) {
+  Evaluation mean = all.front();
+  const float share = 1.0f / static_cast<float>(all.size());
+  auto average = [&](auto field) {
+    float sum = 0;
+    for (const Evaluation& e : all) sum += field(e);
+    return sum * share;
+  };
+  mean.whiteWin = average([](const Evaluation& e) { return e.whiteWin; });
+  mean.whiteLoss = average([](const Evaluation& e) { return e.whiteLoss; });
+  mean.noResult = average([](const Evaluation& e) { return e.noResult; });
+  mean.whiteScoreMean = average([](const Evaluation& e) { return e.whiteScoreMean; });
+  mean.whiteScoreMeanSq = average([](const Evaluation& e) { return e.whiteScoreMeanSq; });
+  mean.whiteLead = average([](const Evaluation& e) { return e.whiteLead; });
+  mean.varTimeLeft = average([](const Evaluation& e) { return e.varTimeLeft; });
+  mean.shorttermWinlossError = average([](const Evaluation& e) { return e.shorttermWinlossError; });
+  mean.shorttermScoreError = average([](const Evaluation& e) { return e.shorttermScoreError; });
+  for (size_t p = 0; p < mean.policy.size(); p++) mean.policy[p] = average([p](const Evaluation& e) { return e.policy[p]; });
+  for (size_t p = 0; p < mean.ownership.size(); p++) mean.ownership[p] = average([p](const Evaluation& e) { return e.ownership[p]; });
+  return mean;
+}
+
+}  // namespace
+
+Search::Search(const PostParams& network, bool preferPassAlive, EvalCache& cache, uint64_t seed)
+    : network_(network), preferPassAlive_(preferPassAlive), cache_(cache), seed_(seed), random_(seed), game_(MAX_SIZE, MAX_SIZE, Rules(), 7.5f) {
+  rootSafe_.fill(EMPTY);
+  clearTree();
+}
+
+Search::~Search() = default;
+
+// ---------------------------------------------------------------- one search
+
+void Search::clearTree() {
+  root_ = std::make_unique<Node>(NO_POINT, game_.toPlay());
+  nodes_ = 1;
+  bias_ = BiasTable();
+  rootPolicy_.clear();
+  scoreCenter_ = 0;
+}
+
+void Search::setGame(const Game& game, Color toPlay) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  game_ = game;
+  game_.setPassAliveUnderSuicide(preferPassAlive_);
+  if (toPlay != game_.toPlay()) game_.restart(toPlay);
+  clearTree();
+}
+
+void Search::advance(Point move, bool preventEncore) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const float bonus = game_.handicapBonus();
+  const bool passEndsPhase = move == game_.pass() && game_.passWouldEndPhase(game_.toPlay());
+  game_.play(move, game_.toPlay(), preventEncore);
+  std::unique_ptr<Node> next;
+  for (auto& child : root_->children)
+    if (child->move == move && child->state == NodeState::EXPANDED) next = std::move(child);
+  // The tree below a pass that ended a phase was searched as if the phase had ended; the game may say otherwise.
+  if (!next || bonus != game_.handicapBonus() || passEndsPhase || game_.isFinished()) {
+    clearTree();
+    return;
+  }
+  root_->children.erase(std::remove(root_->children.begin(), root_->children.end(), nullptr), root_->children.end());
+  withdrawBias(*root_, params_.subtreeValueBiasFreeProp);
+  root_ = std::move(next);
+  root_->edgeVisits = 0;
+  rootPolicy_.clear();
+  nodes_ = countNodes(*root_);
+}
+
+int64_t Search::begin(const SearchParams& params, const MoveLimits& limits) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const bool sameLimits = limits.untilDepth[0] == limits_.untilDepth[0] && limits.untilDepth[1] == limits_.untilDepth[1];
+  // Limits count plies from the root, so a tree grown under any is of no use from another root.
+  if (!sameTree(params, params_) || !sameLimits || limits.any()) clearTree();
+  params_ = params;
+  limits_ = limits;
+  temperatureKey_ = 0;
+  if (params_.nnPolicyTemperature != 1.0) std::memcpy(&temperatureKey_, &params_.nnPolicyTemperature, sizeof temperatureKey_);
+  counts_ = SearchCounts();
+  instantSinceDelivery_ = 0;
+  sqrtArea_ = std::sqrt(static_cast<double>(game_.area()));
+  rootSafe_ = areaOf(game_.board(), {false, false, false, game_.suicideForPassAlive()});
+  bias_.dropUnused();
+  findRootSymmetries();
+
+  const int wanted = game_.xSize() == game_.ySize() ? 8 : 4;
+  symmetriesWanted_ = std::min(std::max(params_.rootNumSymmetriesToSample, 1), wanted);
+  symmetriesToDo_.clear();
+  symmetriesDone_.clear();
+  if (root_->state == NodeState::EXPANDED) {
+    setScoreCenter(root_->stats.scoreMean);
+    makeRootPolicy();
+    recomputeAll();
+    // Deeper in the tree this position was evaluated with other options.
+    const bool differs = symmetriesWanted_ > 1 || (params_.rootPolicyOptimism != params_.policyOptimism && network_.policyChannels > 1) ||
+                         (params_.ignorePreRootHistory && !params_.ignoreAllHistory) ||
+                         (params_.conservativePass && game_.passWouldEndGame(game_.toPlay()));
+    if (!differs) return root_->stats.visits;
+  }
+  std::vector<int> all;
+  for (int s = 0; s < wanted; s++) all.push_back(s);
+  Random draw(seed_ ^ game_.positionHash().low);
+  for (int i = 0; i < symmetriesWanted_; i++) {
+    std::swap(all[i], all[i + static_cast<int>(draw.uniform() * (wanted - i))]);
+    symmetriesToDo_.push_back(all[i]);
+  }
+  return root_->stats.visits;
+}
+
+// A centre of the score utility near the expected score, drawn towards an even game.
+void Search::setScoreCenter(double expectedScore) {
+  const double cap = sqrtArea_ * params_.dynamicScoreCenterScale;
+  const double center = expectedScore * (1.0 - params_.dynamicScoreCenterZeroWeight);
+  scoreCenter_ = std::min(std::max(center, expectedScore - cap), expectedScore + cap);
+}
+
+void Search::makeRootPolicy() {
+  const int area = game_.area();
+  rootPolicy_.resize(area + 1);
+  for (int p = 0; p <= area; p++) rootPolicy_[p] = root_->evaluation->policy(static_cast<Point>(p));
+  if (params_.rootPolicyTemperature == 1.0 && params_.rootPolicyTemperatureEarly == 1.0) return;
+  const double halflives = static_cast<double>(game_.moves().size()) / params_.chosenMoveTemperatureHalflife * 19.0 / sqrtArea_;
+  const double temperature = params_.rootPolicyTemperature +
+                             (params_.rootPolicyTemperatureEarly - params_.rootPolicyTemperature) * std::pow(0.5, halflives);
+  const double top = *std::max_element(rootPolicy_.begin(), rootPolicy_.end());
+  double sum = 0;
+  for (float& p : rootPolicy_)
+    if (p > 0) sum += p = static_cast<float>(std::pow(p / top, 1.0 / temperature));
+  for (float& p : rootPolicy_)
+    if (p > 0) p = static_cast<float>(p / sum);
+}
+
+// Which symmetries leave the root as it is, and which moves are a symmetry of another one.
+void Search::findRootSymmetries() {
+  const int area = game_.area();
+  const int xSize = game_.xSize();
+  const int ySize = game_.ySize();
+  const Board& board = game_.board();
+  rootDuplicate_.assign(area, false);
+  rootSymmetries_ = {0};
+  if (board.koPoint() != NO_POINT) return;
+  for (Point p = 0; p < area; p++)
+    if (game_.isSuperkoBanned(p)) return;
+  for (int s = 1; s < (xSize == ySize ? 8 : 4); s++) {
+    bool same = true;
+    for (Point p = 0; p < area && same; p++) {
+      Point q = symmetryPoint(p, xSize, ySize, s);
+      same = board.at(p) == board.at(q) && game_.isKoRecaptureBlocked(p) == game_.isKoRecaptureBlocked(q) &&
+             game_.secondEncoreStart(p) == game_.secondEncoreStart(q);
+    }
+    if (same) rootSymmetries_.push_back(s);
+  }
+  // Black's move of a kind is the one nearest the upper right, White's the one nearest the lower left, as in polite openings.
+  const bool black = root_->toPlay == BLACK;
+  for (int i = 0; i < area; i++) {
+    const int column = black ? xSize - 1 - i / ySize : i / ySize;
+    const int row = black ? i % ySize : ySize - 1 - i % ySize;
+    const Point p = static_cast<Point>(row * xSize + column);
+    if (limits_.forbids(root_->toPlay, p, 0) || rootDuplicate_[p]) continue;
+    for (int s : rootSymmetries_) {
+      Point q = symmetryPoint(p, xSize, ySize, s);
+      if (q != p) rootDuplicate_[q] = true;
+    }
+  }
+}
+
+EncodeOptions Search::optionsFor(const Game& game, bool isRoot) const {
+  EncodeOptions options;
+  options.enablePassingHacks = params_.enablePassingHacks;
+  options.conservativePassAndIsRoot = params_.conservativePass && isRoot;
+  options.drawEquivalentWinsForWhite = params_.drawEquivalentWinsForWhite;
+  options.policyOptimism = isRoot ? params_.rootPolicyOptimism : params_.policyOptimism;
+  if (params_.playoutDoublingAdvantage != 0)
+    options.playoutDoublingAdvantage =
+        game.toPlay() == root_->toPlay ? params_.playoutDoublingAdvantage : -params_.playoutDoublingAdvantage;
+  if (params_.ignoreAllHistory)
+    options.maxHistory = 0;
+  else if (params_.ignorePreRootHistory)
+    options.maxHistory = std::min<int>(HISTORY_MOVES, static_cast<int>(game.moves().size() - game_.moves().size()));
+  return options;
+}
+
+// ---------------------------------------------------------------- select
+
+bool Search::mayStart(int64_t maxVisits) const {
+  if (!symmetriesToDo_.empty()) return true;
+  const int64_t started = root_->stats.visits + inFlightPlayouts_;
+  if (started >= maxVisits) return false;
+  // A search of few visits is not spread over many leaves at once.
+  const int64_t begun = root_->stats.visits - counts_.visits;
+  const double atOnce = static_cast<double>(maxVisits - begun) / std::max(params_.minPlayoutsPerThread, 1e-9);
+  return inFlight_ < std::max(1.0, std::floor(atOnce)) && instantSinceDelivery_ <= INSTANT_VISITS_PER_LEAF * inFlight_;
+}
+
+int Search::takeLeaf() {
+  for (size_t i = 0; i < leaves_.size(); i++)
+    if (!leaves_[i]->inUse) return static_cast<int>(i);
+  leaves_.push_back(std::make_unique<Leaf>(game_));
+  return static_cast<int>(leaves_.size()) - 1;
+}
+
+int Search::select(int maxLeaves, int64_t maxVisits, float* spatial, float* global, int* leaves) {
+  std::vector<const Leaf*> taken;
+  int instant = 0;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<std::vector<Step>> collisions;
+    while (static_cast<int>(taken.size()) < maxLeaves && instant < INSTANT_VISITS_PER_SELECT && mayStart(maxVisits) &&
+           collisions.size() < COLLISION_TRIES) {
+      const int id = takeLeaf();
+      Leaf& leaf = *leaves_[id];
+      switch (walk(leaf)) {
+        case Walk::LEAF:
+          leaf.inUse = true;
+          inFlight_++;
+          if (leaf.countsPlayout) inFlightPlayouts_++;
+          leaves[taken.size()] = id;
+          taken.push_back(&leaf);
+          break;
+        case Walk::DONE:
+          instant++;
+          if (inFlight_ > 0) instantSinceDelivery_++;
+          break;
+        case Walk::COLLISION:
+          collisions.push_back(leaf.path);
+          break;
+      }
+    }
+    for (const auto& path : collisions) undo(path);
+  }
+  for (size_t i = 0; i < taken.size(); i++) {
+    const Leaf& leaf = *taken[i];
+    encodeV7(leaf.game, leaf.path.back().node->toPlay, leaf.options, leaf.symmetry,
+             spatial + i * SPATIAL_FEATURES * leaf.game.area(), global + i * GLOBAL_FEATURES);
+  }
+  return taken.empty() && instant > 0 ? MADE_PROGRESS : static_cast<int>(taken.size());
+}
+
+// From the root to a leaf. On LEAF and COLLISION the path's virtual losses stay; on DONE the visit is complete.
+Search::Walk Search::walk(Leaf& leaf) {
+  leaf.path.clear();
+  leaf.path.push_back({root_.get(), true});
+  leaf.countsPlayout = true;
+  if (!symmetriesToDo_.empty()) {
+    leaf.game = game_;
+    return handOut(leaf, *root_, false);
+  }
+  if (root_->state != NodeState::EXPANDED) return Walk::COLLISION;
+  leaf.game = game_;
+  while (true) {
+    Node& node = *leaf.path.back().node;
+    if (leaf.path.size() > 1) {
+      const bool ended = leaf.game.isFinished() && !node.forceNonTerminal;
+      if (ended || node.state != NodeState::EXPANDED) return arrive(leaf, node);
+    }
+    const Choice choice = chooseChild(node, leaf.game, static_cast<int>(leaf.path.size()) - 1);
+    if (choice.index < 0) {
+      // Every move is forbidden here: what the network thinks is all there is.
+      addEvaluationAsVisit(node);
+      backUp(leaf.path, true);
+      if (leaf.path.size() == 1) counts_.cacheHits++;
+      return Walk::DONE;
+    }
+    const bool isPass = choice.move == leaf.game.pass();
+    const bool wasFriendly = isPass && leaf.game.shouldSuppressEndFromFriendlyPass(node.toPlay);
+    if (choice.index == static_cast<int>(node.children.size())) {
+      node.children.push_back(std::make_unique<Node>(choice.move, opponent(node.toPlay)));
+      nodes_++;
+      if (params_.subtreeValueBiasFactor != 0) node.children.back()->bias = bias_.entryFor(leaf.game, choice.move);
+    }
+    Node& child = *node.children[choice.index];
+    leaf.game.play(choice.move, node.toPlay, false);
+    if (isPass && leaf.game.isFinished())
+      child.forceNonTerminal = wasFriendly || (params_.conservativePass && &node == root_.get());
+    child.virtualLosses++;
+    leaf.path.push_back({&child, choice.countsEdge});
+    if (!choice.countsEdge) leaf.countsPlayout = false;
+    // The child was seen more often than through this edge: catch up without a walk.
+    if (choice.countsEdge && child.edgeVisits < child.stats.visits) {
+      backUp(leaf.path, true);
+      counts_.cacheHits++;
+      return Walk::DONE;
+    }
+  }
+}
+
+// The walk ends at `node`: the game is over there, the cache knows it, the network must be asked, or somebody else is asking.
+Search::Walk Search::arrive(Leaf& leaf, Node& node) {
+  if (leaf.game.isFinished() && !node.forceNonTerminal) {
+    addTerminalVisit(node, leaf.game);
+    node.state = NodeState::EXPANDED;
+    counts_.terminal++;
+    backUp(leaf.path, true);
+    return Walk::DONE;
+  }
+  if (node.state == NodeState::EVALUATING) return Walk::COLLISION;
+  return handOut(leaf, node, true);
+}
+
+Search::Walk Search::handOut(Leaf& leaf, Node& node, bool addsVisit) {
+  const bool isRoot = &node == root_.get();
+  leaf.options = optionsFor(leaf.game, isRoot);
+  leaf.key = evaluationHash(leaf.game, node.toPlay, leaf.options);
+  leaf.key.high ^= scramble(temperatureKey_);
+  leaf.addsVisit = addsVisit;
+  if (isRoot) {
+    leaf.symmetry = symmetriesToDo_.back();
+    symmetriesToDo_.pop_back();
+    leaf.countsPlayout = root_->state != NodeState::EXPANDED && symmetriesToDo_.empty();
+    // Several symmetries are averaged afresh; a single one may come from the cache.
+    if (symmetriesWanted_ == 1) {
+      if (SharedEvaluation known = cache_.find(leaf.key)) {
+        counts_.cacheHits++;
+        setRootEvaluation(std::move(known));
+        return Walk::DONE;
+      }
+    }
+    if (root_->state == NodeState::UNEVALUATED) root_->state = NodeState::EVALUATING;
+    return Walk::LEAF;
+  }
+  if (SharedEvaluation known = cache_.find(leaf.key)) {
+    counts_.cacheHits++;
+    node.evaluation = std::move(known);
+    node.state = NodeState::EXPANDED;
+    addEvaluationAsVisit(node);
+    backUp(leaf.path, true);
+    return Walk::DONE;
+  }
+  // One position always gets the same symmetry from one seed, whichever thread comes first.
+  const uint64_t choices = leaf.game.xSize() == leaf.game.ySize() ? 8 : 4;
+  leaf.symmetry = static_cast<int>(scramble(leaf.key.high ^ seed_) % choices);
+  node.state = NodeState::EVALUATING;
+  return Walk::LEAF;
+}
+
+// ---------------------------------------------------------------- deliver
+
+bool Search::deliver(int n, const int* leaves, const float* policy, const float* value, const float* score, const float* ownership) {
+  bool allFinite = true;
+  for (int i = 0; i < n; i++) {
+    Leaf& leaf = leafOf(leaves[i]);
+    const size_t area = static_cast<size_t>(leaf.game.area());
+    Evaluation evaluation;
+    const bool finite = postProcess(leaf.game, leaf.path.back().node->toPlay, network_, static_cast<float>(leaf.options.policyOptimism),
+                                    leaf.symmetry, policy + i * network_.policyChannels * (area + 1), value + i * 3,
+                                    score + i * network_.scoreChannels, ownership + i * area, evaluation, leaf.options.enablePassingHacks);
+    if (finite) temperPolicy(evaluation.policy);
+    std::lock_guard<std::mutex> lock(mutex_);
+    counts_.evaluations++;
+    if (finite)
+      finish(leaf, std::move(evaluation));
+    else
+      giveUp(leaf);
+    release(leaf);
+    allFinite = allFinite && finite;
+  }
+  return allFinite;
+}
+
+void Search::abandon(int n, const int* leaves) {
+  for (int i = 0; i < n; i++) {
+    Leaf& leaf = leafOf(leaves[i]);
+    std::lock_guard<std::mutex> lock(mutex_);
+    giveUp(leaf);
+    release(leaf);
+  }
+}
+
+Search::Leaf& Search::leafOf(int id) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return *leaves_[id];
+}
+
+// KataGo's nnPolicyTemperature.
+void Search::temperPolicy(std::vector<float>& policy) const {
+  if (params_.nnPolicyTemperature == 1.0) return;
+  double sum = 0;
+  for (float& p : policy)
+    if (p >= 0) sum += p = static_cast<float>(std::pow(p, 1.0 / params_.nnPolicyTemperature));
+  for (float& p : policy)
+    if (p >= 0) p = static_cast<float>(p / sum);
+}
+
+void Search::giveUp(Leaf& leaf) {
+  undo(leaf.path);
+  Node& node = *leaf.path.back().node;
+  if (node.state == NodeState::EVALUATING) node.state = NodeState::UNEVALUATED;
+  if (leaf.path.size() == 1) symmetriesToDo_.push_back(leaf.symmetry);
+}
+
+void Search::release(Leaf& leaf) {
+  leaf.inUse = false;
+  inFlight_--;
+  instantSinceDelivery_ = 0;
+  if (leaf.countsPlayout) inFlightPlayouts_--;
+}
+
+void Search::finish(Leaf& leaf, Evaluation&& evaluation) {
+  if (leaf.path.size() > 1) {
+    auto compact = std::make_shared<const CompactEvaluation>(evaluation);
+    cache_.store(leaf.key, compact);
+    Node& node = *leaf.path.back().node;
+    node.evaluation = std::move(compact);
+    node.state = NodeState::EXPANDED;
+    addEvaluationAsVisit(node);
+    backUp(leaf.path, true);
+    return;
+  }
+  symmetriesDone_.push_back(std::move(evaluation));
+  if (static_cast<int>(symmetriesDone_.size()) < symmetriesWanted_) return;
+  Evaluation mean = averageOf(symmetriesDone_);
+  auto compact = std::make_shared<const CompactEvaluation>(mean);
+  if (symmetriesWanted_ == 1) cache_.store(leaf.key, compact);
+  setRootEvaluation(std::move(compact));
+}
+
+// The root's evaluation is complete: its first visit, or a new look at a reused tree's root.
+void Search::setRootEvaluation(SharedEvaluation evaluation) {
+  const bool isFirst = root_->state != NodeState::EXPANDED;
+  root_->evaluation = std::move(evaluation);
+  makeRootPolicy();
+  if (!isFirst) return;
+  root_->state = NodeState::EXPANDED;
+  setScoreCenter(root_->evaluation->whiteScoreMean);
+  addEvaluationAsVisit(*root_);
+  counts_.visits++;
+}
+
+// ---------------------------------------------------------------- state
+
+int64_t Search::rootVisits() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return root_->stats.visits;
+}
+
+int Search::inFlight() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return inFlight_;
+}
+
+bool Search::isDone(int64_t maxVisits) const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return inFlight_ == 0 && symmetriesToDo_.empty() && root_->stats.visits >= maxVisits;
+}
+
+int64_t Search::nodeCount() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return nodes_;
+}
+
+SearchCounts Search::counts() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return counts_;
+}
+
+int64_t Search::virtualLosses() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  int64_t sum = 0;
+  std::vector<const Node*> pending = {root_.get()};
+  while (!pending.empty()) {
+    const Node* node = pending.back();
+    pending.pop_back();
+    sum += node->virtualLosses;
+    for (const auto& child : node->children) pending.push_back(child.get());
+  }
+  return sum;
+}
+
+}  // namespace katago_agent
