@@ -11,6 +11,7 @@ AgentError
 │   ├── CatalogueWrong       the file is the one that was published, but the catalogue's SHA-256 is not its own
 │   ├── StorageFull          the disk has no room; nothing was changed
 │   ├── StoreUnwritable      the state folder cannot be written, for another reason than room
+│   ├── NetworkMissing       the network in use, or its converted file, is not in the store
 │   ├── StoreDamaged         a stored network is no longer what its manifest says
 │   └── StoreBusy            another process holds the store
 ├── NetworkFormatError       a network file that we cannot read; names the part
@@ -22,6 +23,7 @@ AgentError
 │   ├── BackendUnavailable   a network runtime that is missing or does not work here
 │   └── EngineDown           the worker is gone and will not be started again by itself
 ├── ServiceError
+│   ├── ServiceDown          the agent's service or one of its sockets does not answer
 │   ├── CommandRefused       a GTP command that is answered with "?"
 │   ├── QueryRefused         an analysis query that is answered with an error; names the field
 │   └── SettingRefused       a setting of --override-config, kata-set-param or overrideSettings with a bad value
@@ -48,7 +50,7 @@ class ConfigError(AgentError):
 
 
 class HardwareUnsupported(AgentError):
-    pass
+    fix = "Use a 64-bit Linux with Python 3.10 or newer; the README lists the boards."
 
 
 class NoProfileFits(AgentError):
@@ -85,6 +87,10 @@ class StoreUnwritable(ModelError):
 
 class StoreDamaged(ModelError):
     fix = "Run `agent pull NAME`; it fetches the damaged network again."
+
+
+class NetworkMissing(ModelError):
+    fix = "Run `agent pull`, or `agent run`, which pulls and converts what this machine needs."
 
 
 class StoreBusy(ModelError):
@@ -125,6 +131,10 @@ class EngineDown(EngineError):
 
 class ServiceError(AgentError):
     pass
+
+
+class ServiceDown(ServiceError):
+    fix = "Start it with `agent run` or `systemctl start katago-agent`; `agent status` tells how it is."
 
 
 class CommandRefused(ServiceError):

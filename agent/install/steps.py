@@ -10,6 +10,8 @@ follows a path that the service could have bent.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -25,7 +27,7 @@ from agent.install.config import TEMPLATE
 from agent.install.system import System, write_whole
 from agent.install.units import FIRST_BOOT, SERVICE, fitted_units
 from agent.model.disk import write_atomically
-from agent.settings import data_folder, own_command
+from agent.settings import SYSTEM_CONFIG, SYSTEM_STATE, data_folder, own_command
 
 USER: Final = "katago-agent"
 MARKER: Final = "provisioned"
@@ -43,14 +45,14 @@ class Provisioned(msgspec.Struct, frozen=True):
 class Target:
     """Where to install. `root` is / or an image's folder; `prefix` is the virtual environment as the service will see
     it; `as_service` tells a service for the whole machine from a set-up for this user alone; `config` and `state_dir`
-    are as seen from inside `root`; `nvidia_gpu` opens the GPU to the service."""
+    are as seen from inside `root`; `jetson` opens the GPU's devices to the service."""
 
     root: Path
     prefix: Path
     as_service: bool
     config: Path
     state_dir: Path
-    nvidia_gpu: bool = False
+    jetson: bool = False
 
     @property
     def is_image(self) -> bool:
@@ -70,14 +72,22 @@ class Step:
     apply: Callable[[], str]
 
 
+def find_target(root: Path, user_state: Path, *, jetson: bool) -> Target:
+    """What an installation by this user on this machine makes: a service as root, where systemd runs or in an image;
+    else a set-up with its state in `user_state`."""
+    prefix = Path(sys.prefix)
+    as_root = os.geteuid() == 0
+    if as_root and (root != Path("/") or Path("/run/systemd/system").is_dir()):
+        return Target(root, prefix, True, SYSTEM_CONFIG, SYSTEM_STATE, jetson)
+    config = SYSTEM_CONFIG if as_root else Path.home() / ".config" / "katago-agent" / "agent.yaml"
+    return Target(root, prefix, False, config, user_state)
+
+
 def plan(target: Target, system: System, provision: Callable[[], None], *, start: bool) -> list[Step]:
     """All steps in order. `provision` pulls and converts the network as the current user."""
     config = Step("configuration", f"write {target.config}, if it is not there", lambda: _write_config(target))
     if not target.as_service:
-        network = Step(
-            "network", "detect, choose a profile, pull and convert its network", lambda: _provision(provision)
-        )
-        return [config, network, Step("marker", f"write {target.state_dir / MARKER}", lambda: write_marker(target))]
+        return [config, *plan_network(target.inside(target.state_dir), provision)]
     steps = [
         config,
         Step("units", "write the systemd units and enable them", lambda: _write_units(target, system)),
@@ -92,15 +102,22 @@ def plan(target: Target, system: System, provision: Callable[[], None], *, start
     return steps
 
 
+def plan_network(state_dir: Path, provision: Callable[[], None]) -> list[Step]:
+    """The steps inside the state folder, for the user it belongs to: the network, and last the marker."""
+    return [
+        Step("network", "choose a profile, pull and convert its network", lambda: _provision(provision)),
+        Step("marker", f"write {state_dir / MARKER}", lambda: write_marker(state_dir / MARKER)),
+    ]
+
+
 def install(steps: list[Step], reporter: Reporter) -> None:
     """Apply every step; each is reported when it is done. Raises the AgentError of the first that fails."""
     for step in steps:
         reporter.report(ChainStep(step.name, step.apply()))
 
 
-def write_marker(target: Target) -> str:
+def write_marker(path: Path) -> str:
     """Tell the first-boot unit that nothing is left to do. Raises InstallError."""
-    path = target.inside(target.state_dir) / MARKER
     if _read_marker(path) == __version__:
         return UNCHANGED
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -128,7 +145,7 @@ def _write_config(target: Target) -> str:
 
 
 def _write_units(target: Target, system: System) -> str:
-    files = fitted_units(data_folder("systemd"), target.prefix, nvidia_gpu=target.nvidia_gpu)
+    files = fitted_units(data_folder("systemd"), target.prefix, jetson=target.jetson)
     written = [path for path, text in files.items() if write_whole(target.root / path, text)]
     where = [f"--root={target.root}"] if target.is_image else []
     if written and not target.is_image:
@@ -181,7 +198,8 @@ def _provision(provision: Callable[[], None]) -> str:
 
 
 def _as_user(system: System) -> str:
-    system.run([*own_command(), "install", "--only-network"], user=USER)
+    environment = ["env", f"STATE_DIRECTORY={SYSTEM_STATE}"]
+    system.run([*environment, *own_command(), "install", "--only-network"], user=USER)
     return "ready to serve"
 
 

@@ -17,7 +17,7 @@ USUAL_PREFIX = "/opt/katago-agent"
 HIDDEN_FROM_SERVICE = ("/home", "/root", "/run/user")
 
 
-def fitted_units(folder: Path, prefix: Path, *, nvidia_gpu: bool) -> dict[str, str]:
+def fitted_units(folder: Path, prefix: Path, *, jetson: bool) -> dict[str, str]:
     """Path below the root → text, of every file for systemd, with `prefix` in the place of the usual one.
 
     Raises InstallError for a prefix that the service could not read.
@@ -37,7 +37,7 @@ def fitted_units(folder: Path, prefix: Path, *, nvidia_gpu: bool) -> dict[str, s
         for name in (SERVICE, FIRST_BOOT)
     }
     files["etc/sysusers.d/katago-agent.conf"] = _read(folder / SYSUSERS)
-    if nvidia_gpu:
+    if jetson:
         files[f"etc/systemd/system/{SERVICE}.d/{GPU}"] = _read(folder / GPU)
     return files
 

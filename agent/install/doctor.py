@@ -1,0 +1,283 @@
+"""`agent doctor`: every link of the chain from this interpreter to a move and a message, each proved by using it.
+
+A check is a function that returns what it found, or raises an AgentError whose `fix` is the advice. Links that stand on
+a broken one are not tried (`needs`). Start reading at `LINKS`.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from agent.errors import (
+    AgentError,
+    BackendUnavailable,
+    BrokerUnreachable,
+    EngineDown,
+    HardwareUnsupported,
+    NetworkMissing,
+    ServiceDown,
+    StorageFull,
+    StoreUnwritable,
+)
+from agent.model.disk import free_bytes
+from agent.model.store import Store
+from agent.settings import Settings, data_folder, load_settings, own_command, parse_address
+
+logger = logging.getLogger(__name__)
+
+# A converted b18 network is 116 MB and stands beside its source while it is made.
+NEED_BYTES: Final = 300_000_000
+# A cold worker on a Zero 2 W loads its network from an SD card first; then one visit.
+MOVE_TIMEOUT_S: Final = 180.0
+PROBE_TIMEOUT_S: Final = 120.0
+CONNECT_TIMEOUT_S: Final = 5.0
+
+# Runs in a child: onnxruntime 1.21.0 ends in SIGILL on Cortex-A53 and A72, and an import alone proves nothing.
+RUNTIME_PROBE: Final = """
+import numpy, onnx, onnxruntime
+from onnx import TensorProto, helper
+graph = helper.make_graph(
+    [helper.make_node("MatMul", ["x", "x"], ["y"])], "probe",
+    [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])],
+    [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 2])])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+(y,) = session.run(None, {"x": numpy.eye(2, dtype=numpy.float32) * 3})
+assert y[1, 1] == 9
+print("onnxruntime", onnxruntime.__version__, "numpy", numpy.__version__)
+"""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One link. `ok` is None where it was not tried because `detail` is broken before it."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    fix: str = ""
+
+
+class Link(msgspec.Struct, frozen=True):
+    """`check` returns what it found or raises an AgentError; it is tried when all of `needs` hold."""
+
+    name: str
+    check: Callable[[Settings], str]
+    needs: tuple[str, ...] = ()
+
+
+def examine(config: Path | None, links: tuple[Link, ...] | None = None) -> Iterator[Finding]:
+    """Every finding as soon as it is known, in the order of the chain. Never raises."""
+    try:
+        settings = load_settings(config)
+    except AgentError as error:
+        yield Finding("configuration", False, str(error), error.fix)
+        return
+    yield Finding("configuration", True, str(config) if config else "read, or the defaults")
+    broken: set[str] = set()
+    for link in LINKS if links is None else links:
+        missing = [name for name in link.needs if name in broken]
+        finding = Finding(link.name, None, f"needs {missing[0]}") if missing else _try(link, settings)
+        if not finding.ok:
+            broken.add(link.name)
+        yield finding
+
+
+def _try(link: Link, settings: Settings) -> Finding:
+    try:
+        return Finding(link.name, True, link.check(settings))
+    except AgentError as error:
+        return Finding(link.name, False, str(error), error.fix)
+    except Exception as error:
+        # The doctor's own edge: it is run where things are broken, and one broken link must not hide the others.
+        logger.exception("check %s failed", link.name)
+        return Finding(link.name, False, f"{type(error).__name__}: {error}", "Report this; the check itself failed.")
+
+
+# ---------------------------------------------------------------- the machine
+
+
+def check_python(settings: Settings) -> str:
+    del settings
+    bits = struct.calcsize("P") * 8
+    if bits != 64:
+        raise HardwareUnsupported(f"a {bits}-bit Python", fix="Install the 64-bit edition of the system.")
+    return f"Python {platform.python_version()}, {bits}-bit, {sys.prefix}"
+
+
+def check_core(settings: Settings) -> str:
+    del settings
+    from agent.engine.library import load
+
+    return f"loads: {load()._name}"
+
+
+def check_runtime(settings: Settings) -> str:
+    del settings
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", RUNTIME_PROBE], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BackendUnavailable(f"onnxruntime gave no answer in {PROBE_TIMEOUT_S:.0f} s") from error
+    if done.returncode < 0:
+        raise BackendUnavailable(
+            f"onnxruntime died of signal {-done.returncode} on this processor",
+            fix=f"Install another version: {sys.executable} -m pip install 'onnxruntime!=1.21.0'",
+        )
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise BackendUnavailable(f"onnxruntime does not run a network: {reason[0]}", fix="Run ./install.sh again.")
+    return f"runs a network: {done.stdout.strip()}"
+
+
+def check_hardware(settings: Settings) -> str:
+    del settings
+    from agent.hardware import detect
+
+    hardware = detect()
+    return f"{hardware.board.model}, {hardware.platform.architecture}"
+
+
+def check_profile(settings: Settings) -> str:
+    from agent.hardware import detect
+    from agent.profile import choose, load_profiles
+
+    choice = choose(detect(), load_profiles(data_folder("profiles")), native=settings.engine.path is not None)
+    return f"{choice.require().name}: {choice.reason}"
+
+
+# ---------------------------------------------------------------- the network
+
+
+def check_state(settings: Settings) -> str:
+    folder = settings.state_dir
+    if not folder.is_dir():
+        raise StoreUnwritable(f"{folder} is not there yet", fix="Run `agent install`; it makes and fills it.")
+    try:
+        # Nameless: root may run this in a folder that belongs to the service.
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise StoreUnwritable(
+            f"{folder} cannot be written: {error.strerror}",
+            fix="Run this as the user that runs the agent (sudo katago-agent doctor), or set `state_dir`.",
+        ) from error
+    free = free_bytes(folder)
+    if free < NEED_BYTES:
+        raise StorageFull(f"{folder} has {free / 1e6:.0f} MB free, {NEED_BYTES / 1e6:.0f} are needed")
+    return f"{folder}, {free / 1e9:.1f} GB free"
+
+
+def check_network(settings: Settings) -> str:
+    store = Store(settings.state_dir)
+    current = store.current()
+    if current is None:
+        raise NetworkMissing(f"no network in {settings.state_dir}")
+    store.verify(current)
+    return f"{current.manifest.name}, SHA-256 as it should be, from {current.manifest.source}"
+
+
+def check_conversion(settings: Settings) -> str:
+    store = Store(settings.state_dir)
+    current = store.current()
+    converted = [
+        entry for entry in store.entries() if current and entry.manifest.source_sha256 == current.manifest.sha256
+    ]
+    if not converted:
+        raise NetworkMissing("the network in use is not converted yet", fix="Run `agent run --once`; it converts it.")
+    for entry in converted:
+        store.verify(entry)
+    made = ", ".join(f"{entry.manifest.precision} by {entry.manifest.exporter}" for entry in converted)
+    return f"{made}; SHA-256 as it should be"
+
+
+# ---------------------------------------------------------------- the service
+
+
+def check_move(settings: Settings) -> str:
+    del settings
+    commands = "boardsize 9\nclear_board\ngenmove b\nquit\n"
+    try:
+        done = subprocess.run(
+            [*own_command(), "gtp", "--visits", "2"],
+            input=commands,
+            capture_output=True,
+            text=True,
+            timeout=MOVE_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EngineDown(f"no move within {MOVE_TIMEOUT_S:.0f} s") from error
+    answers = [line.removeprefix("= ").strip() for line in done.stdout.splitlines() if line.startswith("= ")]
+    if not answers or not answers[-1]:
+        said = done.stderr.strip().splitlines() or ["nothing"]
+        raise EngineDown(f"no move; `agent gtp` said: {said[0]}", fix=said[-1].removeprefix("fix: "))
+    return f"the engine plays {answers[-1]} on an empty 9×9 board"
+
+
+def check_sockets(settings: Settings) -> str:
+    addresses = [text for text in (settings.gtp_address, settings.analysis_address) if text]
+    for text in addresses:
+        host, port = parse_address(text)
+        _connect(host, port, ServiceDown, f"nothing answers on {text}")
+    return ", ".join(addresses) + (" answer" if addresses else "none configured")
+
+
+def check_broker(settings: Settings) -> str:
+    host, port = settings.mqtt.host or "127.0.0.1", settings.mqtt.broker_port
+    own = "" if settings.mqtt.host else ", the agent's own"
+    _connect(host, port, BrokerUnreachable, f"no MQTT broker on {host}:{port}{own}")
+    return f"{host}:{port}{own}, accepts connections"
+
+
+def _connect(host: str, port: int, failure: type[AgentError], message: str) -> None:
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise failure(f"{message}: {error.strerror or error}") from error
+
+
+def check_service(settings: Settings) -> str:
+    del settings
+    if not Path("/run/systemd/system").is_dir():
+        return "no systemd here; `agent run` is started by hand"
+    done = subprocess.run(
+        ["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState,NRestarts", "katago-agent.service"],
+        capture_output=True,
+        text=True,
+        timeout=PROBE_TIMEOUT_S,
+    )
+    state = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    if state.get("LoadState") != "loaded":
+        raise ServiceDown("the service is not installed", fix="Run `sudo ./install.sh run`.")
+    if state.get("ActiveState") != "active":
+        raise ServiceDown(
+            f"the service is {state.get('ActiveState')}",
+            fix="See `journalctl -u katago-agent`, then `sudo systemctl restart katago-agent`.",
+        )
+    return f"active, {state.get('UnitFileState')} at boot, restarted {state.get('NRestarts')} times"
+
+
+LINKS: Final = (
+    Link("python", check_python),
+    Link("core", check_core, ("python",)),
+    Link("runtime", check_runtime, ("python",)),
+    Link("hardware", check_hardware),
+    Link("profile", check_profile, ("hardware",)),
+    Link("state", check_state),
+    Link("network", check_network, ("state",)),
+    Link("conversion", check_conversion, ("network",)),
+    Link("move", check_move, ("core", "runtime", "network")),
+    Link("service", check_service),
+    Link("sockets", check_sockets, ("service",)),
+    Link("broker", check_broker, ("service",)),
+)

@@ -1,0 +1,209 @@
+"""`agent install` into a folder in the place of /: what is written, in which order; a second run changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.errors import EngineError, InstallError
+from agent.events import ChainStep, Event
+from agent.install.steps import Target, find_target, install, plan, plan_network, write_marker
+from agent.install.system import LiveSystem, write_whole
+from agent.settings import load_settings
+from tests.fakes.recording_system import RecordingSystem
+
+SERVICE = "etc/systemd/system/katago-agent.service"
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def report(self, event: Event) -> None:
+        assert isinstance(event, ChainStep)
+        self.steps.append(event.name)
+
+
+def image(root: Path, *, jetson: bool = False, prefix: str = "/opt/katago-agent") -> Target:
+    config, state = Path("/etc/katago-agent/agent.yaml"), Path("/var/lib/katago-agent")
+    return Target(root, Path(prefix), True, config, state, jetson)
+
+
+def nothing() -> None:
+    """A provision that finds everything in place."""
+
+
+def files(root: Path) -> dict[str, str]:
+    return {
+        path.relative_to(root).as_posix(): str(path.readlink()) if path.is_symlink() else path.read_text()
+        for path in root.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def test_an_image_gets_units_configuration_and_command_but_no_marker(tmp_path: Path) -> None:
+    heard, system = Heard(), RecordingSystem()
+    install(plan(image(tmp_path), system, nothing, start=False), heard)
+    assert sorted(files(tmp_path)) == [
+        "etc/katago-agent/agent.yaml",
+        "etc/systemd/system/katago-agent-firstboot.service",
+        SERVICE,
+        "etc/sysusers.d/katago-agent.conf",
+        "usr/local/bin/katago-agent",
+    ]
+    assert heard.steps == ["configuration", "units", "user", "state", "command"]
+    assert system.asked == [
+        f"systemctl --quiet --root={tmp_path} enable katago-agent.service katago-agent-firstboot.service"
+    ]
+    assert (tmp_path / "var/lib/katago-agent").is_dir()
+
+
+def test_a_second_run_leaves_every_file_alone(tmp_path: Path) -> None:
+    steps = plan(image(tmp_path), RecordingSystem(), nothing, start=False)
+    install(steps, Heard())
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
+    install(steps, Heard())
+    assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_the_owners_configuration_stays(tmp_path: Path) -> None:
+    own = tmp_path / "etc/katago-agent/agent.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("visits: 7\n")
+    install(plan(image(tmp_path), RecordingSystem(), nothing, start=False), Heard())
+    assert own.read_text() == "visits: 7\n"
+
+
+def test_the_written_configuration_is_valid_and_so_is_each_key_that_it_offers(tmp_path: Path) -> None:
+    install(plan(image(tmp_path), RecordingSystem(), nothing, start=False), Heard())
+    path = tmp_path / "etc/katago-agent/agent.yaml"
+    assert load_settings(path).gtp_address == "127.0.0.1:4640"
+    lines = path.read_text().splitlines()
+    keys = [line[2:] for line in lines if line.startswith("# ") and (line[2:].lstrip().split(" ")[0].endswith(":"))]
+    offered = tmp_path / "offered.yaml"
+    offered.write_text("\n".join(keys).replace("Check it with:", ""))
+    settings = load_settings(offered)
+    assert settings.mqtt.host == "broker.example.org"
+    assert settings.engine.backend == "onnxruntime"
+
+
+def test_units_start_the_command_of_this_installation(tmp_path: Path) -> None:
+    install(plan(image(tmp_path, prefix="/srv/go"), RecordingSystem(), nothing, start=False), Heard())
+    assert "ExecStart=/srv/go/bin/agent run" in files(tmp_path)[SERVICE]
+    assert files(tmp_path)["usr/local/bin/katago-agent"] == "/srv/go/bin/agent"
+
+
+def test_a_jetson_opens_its_gpu_to_the_service(tmp_path: Path) -> None:
+    install(plan(image(tmp_path, jetson=True), RecordingSystem(), nothing, start=False), Heard())
+    assert "PrivateDevices=no" in files(tmp_path)[f"{SERVICE}.d/gpu.conf"]
+
+
+@pytest.mark.parametrize("prefix", ["/home/pi/katago-agent/.venv", "/root/x", "/srv/with space", "/srv/50%"])
+def test_a_place_that_the_service_cannot_use_is_refused_before_units_are_written(tmp_path: Path, prefix: str) -> None:
+    with pytest.raises(InstallError) as caught:
+        install(plan(image(tmp_path, prefix=prefix), RecordingSystem(), nothing, start=False), Heard())
+    assert caught.value.fix
+    assert SERVICE not in files(tmp_path)
+
+
+def live(root: Path) -> Target:
+    """As on /, but all below a folder; the recording system does what would reach outside."""
+
+    class Live(Target):
+        @property
+        def is_image(self) -> bool:
+            return False
+
+    target = image(root)
+    return Live(root, target.prefix, True, target.config, target.state_dir)
+
+
+def test_a_running_machine_gets_user_network_and_service_in_that_order(tmp_path: Path) -> None:
+    heard, system = Heard(), RecordingSystem()
+    install(plan(live(tmp_path), system, nothing, start=True), heard)
+    assert heard.steps == ["configuration", "units", "user", "state", "command", "network", "service"]
+    assert system.asked[0] == "systemctl daemon-reload"
+    assert system.asked[1] == "systemctl --quiet enable katago-agent.service katago-agent-firstboot.service"
+    assert system.asked[2] == "systemd-sysusers /etc/sysusers.d/katago-agent.conf"
+    assert system.asked[3].startswith("own ")
+    # Everything in the state folder is written by its owner, never by root.
+    assert system.asked[4].startswith("katago-agent: env STATE_DIRECTORY=/var/lib/katago-agent ")
+    assert system.asked[4].endswith(" install --only-network")
+    assert system.asked[5] == "systemctl start katago-agent.service"
+
+
+def test_a_failed_step_ends_it_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    heard = Heard()
+    with pytest.raises(InstallError):
+        install(plan(live(tmp_path), RecordingSystem(fails="systemd-sysusers"), nothing, start=True), heard)
+    assert heard.steps == ["configuration", "units"]
+    install(plan(live(tmp_path), RecordingSystem(), nothing, start=True), heard)
+    assert heard.steps[-1] == "service"
+
+
+# ---------------------------------------------------------------- the marker
+
+
+def test_the_marker_comes_after_the_network_and_tells_version_and_time(tmp_path: Path) -> None:
+    order: list[bool] = []
+    marker = tmp_path / "provisioned"
+    install(plan_network(tmp_path, lambda: order.append(marker.exists())), Heard())
+    assert order == [False]
+    content = json.loads(marker.read_text())
+    assert sorted(content) == ["time", "version"]
+    before = marker.stat().st_mtime_ns
+    install(plan_network(tmp_path, nothing), Heard())
+    assert marker.stat().st_mtime_ns == before
+
+
+def test_no_marker_without_a_network(tmp_path: Path) -> None:
+    def fails() -> None:
+        raise EngineError("no network")
+
+    with pytest.raises(EngineError):
+        install(plan_network(tmp_path, fails), Heard())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\x00\xff", b'{"version": 3}'])
+def test_a_damaged_marker_is_written_again(tmp_path: Path, content: bytes) -> None:
+    marker = tmp_path / "provisioned"
+    marker.write_bytes(content)
+    write_marker(marker)
+    assert json.loads(marker.read_text())["version"]
+
+
+def test_without_root_a_user_gets_configuration_network_and_marker(tmp_path: Path) -> None:
+    target = Target(tmp_path, Path("/opt/x"), False, Path("/home/go/.config/katago-agent/agent.yaml"), Path("/state"))
+    heard = Heard()
+    install(plan(target, RecordingSystem(), nothing, start=False), heard)
+    assert heard.steps == ["configuration", "network", "marker"]
+    assert sorted(files(tmp_path)) == ["home/go/.config/katago-agent/agent.yaml", "state/provisioned"]
+
+
+def test_the_target_of_a_user_lies_in_the_state_folder_given(tmp_path: Path) -> None:
+    assert find_target(Path("/"), tmp_path, jetson=False).prefix.is_dir()
+
+
+# ---------------------------------------------------------------- the live system
+
+
+def test_a_missing_or_failing_command_is_named() -> None:
+    with pytest.raises(InstallError, match="command no-such-command is missing"):
+        LiveSystem().run(["no-such-command"])
+    with pytest.raises(InstallError, match="`false` failed"):
+        LiveSystem().run(["false"])
+    with pytest.raises(InstallError, match="no user no-such-user"):
+        LiveSystem().run(["true"], user="no-such-user")
+    with pytest.raises(InstallError, match="no user no-such-user"):
+        LiveSystem().own(Path("/"), "no-such-user")
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("a file where a folder should be")
+    with pytest.raises(InstallError):
+        write_whole(blocked / "unit", "text")
+    assert files(tmp_path) == {"file": "a file where a folder should be"}
