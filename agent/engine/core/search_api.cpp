@@ -7,6 +7,7 @@
 #include <exception>
 #include <string>
 
+#include "core_api.h"
 #include "eval_cache.h"
 #include "report.h"
 #include "search.h"
@@ -38,14 +39,6 @@ std::vector<int> limitsOf(const int32_t* untilDepth, int count) {
 
 }  // namespace
 
-#define KA_API extern "C" __attribute__((visibility("default")))
-
-// Facts of a network's file; field by field those of PostParams.
-struct ka_network {
-  int32_t version, policy_channels, score_channels, prefer_pass_alive;
-  float td, score_mean, score_stdev, lead, variance_time, shortterm_value_error, shortterm_score_error;
-};
-
 KA_API const char* ka_search_error() { return lastError.c_str(); }
 
 // ---------------------------------------------------------------- cache
@@ -57,19 +50,19 @@ KA_API int64_t ka_cache_size(const void* cache) { return static_cast<const EvalC
 
 // ---------------------------------------------------------------- search
 
-KA_API void* ka_search_new(const ka_network* n, void* cache, uint64_t seed) {
+KA_API void* ka_search_new(const KaPostParams* n, int preferPassAlive, void* cache, uint64_t seed) {
   PostParams params;
   params.version = n->version;
   params.policyChannels = n->policy_channels;
   params.scoreChannels = n->score_channels;
-  params.tdMultiplier = n->td;
-  params.scoreMeanMultiplier = n->score_mean;
-  params.scoreStdevMultiplier = n->score_stdev;
-  params.leadMultiplier = n->lead;
-  params.varianceTimeMultiplier = n->variance_time;
-  params.shorttermValueErrorMultiplier = n->shortterm_value_error;
-  params.shorttermScoreErrorMultiplier = n->shortterm_score_error;
-  return new Search(params, n->prefer_pass_alive != 0, *static_cast<EvalCache*>(cache), seed);
+  params.tdMultiplier = n->td_multiplier;
+  params.scoreMeanMultiplier = n->score_mean_multiplier;
+  params.scoreStdevMultiplier = n->score_stdev_multiplier;
+  params.leadMultiplier = n->lead_multiplier;
+  params.varianceTimeMultiplier = n->variance_time_multiplier;
+  params.shorttermValueErrorMultiplier = n->shortterm_value_error_multiplier;
+  params.shorttermScoreErrorMultiplier = n->shortterm_score_error_multiplier;
+  return new Search(params, preferPassAlive != 0, *static_cast<EvalCache*>(cache), seed);
 }
 KA_API void ka_search_free(void* search) { delete static_cast<Search*>(search); }
 
