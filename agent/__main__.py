@@ -150,6 +150,30 @@ def pull(
             show(pull_first(candidates, store, reporter, refresh=True, folders=folders))
 
 
+@app.command()
+def doctor(
+    config: Path = typer.Option(None, "--config", help="The agent.yaml to read, instead of the default one."),
+    as_json: bool = typer.Option(False, "--json", help="Print the findings as lines of JSON."),
+) -> None:
+    """Check every link of the chain, from this Python to a move and a message; exit status 1 if one is broken."""
+    import msgspec
+
+    from agent.install.doctor import examine
+
+    marks = {True: "pass", False: "FAIL", None: "-   "}
+    broken = False
+    for finding in examine(config):
+        broken = broken or not finding.ok
+        if as_json:
+            print(msgspec.json.encode(finding).decode(), flush=True)
+            continue
+        print(f"{marks[finding.ok]}  {finding.name:<13}  {finding.detail}", flush=True)
+        if finding.fix:
+            print(f"{'':21}fix: {finding.fix}", flush=True)
+    if broken:
+        raise typer.Exit(1)
+
+
 @app.callback()
 def verbs() -> None:
     """Keeps verbs as verbs even while there is only one."""
