@@ -24,6 +24,9 @@ AgentError
 │   └── EngineDown           the worker is gone and will not be started again by itself
 ├── ServiceError
 │   ├── ServiceDown          the agent's service or one of its sockets does not answer
+│   ├── FrontRunning         another daemon uses the same state folder
+│   ├── AddressTaken         a socket that the daemon should open is in use or not ours to open
+│   ├── ProofFailed          `agent run --once` did not get its move or its metric
 │   ├── CommandRefused       a GTP command that is answered with "?"
 │   ├── QueryRefused         an analysis query that is answered with an error; names the field
 │   └── SettingRefused       a setting of --override-config, kata-set-param or overrideSettings with a bad value
@@ -135,6 +138,18 @@ class ServiceError(AgentError):
 
 class ServiceDown(ServiceError):
     fix = "Start it with `agent run` or `systemctl start katago-agent`; `agent status` tells how it is."
+
+
+class FrontRunning(ServiceError):
+    fix = "Stop it first (`systemctl stop katago-agent`), or give this one its own `state_dir` in agent.yaml."
+
+
+class AddressTaken(ServiceError):
+    fix = "Stop what listens there, or set another gtp_address or analysis_address in agent.yaml."
+
+
+class ProofFailed(ServiceError):
+    fix = "Run `agent doctor`; it checks each link of the chain."
 
 
 class CommandRefused(ServiceError):

@@ -1,0 +1,237 @@
+"""How others know that the daemon is well: systemd by its notify socket, people and joiners by `front.json`.
+
+`front.json` stands in the state folder, and beside it in systemd's runtime folder where there is one, which other
+users can read. It says where the daemon listens and its process id, so a file that a killed daemon left behind deceives
+nobody. A lock on `front.lock` keeps a second daemon away. Anybody who connects to `status_address` is told the present
+state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from agent.errors import AgentError, FrontRunning
+from agent.settings import parse_address
+
+FRONT: Final = "front.json"
+LOCK: Final = "front.lock"
+# systemd's RuntimeDirectory= of our unit.
+SYSTEM_RUNTIME: Final = Path("/run/katago-agent")
+# The daemon answers from its event loop; one that takes longer is not well.
+STATUS_S: Final = 3.0
+STATUS_BYTES: Final = 1 << 20
+
+
+class Front(msgspec.Struct, frozen=True):
+    """A running daemon. Addresses are "host:port", None where a socket is closed; `broker` is where it reports."""
+
+    pid: int
+    device_id: str
+    started: float
+    status_address: str
+    gtp_address: str | None = None
+    analysis_address: str | None = None
+    broker: str | None = None
+    broker_tls: bool = False
+    network: str = ""
+    visits: int = 0
+
+
+class FrontStatus(msgspec.Struct, frozen=True):
+    """What a daemon says of itself. `engine` is the supervisor's state (up, starting, waiting, degraded)."""
+
+    device_id: str
+    pid: int
+    uptime_s: float
+    profile: str
+    network: str
+    backend: str
+    engine: str
+    engine_pid: int | None
+    reason: str
+    fix: str
+    restarts: int
+    outstanding: int
+    gtp_address: str | None
+    analysis_address: str | None
+    broker: str | None
+    broker_connected: bool
+    broker_trouble: str
+    front_rss_bytes: int | None
+    worker_rss_bytes: int | None
+
+
+# ---------------------------------------------------------------- the daemon's side
+
+
+@contextlib.contextmanager
+def hold_front(state_dir: Path) -> Iterator[None]:
+    """Be the one daemon of this state folder.
+
+    Raises FrontRunning where another one is; AgentError where the folder cannot be used.
+    """
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        file = (state_dir / LOCK).open("a", encoding="ascii")
+    except OSError as error:
+        fix = "Set `state_dir` in agent.yaml to a folder that this user can write."
+        raise AgentError(f"the state folder {state_dir} cannot be used: {error.strerror}", fix=fix) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            front = _read(state_dir / FRONT)
+            who = f" (pid {front.pid})" if front else ""
+            raise FrontRunning(f"another `agent run`{who} serves {state_dir}") from error
+        yield
+
+
+@contextlib.contextmanager
+def published(front: Front, state_dir: Path) -> Iterator[None]:
+    """`front.json` stands while the block runs."""
+    runtime = os.environ.get("RUNTIME_DIRECTORY")
+    folders = [state_dir, *([Path(runtime.split(":")[0])] if runtime else [])]
+    try:
+        for folder in folders:
+            _write(folder / FRONT, msgspec.json.encode(front))
+        yield
+    finally:
+        for folder in folders:
+            (folder / FRONT).unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all; readable for every user, whatever our umask: it holds addresses and no secret."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), 0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+async def serve_status(tell: Callable[[], FrontStatus]) -> asyncio.Server:
+    """A loopback socket that tells everybody who connects the state as one JSON document."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        with contextlib.suppress(OSError):
+            writer.write(msgspec.json.encode(tell()) + b"\n")
+            await writer.drain()
+        writer.close()
+
+    return await asyncio.start_server(answer, "127.0.0.1", 0)
+
+
+class Notifier:
+    """systemd's notify protocol (sd_notify(3)); does nothing where no systemd listens."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self._address = address if address is not None else os.environ.get("NOTIFY_SOCKET", "")
+        self._sent_s = 0.0
+
+    def tell(self, *lines: str) -> None:
+        """Send assignments such as READY=1. A systemd that does not listen is none of our worries."""
+        if not self._address:
+            return
+        # "@" means the abstract namespace, whose names begin with NUL.
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end,
+        ):
+            end.setblocking(False)
+            end.sendto("\n".join(lines).encode(), address)
+
+    def extend_start(self, seconds: float) -> None:
+        """Ask for more time to start; at most once a second, as progress comes in thousands of steps."""
+        now_s = time.monotonic()
+        if now_s - self._sent_s >= 1.0:
+            self._sent_s = now_s
+            self.tell(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
+
+def watchdog_interval_s(environment: dict[str, str] | None = None) -> float | None:
+    """How often systemd wants a sign of life, halved as sd_watchdog_enabled(3) advises; None where it wants none."""
+    given = os.environ if environment is None else environment
+    microseconds, pid = given.get("WATCHDOG_USEC", ""), given.get("WATCHDOG_PID", "")
+    if not microseconds.isdigit() or int(microseconds) == 0 or (pid and pid != str(os.getpid())):
+        return None
+    return int(microseconds) / 2e6
+
+
+async def keep_watchdog(notifier: Notifier, interval_s: float, is_alive: Callable[[], bool]) -> None:
+    """Ping from the event loop, and only while `is_alive`; so a stuck loop or supervisor lets systemd step in."""
+    while True:
+        if is_alive():
+            notifier.tell("WATCHDOG=1")
+        await asyncio.sleep(interval_s)
+
+
+# ---------------------------------------------------------------- the other side
+
+
+def find_front(state_dir: Path) -> Front | None:
+    """The daemon that runs with this state folder, else the machine's own."""
+    for folder in (state_dir, SYSTEM_RUNTIME):
+        front = _read(folder / FRONT)
+        if front is not None and _is_running(front.pid):
+            return front
+    return None
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # Another user's process, such as the service's.
+        return True
+    return True
+
+
+def _read(path: Path) -> Front | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Front)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def ask_status(front: Front) -> FrontStatus | None:
+    """What the daemon says of itself; None where it does not answer."""
+    try:
+        with socket.create_connection(parse_address(front.status_address), timeout=STATUS_S) as connection:
+            answer = b""
+            while (more := connection.recv(65536)) and len(answer) < STATUS_BYTES:
+                answer += more
+        return msgspec.json.decode(answer, type=FrontStatus)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def rss_bytes(pid: int) -> int | None:
+    """Resident memory of a process; None where it cannot be read."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def to_json(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
