@@ -100,7 +100,7 @@ def _try(link: Link, settings: Settings) -> Finding:
         return Finding(link.name, False, str(error), error.fix)
     except Exception as error:
         # The doctor's own edge: it is run where things are broken, and one broken link must not hide the others.
-        logger.exception("check %s failed", link.name)
+        logger.debug("check %s failed", link.name, exc_info=True)
         return Finding(link.name, False, f"{type(error).__name__}: {error}", "Report this; the check itself failed.")
 
 
@@ -143,10 +143,11 @@ def check_runtime(settings: Settings) -> str:
 
 def check_hardware(settings: Settings) -> str:
     del settings
-    from agent.hardware import detect
+    from agent.hardware import Unknown, detect
 
-    hardware = detect()
-    return f"{hardware.board.model}, {hardware.platform.architecture}"
+    facts = detect()
+    known = [fact for fact in (facts.board.model, facts.platform.architecture) if not isinstance(fact, Unknown)]
+    return ", ".join(str(fact) for fact in known) or "nothing could be found out; `agent detect` tells why"
 
 
 def check_profile(settings: Settings) -> str:

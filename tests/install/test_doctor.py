@@ -1,0 +1,155 @@
+"""`agent doctor`: which link it blames, what it advises, and that one broken link hides no other."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from agent.errors import AgentError, BrokerUnreachable, NetworkMissing, ServiceDown, StoreDamaged, StoreUnwritable
+from agent.install import doctor
+from agent.install.doctor import LINKS, Link, examine
+from agent.model.catalogue import Licence
+from agent.model.store import Manifest, Store
+from agent.settings import Mqtt, Settings, load_settings
+
+
+def well(settings: Settings) -> str:
+    return "well"
+
+
+def ill(settings: Settings) -> str:
+    raise AgentError("ill", fix="rest")
+
+
+def crashes(settings: Settings) -> str:
+    raise ZeroDivisionError("nobody thought of this")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    config = tmp_path / "agent.yaml"
+    config.write_text("state_dir: state\ngtp_address: null\nanalysis_address: null\n")
+    return load_settings(config)
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def test_findings_come_in_the_order_of_the_chain_and_dependants_are_not_tried(tmp_path: Path) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text("visits: 5\n")
+    links = (
+        Link("a", well),
+        Link("b", ill, ("a",)),
+        Link("c", crashes, ("b",)),
+        Link("d", well, ("c",)),
+        Link("e", well),
+    )
+    found = [(finding.name, finding.ok, finding.detail, finding.fix) for finding in examine(config, links)]
+    assert found == [
+        ("configuration", True, str(config), ""),
+        ("a", True, "well", ""),
+        ("b", False, "ill", "rest"),
+        ("c", None, "needs b", ""),
+        ("d", None, "needs c", ""),
+        ("e", True, "well", ""),
+    ]
+
+
+def test_a_check_that_crashes_is_itself_a_finding(tmp_path: Path) -> None:
+    config = tmp_path / "agent.yaml"
+    config.touch()
+    *_, crashed, last = examine(config, (Link("odd", crashes), Link("next", well)))
+    assert crashed.ok is False
+    assert "ZeroDivisionError" in crashed.detail and crashed.fix
+    assert last.ok is True
+
+
+def test_a_wrong_configuration_is_the_only_finding(tmp_path: Path) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text("visit: 5\n")
+    (finding,) = examine(config)
+    assert finding.ok is False
+    assert "visits" in finding.fix
+
+
+def test_every_need_is_a_link_before_it() -> None:
+    seen: set[str] = set()
+    for link in LINKS:
+        assert set(link.needs) <= seen, link.name
+        seen.add(link.name)
+
+
+def test_this_interpreter_and_its_runtime_are_well(settings: Settings) -> None:
+    assert "64-bit" in doctor.check_python(settings)
+    assert "onnxruntime" in doctor.check_runtime(settings)
+    assert doctor.check_hardware(settings)
+
+
+def test_a_state_folder_that_is_missing_or_a_file(settings: Settings) -> None:
+    with pytest.raises(StoreUnwritable, match="not there yet"):
+        doctor.check_state(settings)
+    settings.state_dir.mkdir()
+    assert "GB free" in doctor.check_state(settings)
+    assert list(settings.state_dir.iterdir()) == []
+
+
+def add(store: Store, folder: Path, content: bytes, **more: str) -> str:
+    path = folder / "net.bin.gz"
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    licence = Licence(name="CC0", source="https://example.org", redistribution=True)
+    manifest = Manifest("net", "net.bin.gz", len(content), digest, "a test", licence, **more)
+    store.add_file(path, manifest)
+    return digest
+
+
+def test_network_and_conversion_missing_there_and_damaged(settings: Settings, tmp_path: Path) -> None:
+    store = Store(settings.state_dir)
+    with pytest.raises(NetworkMissing):
+        doctor.check_network(settings)
+    source = add(store, tmp_path, b"network")
+    store.activate(source)
+    assert "net, SHA-256 as it should be" in doctor.check_network(settings)
+    with pytest.raises(NetworkMissing, match="not converted"):
+        doctor.check_conversion(settings)
+    add(store, tmp_path, b"converted", source_sha256=source, precision="fp32", exporter="1")
+    assert "fp32 by 1" in doctor.check_conversion(settings)
+
+    current = store.current()
+    assert current
+    current.path.chmod(0o644)
+    current.path.write_bytes(b"nEtwork")
+    with pytest.raises(StoreDamaged):
+        doctor.check_network(settings)
+
+
+def test_sockets_answer_or_are_named(settings: Settings, listener: socket.socket) -> None:
+    assert doctor.check_sockets(settings) == "none configured"
+    there = f"127.0.0.1:{listener.getsockname()[1]}"
+    assert there in doctor.check_sockets(replace(settings, gtp_address=there))
+    gone = f"127.0.0.1:{unused_port()}"
+    with pytest.raises(ServiceDown, match=gone):
+        doctor.check_sockets(replace(settings, gtp_address=there, analysis_address=gone))
+
+
+def test_the_broker_answers_or_is_named(settings: Settings, listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    assert "the agent's own" in doctor.check_broker(replace(settings, mqtt=Mqtt(port=port)))
+    gone = Mqtt(host="127.0.0.1", port=unused_port())
+    with pytest.raises(BrokerUnreachable):
+        doctor.check_broker(replace(settings, mqtt=gone))
