@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from agent.hardware.detect import Hardware, detect
 from agent.hardware.platform import Platform
+from agent.hardware.sample import Sample, Sampler, sample
 from agent.hardware.unknown import Probe, Unknown
 
-__all__ = ["Hardware", "Platform", "Probe", "Unknown", "detect"]
+__all__ = ["Hardware", "Platform", "Probe", "Sample", "Sampler", "Unknown", "detect", "sample"]
