@@ -1,0 +1,178 @@
+"""Finds and loads the compiled core. The functions and structures declared here are those of `core/core_api.h`."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from pathlib import Path
+
+from agent.errors import CoreMissing
+
+LIBRARY = Path(__file__).parent / "core" / "libkatago_agent_core.so"
+
+# Must equal KA_ABI_VERSION of core_api.h.
+ABI_VERSION = 1
+
+Int32s = ctypes.POINTER(ctypes.c_int32)
+Bytes = ctypes.POINTER(ctypes.c_uint8)
+# An address of floats, such as `array.ctypes.data` gives; the front has no numpy to name a better type with.
+Floats = ctypes.c_void_p
+
+
+class CRules(ctypes.Structure):
+    """KaRules: each field an index into the value lists of `rules.py`, or a flag."""
+
+    _fields_ = (
+        ("ko", ctypes.c_int32),
+        ("scoring", ctypes.c_int32),
+        ("tax", ctypes.c_int32),
+        ("suicide", ctypes.c_int32),
+        ("has_button", ctypes.c_int32),
+        ("handicap_bonus", ctypes.c_int32),
+        ("friendly_pass", ctypes.c_int32),
+    )
+
+
+class CGameState(ctypes.Structure):
+    """KaGameState."""
+
+    to_play: int
+    encore_phase: int
+    move_count: int
+    ko_point: int
+    captured_black: int
+    captured_white: int
+    finished: int
+    no_result: int
+    past_phase_end: int
+    has_button: int
+    handicap_stones: int
+    handicap_bonus: float
+    komi: float
+    _fields_ = (
+        ("to_play", ctypes.c_int32),
+        ("encore_phase", ctypes.c_int32),
+        ("move_count", ctypes.c_int32),
+        ("ko_point", ctypes.c_int32),
+        ("captured_black", ctypes.c_int32),
+        ("captured_white", ctypes.c_int32),
+        ("finished", ctypes.c_int32),
+        ("no_result", ctypes.c_int32),
+        ("past_phase_end", ctypes.c_int32),
+        ("has_button", ctypes.c_int32),
+        ("handicap_stones", ctypes.c_int32),
+        ("handicap_bonus", ctypes.c_float),
+        ("komi", ctypes.c_float),
+    )
+
+
+class CEncodeOptions(ctypes.Structure):
+    """KaEncodeOptions."""
+
+    _fields_ = (
+        ("conservative_pass_and_is_root", ctypes.c_int32),
+        ("enable_passing_hacks", ctypes.c_int32),
+        ("max_history", ctypes.c_int32),
+        ("playout_doubling_advantage", ctypes.c_double),
+        ("draw_equivalent_wins_for_white", ctypes.c_double),
+    )
+
+
+class CPostParams(ctypes.Structure):
+    """KaPostParams."""
+
+    _fields_ = (
+        ("version", ctypes.c_int32),
+        ("policy_channels", ctypes.c_int32),
+        ("score_channels", ctypes.c_int32),
+        ("td_multiplier", ctypes.c_float),
+        ("score_mean_multiplier", ctypes.c_float),
+        ("score_stdev_multiplier", ctypes.c_float),
+        ("lead_multiplier", ctypes.c_float),
+        ("variance_time_multiplier", ctypes.c_float),
+        ("shortterm_value_error_multiplier", ctypes.c_float),
+        ("shortterm_score_error_multiplier", ctypes.c_float),
+    )
+
+
+class CEvaluation(ctypes.Structure):
+    """KaEvaluation."""
+
+    white_win: float
+    white_loss: float
+    no_result: float
+    white_score_mean: float
+    white_score_mean_sq: float
+    white_lead: float
+    var_time_left: float
+    shortterm_winloss_error: float
+    shortterm_score_error: float
+    _fields_ = (
+        ("white_win", ctypes.c_float),
+        ("white_loss", ctypes.c_float),
+        ("no_result", ctypes.c_float),
+        ("white_score_mean", ctypes.c_float),
+        ("white_score_mean_sq", ctypes.c_float),
+        ("white_lead", ctypes.c_float),
+        ("var_time_left", ctypes.c_float),
+        ("shortterm_winloss_error", ctypes.c_float),
+        ("shortterm_score_error", ctypes.c_float),
+    )
+
+
+@functools.cache
+def load() -> ctypes.CDLL:
+    """The core, loaded once. Calls release the GIL.
+
+    Raises:
+        CoreMissing: the library is absent, does not load here, or is of another version than this package.
+    """
+    try:
+        core = ctypes.CDLL(str(LIBRARY))
+        version = core.ka_abi_version
+    except (OSError, AttributeError) as error:
+        raise CoreMissing(f"the compiled core cannot be loaded: {error}") from error
+    version.restype = ctypes.c_int32
+    if version() != ABI_VERSION:
+        raise CoreMissing(f"the compiled core has interface {version()}, this package needs {ABI_VERSION}")
+    _declare(core)
+    return core
+
+
+def _declare(core: ctypes.CDLL) -> None:
+    pointer, int32, boolean = ctypes.c_void_p, ctypes.c_int32, ctypes.c_bool
+    float32 = ctypes.c_float
+    signatures: dict[str, tuple[object, tuple[object, ...]]] = {
+        "ka_game_new": (pointer, (int32, int32, ctypes.POINTER(CRules), float32)),
+        "ka_game_copy": (pointer, (pointer,)),
+        "ka_game_free": (None, (pointer,)),
+        "ka_game_set_komi": (None, (pointer, float32)),
+        "ka_game_set_pass_alive_under_suicide": (None, (pointer, int32)),
+        "ka_game_add_stones": (boolean, (pointer, Int32s, Int32s, int32)),
+        "ka_game_restart": (boolean, (pointer, int32)),
+        "ka_game_is_legal": (boolean, (pointer, int32, int32)),
+        "ka_game_is_legal_tolerant": (boolean, (pointer, int32, int32)),
+        "ka_game_is_legal_ignoring_ko": (boolean, (pointer, int32, int32, int32)),
+        "ka_game_play": (int32, (pointer, Int32s, Int32s, int32, int32)),
+        "ka_game_legal_moves": (None, (pointer, int32, Bytes)),
+        "ka_game_state": (None, (pointer, ctypes.POINTER(CGameState))),
+        "ka_game_stones": (None, (pointer, Bytes)),
+        "ka_game_final_white_score": (float32, (pointer,)),
+        "ka_game_final_area": (None, (pointer, Bytes)),
+        "ka_game_pass_alive_area": (None, (pointer, Bytes)),
+        "ka_game_ladders": (None, (pointer, Bytes)),
+        "ka_game_hash": (None, (pointer, ctypes.POINTER(ctypes.c_uint64))),
+        "ka_encode": (boolean, (pointer, int32, ctypes.POINTER(CEncodeOptions), int32, Floats, Floats)),
+        "ka_post_process": (
+            boolean,
+            (
+                *(pointer, int32, ctypes.POINTER(CPostParams), float32, int32),
+                *(Floats, Floats, Floats, Floats),
+                *(ctypes.POINTER(CEvaluation), Floats, Floats),
+            ),
+        ),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(core, name)
+        function.restype = result
+        function.argtypes = arguments
