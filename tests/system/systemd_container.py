@@ -30,13 +30,8 @@ BASE = CACHE / "bookworm-systemd"
 PACKAGES = "systemd,systemd-sysv,dbus,ca-certificates,python3,python3-venv,g++,procps"
 # No machined is asked, so that this works where the outer system has no systemd.
 NSPAWN = [
-    "systemd-nspawn",
-    "--quiet",
-    "--register=no",
-    "--keep-unit",
-    "--console=pipe",
+    *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe", "--boot"),
     "--machine=katago-agent-test",
-    "--boot",
 ]
 
 MAX_EXPOSURE = 2.5
