@@ -151,6 +151,40 @@ def pull(
 
 
 @app.command()
+def install(
+    root: Path = typer.Option(Path("/"), "--root", help="The folder of an image to install into, instead of /."),
+    start: bool = typer.Option(False, "--now", help="Start the service, too, and wait until it is ready."),
+    plan_only: bool = typer.Option(False, "--plan", help="Print the steps and end."),
+    only_network: bool = typer.Option(False, "--only-network", hidden=True),
+) -> None:
+    """Make this machine ready: as root with systemd the service, for anybody else configuration and network."""
+    from agent import run
+    from agent.hardware import detect as detect_hardware
+    from agent.install.steps import find_target, plan, plan_network
+    from agent.install.steps import install as apply_steps
+    from agent.install.system import LiveSystem
+    from agent.model.progress import progress_on
+    from agent.settings import load_settings
+
+    settings = load_settings()
+    with progress_on(sys.stderr) as reporter:
+
+        def provision() -> None:
+            run.provision(settings, reporter)
+
+        if only_network:
+            steps = plan_network(settings.state_dir, provision)
+        else:
+            target = find_target(root, settings.state_dir, jetson=detect_hardware().board.family == "jetson")
+            steps = plan(target, LiveSystem(), provision, start=start)
+        if plan_only:
+            for step in steps:
+                print(f"{step.name:<14} {step.purpose}")
+            return
+        apply_steps(steps, reporter)
+
+
+@app.command()
 def doctor(
     config: Path = typer.Option(None, "--config", help="The agent.yaml to read, instead of the default one."),
     as_json: bool = typer.Option(False, "--json", help="Print the findings as lines of JSON."),
