@@ -47,8 +47,8 @@ UNKNOWN_LICENCE: Final = Licence(name="unknown", source="a file given by this ma
 
 NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
-# KataGo's largest public networks (b60c320, b40c768nbt) are below 1 GB; a file beyond that is not one.
-LARGEST_NETWORK_BYTES: Final = 2 << 30
+# Enough of a file to see whether it is gzip at all; what is inside is the converter's to judge.
+HEADER_BYTES: Final = 256
 
 
 class _Failure(NamedTuple):
@@ -136,7 +136,8 @@ def import_file(path: Path, store: Store) -> StoredNetwork:
     try:
         size_bytes = path.stat().st_size
         with gzip.open(path, "rb") as file:
-            file.readline(256)
+            if not file.read(HEADER_BYTES):
+                raise EOFError("it is empty")
     except (OSError, EOFError, zlib.error) as error:
         raise NetworkFormatError(f"{path} is not a network file: {error}", fix="Give a KataGo .bin.gz file.") from error
     name = NOT_IN_NAMES.sub("-", path.name.removesuffix(FILE_SUFFIX)).strip("-.") or "network"
