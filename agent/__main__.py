@@ -158,7 +158,6 @@ def install(
     only_network: bool = typer.Option(False, "--only-network", hidden=True),
 ) -> None:
     """Make this machine ready: as root with systemd the service, for anybody else configuration and network."""
-    from agent import run
     from agent.hardware import detect as detect_hardware
     from agent.install.steps import find_target, plan, plan_network
     from agent.install.steps import install as apply_steps
@@ -170,6 +169,8 @@ def install(
     with progress_on(sys.stderr) as reporter:
 
         def provision() -> None:
+            from agent import run
+
             run.provision(settings, reporter)
 
         if only_network:
