@@ -1,0 +1,247 @@
+"""KataGo's JSON analysis engine for one client, without I/O.
+
+Start reading at `AnalysisConnection.receive_line`. A query becomes one task per turn; tasks wait here, best priority
+first, and only `SUBMIT_WINDOW` of them are given to the engine at a time, so that no client can fill the engine's queue
+or make us build thousands of positions. Ids belong to the connection: two clients may use the same ones, and so may one
+client, as KataGo allows.
+Source: KataGo docs/Analysis_Engine.md and cpp/command/analysis.cpp.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from agent.engine.game import Game
+from agent.engine.messages import EngineReady, RawReport, SearchReport, SearchRequest
+from agent.engine.points import vertex
+from agent.errors import IllegalMove, QueryRefused
+from agent.service import analysis_format as reply
+from agent.service.analysis_fields import compact
+from agent.service.analysis_query import Query, QueryWarning, parse_query
+from agent.service.identity import GIT_HASH, VERSION, models
+from agent.service.options import ServiceOptions
+from agent.service.outputs import ClearCache, Close, Output, Send, Stop, Submit
+
+# More than any engine searches at once on a board; a final report with the ownership of every move is a few MB.
+SUBMIT_WINDOW = 8
+# Tasks of a higher priority than those in the engine may go there at once, up to this many in all.
+SUBMIT_LIMIT = 16
+# Reading stops until fewer turns wait. KaTrain asks for whole games, some hundred turns each.
+MAX_WAITING_TURNS = 10_000
+
+_ACTIONS = "'action' field must be 'query_version' or 'query_models' or 'clear_cache' or 'terminate' or 'terminate_all'"
+_TURN_NUMBERS = "If provided, must be an array of integers indicating turns to terminate"
+_TERMINATE_ID = 'Requests for a terminate action must have a string "terminateId" field'
+
+
+class Task(msgspec.Struct, eq=False):
+    """One turn of a query. `request_id` is None while it waits here."""
+
+    query: Query
+    turn: int
+    priority: int
+    request_id: int | None = None
+    is_terminated: bool = False
+
+
+class AnalysisConnection:
+    """`next_id` gives request ids, `ready` what serves now (None: nothing yet)."""
+
+    def __init__(
+        self,
+        options: ServiceOptions,
+        next_id: Callable[[], int],
+        ready: Callable[[], EngineReady | None],
+        *,
+        quit_without_waiting: bool = False,
+    ) -> None:
+        self._options = options
+        self._next_id = next_id
+        self._ready = ready
+        self._quit_without_waiting = quit_without_waiting
+        # Highest priority first, then first come; terminated tasks are skipped when they come up.
+        self._waiting: list[tuple[int, int, Task]] = []
+        self._waiting_count = 0
+        self._arrivals = 0
+        self._submitted: dict[int, Task] = {}
+        self._has_ended = False
+
+    @property
+    def is_backlogged(self) -> bool:
+        return self._waiting_count >= MAX_WAITING_TURNS
+
+    def receive_line(self, line: bytes) -> list[Output]:
+        trimmed = line.strip()
+        if not trimmed:
+            return []
+        try:
+            given = msgspec.json.decode(trimmed)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return [Send(reply.general_error(_parse_error(str(error), trimmed)))]
+        if not isinstance(given, dict):
+            text = "Request line was valid json but was not an object, ignoring: "
+            return [Send(reply.general_error(text + compact(given)))]
+        if not isinstance(given.get("id"), str):
+            return [Send(reply.general_error('Request must have a string "id" field'))]
+        if isinstance(given.get("action"), str):
+            return self._act(given)
+        return self._analyze(given)
+
+    def receive_oversized(self, start: bytes) -> list[Output]:
+        return [Send(reply.general_error(_parse_error("line is too long", start)))]
+
+    def receive_report(self, report: SearchReport | RawReport) -> list[Output]:
+        task = self._submitted.get(report.id)
+        if task is None or isinstance(report, RawReport):
+            return []
+        if not report.final:
+            # A client that asked for the end is not told of the way there any more.
+            return [] if task.is_terminated or report.root is None else [Send(_result(task, report))]
+        del self._submitted[report.id]
+        return [Send(_result(task, report)), *self._submit_more(), *self._close_when_done()]
+
+    def receive_end(self) -> list[Output]:
+        self._has_ended = True
+        if not self._quit_without_waiting:
+            return self._close_when_done()
+        stops: list[Output] = [Stop(request_id) for request_id in self._submitted]
+        return [*stops, Close()]
+
+    # ------------------------------------------------------------ actions
+
+    def _act(self, given: dict[str, Any]) -> list[Output]:
+        action = given["action"]
+        if action == "query_version":
+            return [_echo({**given, "version": VERSION, "git_hash": GIT_HASH})]
+        if action == "query_models":
+            return [_echo({**given, "models": models(self._ready())})]
+        if action == "clear_cache":
+            return [ClearCache(), _echo(given)]
+        if action in ("terminate", "terminate_all"):
+            return self._terminate(given)
+        return [Send(reply.general_error(_ACTIONS))]
+
+    def _terminate(self, given: dict[str, Any]) -> list[Output]:
+        target = given.get("terminateId")
+        if given["action"] == "terminate" and not isinstance(target, str):
+            return [Send(reply.field_error(given["id"], "terminateId", _TERMINATE_ID))]
+        turns = given.get("turnNumbers")
+        if "turnNumbers" in given and not (isinstance(turns, list) and all(type(turn) is int for turn in turns)):
+            return [Send(reply.field_error(given["id"], "turnNumbers", _TURN_NUMBERS))]
+
+        def is_meant(task: Task) -> bool:
+            is_named = given["action"] == "terminate_all" or task.query.id == target
+            return is_named and (turns is None or task.turn in turns) and not task.is_terminated
+
+        outputs: list[Output] = []
+        for task in [task for *_, task in self._waiting] + list(self._submitted.values()):
+            if not is_meant(task):
+                continue
+            task.is_terminated = True
+            if task.request_id is None:
+                self._waiting_count -= 1
+                outputs.append(Send(reply.no_results(task.query.id, task.turn)))
+            else:
+                outputs.append(Stop(task.request_id))
+        return [*outputs, _echo(given)]
+
+    # ------------------------------------------------------------ queries
+
+    def _analyze(self, given: dict[str, Any]) -> list[Output]:
+        warnings: list[QueryWarning] = []
+        refused: list[Output] = []
+        try:
+            query = parse_query(given, self._options, warnings)
+            _try_moves(query)
+        except QueryRefused as error:
+            refused = [Send(reply.field_error(given["id"], error.field, str(error)))]
+        outputs: list[Output] = [
+            Send(reply.field_warning(given["id"], warning.field, warning.text)) for warning in warnings
+        ]
+        if refused:
+            return outputs + refused
+        for turn in query.turns:
+            task = Task(query, turn, query.priorities.get(turn, query.priority))
+            heapq.heappush(self._waiting, (-task.priority, self._arrivals, task))
+            self._arrivals += 1
+            self._waiting_count += 1
+        return outputs + self._submit_more()
+
+    def _submit_more(self) -> list[Output]:
+        outputs: list[Output] = []
+        while self._waiting:
+            task = self._waiting[0][2]
+            if not task.is_terminated:
+                ahead = sum(other.priority >= task.priority for other in self._submitted.values())
+                if ahead >= SUBMIT_WINDOW or len(self._submitted) >= SUBMIT_LIMIT:
+                    break
+                task.request_id = self._next_id()
+                self._waiting_count -= 1
+                self._submitted[task.request_id] = task
+                outputs.append(Submit(_request(task, task.request_id)))
+            heapq.heappop(self._waiting)
+        return outputs
+
+    def _close_when_done(self) -> list[Output]:
+        return [Close()] if self._has_ended and not self._submitted and not self._waiting_count else []
+
+
+def _try_moves(query: Query) -> None:
+    """Play the whole game once. Raises QueryRefused for the first move that KataGo would not take."""
+    position = query.position
+    game = Game.from_position(query.position_at(0))
+    for number, (color, point) in enumerate(position.moves):
+        try:
+            game.play(color, point)
+        except IllegalMove as error:
+            text = f"Illegal move {number}: {vertex(point, position.x_size, position.y_size)}"
+            raise QueryRefused("moves", text) from error
+
+
+def _request(task: Task, request_id: int) -> SearchRequest:
+    query, options = task.query, task.query.options
+    search: dict[str, float | int | bool] = {
+        "conservativePass": True,
+        "wideRootNoise": options.analysis_wide_root_noise,
+        "ignorePreRootHistory": options.analysis_ignore_pre_root_history,
+        **options.search,
+    }
+    return SearchRequest(
+        id=request_id,
+        position=query.position_at(task.turn),
+        player=query.player_at(task.turn),
+        max_visits=options.max_visits,
+        max_time_s=options.max_time_s,
+        priority=float(task.priority),
+        report_every_s=query.report_every_s,
+        first_report_after_s=query.first_report_after_s,
+        limits=query.limits,
+        pv_len=query.pv_len,
+        ownership=query.ownership,
+        ownership_stdev=query.ownership_stdev,
+        moves_ownership=query.moves_ownership,
+        moves_ownership_stdev=query.moves_ownership_stdev,
+        policy=query.policy,
+        overrides=search,
+    )
+
+
+def _result(task: Task, report: SearchReport) -> bytes:
+    if report.error is not None:
+        return reply.engine_error(task.query.id, task.turn, report.error)
+    if report.root is None:
+        return reply.no_results(task.query.id, task.turn)
+    return reply.analysis(task.query, task.turn, report)
+
+
+def _echo(given: dict[str, Any]) -> Send:
+    return Send(reply.line(given))
+
+
+def _parse_error(what: str, line: bytes) -> str:
+    shown = line.decode("utf-8", "replace")
+    return f"[json.exception.parse_error.101] parse error: {what} - could not parse input line as json request: {shown}"

@@ -1,0 +1,193 @@
+"""GTP commands for time and parameters. Each takes the state and the arguments and returns the reply's text.
+
+Raises CommandRefused with KataGo's text for what cannot be done (cpp/command/gtp.cpp).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.engine.points import BLACK, WHITE, parse_color
+from agent.engine.search_params import SEARCH_PARAMS
+from agent.errors import CommandRefused, SettingRefused
+from agent.service import clock
+from agent.service.analysis_fields import compact
+from agent.service.gtp_state import GtpState
+from agent.service.identity import models
+from agent.service.numbers import general, parse_float, parse_int
+from agent.service.options import ServiceOptions, read_settings
+
+# KataGo's bound on times from a controller; a controller's clock may run a little below zero.
+MAX_TIME_S = 1e10
+MOST_OVERTIME_S = -10.0
+_MAX_STONES = 1_000_000
+_MAX_STONES_LEFT = 100_000
+
+# What kata-get-param says where no time limit is set.
+_NO_TIME_LIMIT = 1e20
+
+TIME_SYSTEMS = ("none", "absolute", "byoyomi", "canadian", "fischer", "fischer-capped")
+
+_RUNTIME: dict[str, Callable[[ServiceOptions], str]] = {
+    "allowResignation": lambda options: compact(options.allow_resignation),
+    "analysisIgnorePreRootHistory": lambda options: compact(options.analysis_ignore_pre_root_history),
+    "analysisWideRootNoise": lambda options: general(options.analysis_wide_root_noise),
+    "maxTime": lambda options: general(_NO_TIME_LIMIT if options.max_time_s is None else options.max_time_s),
+    "maxVisits": lambda options: str(options.max_visits),
+}
+
+
+# ---------------------------------------------------------------- time
+
+
+def time_settings(state: GtpState, args: list[str]) -> str:
+    """GTP 2: main time, overtime, stones; overtime without stones means no limit."""
+    main = _seconds(args, 0, "main time")
+    period = _seconds(args, 1, "byo-yomi per-period time")
+    _set_clocks(state, _canadian(main, period, _count(args, 2, "stones")))
+    return ""
+
+
+def kata_list_time_settings(state: GtpState, args: list[str]) -> str:
+    del state, args
+    return " ".join(TIME_SYSTEMS)
+
+
+def kgs_time_settings(state: GtpState, args: list[str]) -> str:
+    text = "Expected 'none', 'absolute', 'byoyomi', or 'canadian' as first argument for kgs-time_settings"
+    return _named_time_settings(state, args, TIME_SYSTEMS[:4], text)
+
+
+def kata_time_settings(state: GtpState, args: list[str]) -> str:
+    text = (
+        "Expected 'none', 'absolute', 'byoyomi', 'canadian', 'fischer', or 'fischer-capped' as first argument for"
+        " kata-time_settings"
+    )
+    return _named_time_settings(state, args, TIME_SYSTEMS, text)
+
+
+def _named_time_settings(state: GtpState, args: list[str], systems: tuple[str, ...], text: str) -> str:
+    system = args[0].lower() if args else ""
+    if system not in systems:
+        raise CommandRefused(text)
+    if system == "none":
+        _set_clocks(state, None)
+        return ""
+    main = _seconds(args, 1, "main time")
+    if system == "absolute":
+        _set_clocks(state, clock.absolute(main))
+    elif system == "canadian":
+        period = _seconds(args, 2, "byo-yomi period time")
+        _set_clocks(state, _canadian(main, period, _count(args, 3, "stones")))
+    elif system == "byoyomi":
+        period = _seconds(args, 2, "byo-yomi per-period time")
+        periods = _count(args, 3, "periods")
+        _set_clocks(state, clock.overtime(main, period, periods, 1) if periods else clock.absolute(main))
+    else:
+        _set_clocks(state, _fischer(args, main, is_capped=system == "fischer-capped"))
+    return ""
+
+
+def _canadian(main_s: float, period_s: float, stones: int) -> clock.TimeControl | None:
+    if stones:
+        return clock.overtime(main_s, period_s, 1, stones)
+    return None if period_s > 0 else clock.absolute(main_s)
+
+
+def _fischer(args: list[str], main_s: float, *, is_capped: bool) -> clock.TimeControl:
+    increment = _seconds(args, 2, "increment time")
+    if not is_capped:
+        return clock.fischer(main_s, increment)
+    # Below zero means no cap.
+    limit = _seconds(args, 3, "main time limit", low=-MAX_TIME_S)
+    longest = _seconds(args, 4, "max time per move", low=-MAX_TIME_S)
+    if 0 <= limit < main_s:
+        raise CommandRefused("TimeControls: mainTimeLimit is smaller than mainTime")
+    return clock.fischer(main_s, increment, longest if longest >= 0 else None)
+
+
+def time_left(state: GtpState, args: list[str]) -> str:
+    color = parse_color(args[0]) if len(args) == 3 else None
+    left = parse_float(args[1]) if len(args) == 3 else None
+    stones = parse_int(args[2]) if len(args) == 3 else None
+    if color is None or left is None or stones is None:
+        raise CommandRefused(f"Expected player and float time and int stones for time_left but got '{' '.join(args)}'")
+    if not MOST_OVERTIME_S <= left <= MAX_TIME_S:
+        raise CommandRefused("invalid time")
+    if not 0 <= stones <= _MAX_STONES_LEFT:
+        raise CommandRefused("invalid stones")
+    control = state.clocks[color]
+    if stones and (control is None or control.stones_per_period == 0):
+        raise CommandRefused(
+            "stones left in period is > 0 but the time control used does not have any overtime periods"
+        )
+    # Without a time control of its own, time that runs out is still time: treat it as absolute.
+    state.clocks[color] = (control or clock.absolute(left)).with_time_left(left, stones)
+    return ""
+
+
+def _set_clocks(state: GtpState, control: clock.TimeControl | None) -> None:
+    state.clocks = {BLACK: control, WHITE: control}
+
+
+def _seconds(args: list[str], index: int, what: str, *, low: float = 0.0) -> float:
+    value = parse_float(args[index]) if index < len(args) else None
+    if value is None:
+        raise CommandRefused(f"Expected float for {what} as argument {index}")
+    if not low <= value <= MAX_TIME_S:
+        raise CommandRefused(f"{what} is an invalid value: {args[index]}")
+    return value
+
+
+def _count(args: list[str], index: int, what: str) -> int:
+    value = parse_int(args[index]) if index < len(args) else None
+    if value is None:
+        raise CommandRefused(f"Expected int for byo-yomi overtime {what} as argument {index}")
+    if not 0 <= value <= _MAX_STONES:
+        raise CommandRefused(f"byo-yomi overtime {what} is an invalid value: {args[index]}")
+    return value
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def kata_list_params(state: GtpState, args: list[str]) -> str:
+    del state, args
+    return " ".join(sorted({*_RUNTIME, *SEARCH_PARAMS}))
+
+
+def kata_get_param(state: GtpState, args: list[str]) -> str:
+    if len(args) != 1:
+        raise CommandRefused(f"Expected one arguments for kata-get-param but got '{' '.join(args)}'")
+    name = args[0]
+    if name in _RUNTIME:
+        return _RUNTIME[name](state.options)
+    if name not in SEARCH_PARAMS:
+        raise CommandRefused(f"Invalid parameter: {name}")
+    return compact(state.options.search.get(name, SEARCH_PARAMS[name].default))
+
+
+def kata_set_param(state: GtpState, args: list[str]) -> str:
+    if len(args) not in (1, 2):
+        raise CommandRefused(f"Expected one or two arguments for kata-set-param but got '{' '.join(args)}'")
+    name, text = args[0], args[1] if len(args) == 2 else ""
+    if name not in _RUNTIME and name not in SEARCH_PARAMS:
+        raise CommandRefused(
+            f"Could not set params: Unrecognized or non-overridable parameter in kata-set-params: {name}"
+        )
+    try:
+        state.options, _ = read_settings(state.options, {name: text})
+    except SettingRefused as error:
+        raise CommandRefused(f"Could not set params: {error}") from error
+    return ""
+
+
+def kata_get_models(state: GtpState, args: list[str]) -> str:
+    del args
+    return compact(models(state.ready()))
+
+
+def cputime(state: GtpState, args: list[str]) -> str:
+    """Seconds spent in genmove so far."""
+    del args
+    return general(state.genmove_s)

@@ -1,0 +1,38 @@
+"""Joins standard input and output to a front that already runs: `ssh pi agent gtp` then costs no second network in
+memory. Bytes pass unchanged in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from agent.service.streams import ByteStream, StdioStream, TcpStream
+
+
+async def serve_relay(host: str, port: int) -> None:
+    """Pass bytes between standard input and output and the service at `host`:`port` until the service closes.
+
+    The end of input is passed on, so that the service answers what was asked and then closes.
+    Raises OSError where the service cannot be reached or breaks off.
+    """
+    reader, writer = await asyncio.open_connection(host, port)
+    await relay(StdioStream(), TcpStream(reader, writer), writer.write_eof)
+
+
+async def relay(client: ByteStream, service: ByteStream, end_input: Callable[[], None]) -> None:
+    """As `serve_relay`, between any two streams; `end_input` tells the service that the client sends no more."""
+
+    async def pass_questions() -> None:
+        while data := await client.read():
+            await service.write(data)
+        end_input()
+
+    asking = asyncio.create_task(pass_questions())
+    try:
+        while data := await service.read():
+            await client.write(data)
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await service.close()
+        await client.close()

@@ -1,0 +1,183 @@
+"""Gives protocol objects a client and an engine: stdio for one client, TCP for many.
+
+Start reading at `Session`. The only I/O of the protocols is here and in `streams.py`. Memory is bounded on every side:
+lines by `lines.MAX_LINE_BYTES`; what waits for the engine by the connection's own `is_backlogged`; output by
+`OUTPUT_HIGH_BYTES`, above which no line is read, partial reports are dropped (the next one says more) and final ones
+wait, so that the connection submits nothing new; clients by `MAX_CLIENTS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from agent.engine.messages import Engine, RawReport, SearchReport
+from agent.service.lines import Line, LineSplitter, Oversized
+from agent.service.outputs import ClearCache, Close, Connection, Output, Send, Stop, Submit
+from agent.service.streams import ByteStream, StdioStream, TcpStream
+
+log = logging.getLogger(__name__)
+
+MakeConnection = Callable[[Engine], Connection]
+
+# asyncio's own high-water mark for a transport.
+OUTPUT_HIGH_BYTES = 64 * 1024
+# Each costs a game, a line buffer and up to SUBMIT_LIMIT reports; a GUI uses one or two.
+MAX_CLIENTS = 64
+# A client that has asked and then reads nothing for so long is gone, or as good as gone.
+STALLED_CLIENT_S = 120.0
+# After a TCP client's half of the connection ended, an empty line so often finds out whether anybody still reads:
+# a closed socket answers with a reset. Both protocols skip empty lines between replies.
+PROBE_S = 5.0
+
+_Report = SearchReport | RawReport
+
+
+class Session:
+    """One client: carries out what its connection object wants until it closes."""
+
+    def __init__(self, connection: Connection, engine: Engine, stream: ByteStream) -> None:
+        self._connection = connection
+        self._engine = engine
+        self._stream = stream
+        self._output: deque[bytes] = deque()
+        self._output_bytes = 0
+        self._held: deque[_Report] = deque()
+        self._running: set[int] = set()
+        self._is_closing = False
+        self._is_over = False
+        self._has_output = asyncio.Event()
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+
+    async def run(self) -> None:
+        """Serve until the client or the connection object ends it. Afterwards no search of this client runs."""
+        reading = asyncio.create_task(self._read())
+        try:
+            await self._write()
+        except (OSError, asyncio.TimeoutError) as error:
+            log.info("client is gone: %s", error or type(error).__name__)
+        finally:
+            self._is_over = True
+            reading.cancel()
+            for request_id in list(self._running):
+                self._engine.stop(request_id)
+            await self._stream.close()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _read(self) -> None:
+        splitter = LineSplitter()
+        try:
+            while data := await self._stream.read():
+                await self._take_lines(splitter.feed(data))
+            await self._take_lines(splitter.end())
+            await self._may_read.wait()
+            self._carry_out(self._connection.receive_end())
+            await self._probe()
+        except OSError as error:
+            log.info("client is gone: %s", error)
+            self._carry_out([Close()])
+
+    async def _take_lines(self, found: list[Line | Oversized]) -> None:
+        for line in found:
+            await self._may_read.wait()
+            if isinstance(line, Oversized):
+                self._carry_out(self._connection.receive_oversized(line.start))
+            else:
+                self._carry_out(self._connection.receive_line(line.data))
+            # Let reports and other clients in between the lines of a long batch.
+            await asyncio.sleep(0)
+
+    async def _probe(self) -> None:
+        while self._stream.can_vanish and not self._is_closing:
+            await asyncio.sleep(PROBE_S)
+            if not self._output:
+                self._send(b"\n")
+
+    async def _write(self) -> None:
+        while True:
+            await self._has_output.wait()
+            while self._output:
+                data = b"".join(self._output)
+                self._output.clear()
+                await asyncio.wait_for(self._stream.write(data), STALLED_CLIENT_S if self._stream.can_vanish else None)
+                self._output_bytes -= len(data)
+                self._update_flow()
+                while self._held and self._output_bytes < OUTPUT_HIGH_BYTES:
+                    self._carry_out(self._connection.receive_report(self._held.popleft()))
+            if self._is_closing:
+                return
+            self._has_output.clear()
+
+    def _deliver(self, report: _Report) -> None:
+        """Reports of the engine arrive here, on the event loop."""
+        is_final = isinstance(report, RawReport) or report.final
+        if is_final:
+            self._running.discard(report.id)
+        if self._is_over:
+            return
+        if self._output_bytes < OUTPUT_HIGH_BYTES and not self._held:
+            self._carry_out(self._connection.receive_report(report))
+        elif is_final:
+            self._held.append(report)
+
+    def _carry_out(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            if self._is_closing:
+                break
+            if isinstance(output, Send):
+                self._send(output.data)
+            elif isinstance(output, Submit):
+                self._running.add(output.request.id)
+                self._engine.submit(output.request, self._deliver)
+            elif isinstance(output, Stop):
+                self._engine.stop(output.request_id)
+            elif isinstance(output, ClearCache):
+                self._engine.clear_cache()
+            else:
+                self._is_closing = True
+                self._has_output.set()
+        self._update_flow()
+
+    def _send(self, data: bytes) -> None:
+        self._output.append(data)
+        self._output_bytes += len(data)
+        self._has_output.set()
+
+    def _update_flow(self) -> None:
+        is_open = self._output_bytes < OUTPUT_HIGH_BYTES and not self._held and not self._connection.is_backlogged
+        if is_open or self._is_closing:
+            self._may_read.set()
+        else:
+            self._may_read.clear()
+
+
+async def serve_stdio(make_connection: MakeConnection, engine: Engine) -> None:
+    """Serve the one client on standard input and output until it ends."""
+    await Session(make_connection(engine), engine, StdioStream()).run()
+
+
+async def serve_tcp(make_connection: MakeConnection, engine: Engine, host: str, port: int) -> asyncio.Server:
+    """Listen; each client gets a connection object of its own. Clients outlast the server's closing; they end with
+    the event loop.
+
+    Raises OSError where the address cannot be had.
+    """
+    clients: set[asyncio.Task[None]] = set()
+
+    async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(clients) >= MAX_CLIENTS:
+            log.warning("refused a client: %d are connected", len(clients))
+            writer.close()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        clients.add(task)
+        try:
+            await Session(make_connection(engine), engine, TcpStream(reader, writer)).run()
+        finally:
+            clients.discard(task)
+
+    return await asyncio.start_server(serve_client, host, port)

@@ -1,0 +1,98 @@
+"""Bytes to and from one client: standard input and output, or a socket. Knows nothing of lines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+# As much as a Linux pipe holds.
+READ_BYTES = 64 * 1024
+
+
+class ByteStream(Protocol):
+    @property
+    def can_vanish(self) -> bool:
+        """Whether the client may be gone without a sign, as over a network."""
+
+    async def read(self) -> bytes:
+        """Some bytes; none at the end. Raises OSError where the client is gone."""
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the client's buffer has taken `data`. Raises OSError where the client is gone."""
+
+    async def close(self) -> None:
+        """Let go of the client. Never raises."""
+
+
+class TcpStream:
+    can_vanish = True
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        # drain() then waits until all is with the kernel: what we count as written is.
+        writer.transport.set_write_buffer_limits(high=0)
+
+    async def read(self) -> bytes:
+        return await self._reader.read(READ_BYTES)
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def close(self) -> None:
+        if self._writer.transport.get_write_buffer_size():
+            self._writer.transport.abort()
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+
+class StdioStream:
+    """Standard input and output, whatever they are: asyncio's own pipes refuse files, and a terminal set to
+    non-blocking stays so for the shell after us. So a thread reads, and another writes."""
+
+    can_vanish = False
+
+    def __init__(self, input_fd: int = 0, output_fd: int = 1) -> None:
+        self._input_fd = input_fd
+        self._output_fd = output_fd
+        self._loop = asyncio.get_running_loop()
+        # One chunk at a time: the reading thread waits until it is taken.
+        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
+        self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stdout")
+        # A daemon, because nothing but input can end a blocked read.
+        threading.Thread(target=self._read_all, name="stdin", daemon=True).start()
+
+    async def read(self) -> bytes:
+        return await self._chunks.get()
+
+    async def write(self, data: bytes) -> None:
+        await self._loop.run_in_executor(self._writing, self._write_all, data)
+
+    async def close(self) -> None:
+        self._writing.shutdown(wait=False)
+
+    def _read_all(self) -> None:
+        while True:
+            try:
+                data = os.read(self._input_fd, READ_BYTES)
+            except OSError:
+                # A terminal that hung up: the same as its end.
+                data = b""
+            try:
+                asyncio.run_coroutine_threadsafe(self._chunks.put(data), self._loop).result()
+            except (RuntimeError, asyncio.CancelledError):
+                # The event loop is gone, and nobody reads any more.
+                return
+            if not data:
+                return
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._output_fd, view) :]
