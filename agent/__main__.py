@@ -209,6 +209,29 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command(hidden=True)
+def engine(
+    fd: int = typer.Option(..., help="The inherited end of a socket pair to the front."),
+    backend: str = typer.Option(..., help="Network runtime."),
+    model: Path | None = typer.Option(None, help="A converted network."),
+    threads: int = typer.Option(1, min=1, help="Search threads."),
+    batch: int = typer.Option(1, min=1, help="Positions that a thread evaluates at once."),
+    cache_positions: int = typer.Option(20_000, min=0, help="Evaluations kept."),
+    seed: int | None = typer.Option(None, help="For symmetries and random draws; random if not given."),
+) -> None:
+    """Serve searches to the daemon that started this process: the worker."""
+    import secrets
+    import socket
+
+    from agent.engine.worker import WorkerOptions, run_worker
+
+    chosen = secrets.randbits(63) if seed is None else seed
+    options = WorkerOptions(backend, model, threads, batch, cache_positions, chosen)
+    with socket.socket(fileno=fd) as end:
+        status = run_worker(end, options)
+    raise typer.Exit(status)
+
+
 @app.callback()
 def verbs() -> None:
     """Keeps verbs as verbs even while there is only one."""

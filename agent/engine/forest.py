@@ -1,0 +1,66 @@
+"""The trees of a worker: named ones wait here for the next search of their game. Bounded in number and memory.
+
+Not thread-safe: the player calls under its lock. A tree is either in use by one search or at rest.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from agent.engine.tree import SearchTree
+
+# A worker serves a handful of games at once; the rest is KaTrain windows somebody forgot.
+MAX_RESTING_TREES = 8
+# A node on 19×19 with its evaluation is 1.7 kB (measured), much the same as a cached evaluation, and mostly shared with
+# the cache. Whoever sized the cache for the machine's memory sized the trees with it.
+NODES_PER_CACHED_POSITION = 2
+# 17 MB: enough for a night of analysis on the smallest board.
+MIN_MAX_NODES = 10_000
+
+
+def default_max_nodes(cache_positions: int) -> int:
+    """How large one tree may grow, and all trees at rest together."""
+    return max(MIN_MAX_NODES, NODES_PER_CACHED_POSITION * cache_positions)
+
+
+class Forest:
+    """Gives trees by name and takes them back. `plant` makes a new one."""
+
+    def __init__(self, plant: Callable[[], SearchTree], *, max_nodes: int) -> None:
+        self.max_nodes = max_nodes
+        self._plant = plant
+        self._resting: OrderedDict[str, SearchTree] = OrderedDict()  # the one that rests longest first
+        self._in_use: set[str] = set()
+
+    def is_free(self, name: str) -> bool:
+        """Whether a search may take this tree now. Nameless trees always are."""
+        return name not in self._in_use
+
+    def take(self, name: str) -> SearchTree:
+        """The tree of that name, or a new one. The name must be free; an empty one is nobody's."""
+        if not name:
+            return self._plant()
+        self._in_use.add(name)
+        tree = self._resting.pop(name, None)
+        return tree if tree is not None else self._plant()
+
+    def give_back(self, name: str, tree: SearchTree) -> None:
+        """The search is over. The tree may be dropped to stay within bounds."""
+        if not name:
+            return
+        self._in_use.discard(name)
+        self._resting[name] = tree
+        self._drop(lambda: len(self._resting) > MAX_RESTING_TREES or self.resting_nodes > self.max_nodes)
+
+    def clear(self) -> None:
+        """Forget all trees at rest."""
+        self._resting.clear()
+
+    @property
+    def resting_nodes(self) -> int:
+        return sum(tree.nodes for tree in self._resting.values())
+
+    def _drop(self, too_much: Callable[[], bool]) -> None:
+        while self._resting and too_much():
+            self._resting.popitem(last=False)

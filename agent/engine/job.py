@@ -1,0 +1,112 @@
+"""One request while a player has it: waiting, running, over. No threads here; the player calls under its lock unless a
+method says otherwise."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from agent.engine.messages import RawReport, RawRequest, ReportSink, SearchReport, SearchRequest
+from agent.engine.stop import Condition, Progress, any_of, stop_is_requested, time_passes, tree_holds, visits_reach
+from agent.engine.tree import SearchTree
+
+
+@dataclass
+class Job:
+    """A search or a raw evaluation. `tree` is None until it runs; `users` are threads at work on it."""
+
+    request: SearchRequest | RawRequest
+    sink: ReportSink
+    arrival: int
+    tree: SearchTree | None = None
+    started_s: float = 0.0
+    visits_before: int = 0
+    users: int = 0
+    stop_requested: bool = False
+    over: bool = False  # no thread may begin work on it; the final report is being made
+    error: str | None = None
+    next_report_s: float | None = None
+    ends: Condition = stop_is_requested
+    _delivery: threading.Lock = field(default_factory=threading.Lock)
+    _final_sent: bool = False
+
+    @property
+    def order(self) -> tuple[float, int]:
+        """Highest priority first, then in order of arrival. Raw evaluations are one network run and go before all."""
+        if isinstance(self.request, RawRequest):
+            return (float("-inf"), self.arrival)
+        return (-self.request.priority, self.arrival)
+
+    def start(self, tree: SearchTree, visits: int, now_s: float, max_nodes: int) -> None:
+        """The search runs from now on `tree`, which has `visits` already."""
+        request = self.request
+        assert isinstance(request, SearchRequest)
+        self.tree = tree
+        self.started_s = now_s
+        self.visits_before = visits
+        conditions = [stop_is_requested, visits_reach(request.max_visits), tree_holds(max_nodes)]
+        if request.max_time_s is not None:
+            conditions.append(time_passes(request.max_time_s))
+        self.ends = any_of(*conditions)
+        first = request.first_report_after_s
+        if request.report_every_s is not None:
+            self.next_report_s = now_s + (request.report_every_s if first is None else first)
+
+    def progress(self, now_s: float) -> Progress:
+        if self.tree is None:
+            return Progress(stop_requested=self.stop_requested)
+        visits = self.tree.visits
+        return Progress(
+            visits=visits,
+            playouts=visits - self.visits_before,
+            elapsed_s=now_s - self.started_s,
+            nodes=self.tree.nodes,
+            stop_requested=self.stop_requested,
+        )
+
+    def should_end(self, now_s: float) -> bool:
+        """No more playouts are to begin."""
+        return self.over or self.error is not None or self.ends(self.progress(now_s))
+
+    def due_s(self) -> float | None:
+        """When the player must look at a running search again by the clock."""
+        times = [] if self.next_report_s is None else [self.next_report_s]
+        if isinstance(self.request, SearchRequest) and self.request.max_time_s is not None:
+            times.append(self.started_s + self.request.max_time_s)
+        return min(times) if times else None
+
+    # ------------------------------------------------------------ reports; without the player's lock
+
+    def send(self, report: SearchReport | RawReport) -> None:
+        """Hand a report over; after the final one, nothing."""
+        with self._delivery:
+            if self._final_sent:
+                return
+            self._final_sent = isinstance(report, RawReport) or report.final
+            self.sink(report)
+
+    def send_partial(self, now_s: float) -> None:
+        """Hand over what is known so far, unless nothing is yet."""
+        assert isinstance(self.request, SearchRequest) and self.tree is not None
+        report = self.tree.report(self.request, final=False, duration_s=now_s - self.started_s)
+        if report.root is not None:
+            self.send(report)
+
+    def send_final(self, now_s: float) -> None:
+        if self.error is not None:
+            self.send(self.failure(self.error))
+        elif isinstance(self.request, RawRequest) or self.tree is None:
+            self.send(self.nothing())
+        else:
+            self.send(self.tree.report(self.request, final=True, duration_s=now_s - self.started_s))
+
+    def failure(self, reason: str) -> SearchReport | RawReport:
+        if isinstance(self.request, RawRequest):
+            return RawReport(id=self.request.id, error=reason)
+        return SearchReport(id=self.request.id, final=True, error=reason)
+
+    def nothing(self) -> SearchReport | RawReport:
+        """The answer to a request that was stopped before anything was known."""
+        if isinstance(self.request, RawRequest):
+            return RawReport(id=self.request.id, error="stopped")
+        return SearchReport(id=self.request.id, final=True)
