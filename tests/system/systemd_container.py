@@ -166,7 +166,7 @@ def furnish(root: Path, ports: tuple[int, int, int]) -> None:
         lines += [
             f"{key} = {line.split('=', 1)[1].strip().strip(chr(39))}"
             for line in listed.stdout.splitlines()
-            if line.startswith(f"global.{key}=")
+            if line.startswith(f"global.{key}=") and "file:" not in line
         ]
     (root / "etc/pip.conf").write_text("\n".join(lines) + "\n")
     gtp, analysis, broker = ports
