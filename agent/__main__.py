@@ -8,11 +8,14 @@ Errors of the agent's own family become two lines on stderr, what went wrong and
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TextIO
 
 import typer
 
 from agent.errors import AgentError
+from agent.events import Event, describe
 
 app = typer.Typer(
     name="agent",
@@ -91,6 +94,7 @@ def why(
 def convert(
     source: Path = typer.Argument(..., help="A KataGo network: .bin.gz, .bin, .txt.gz or .txt."),
     out: Path = typer.Argument(..., help="The ONNX file to write."),
+    form: str = typer.Option("auto", help="How convolutions are written: auto, plain or winograd."),
     as_json: bool = typer.Option(False, "--json", help="Print progress and result as lines of JSON."),
 ) -> None:
     """Convert a network file to what the engine runs."""
@@ -99,15 +103,22 @@ def convert(
     from rich.progress import Progress
 
     from agent.export.convert import convert as convert_network
+    from agent.export.emit import Form
     from agent.export.progress import BarReporter, LineReporter
 
+    forms = {"auto": None, **{each.value: each for each in Form}}
+    if form not in forms:
+        raise typer.BadParameter(f"choose one of: {', '.join(forms)}", param_hint="--form")
     if as_json:
-        info = convert_network(source, out, LineReporter(lambda line: print(line, flush=True)))
+        lines = LineReporter(lambda line: print(line, flush=True))
+        info = convert_network(source, out, lines, form=forms[form])
         print(msgspec.json.encode(info).decode())
         return
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        info = convert_network(source, out, BarReporter(progress))
-    print(f"{out}: {info.name}, version {info.version}, {info.precision}, {out.stat().st_size / 1e6:.1f} MB")
+        info = convert_network(source, out, BarReporter(progress), form=forms[form])
+    print(
+        f"{out}: {info.name}, version {info.version}, {info.precision}, {info.form}, {out.stat().st_size / 1e6:.1f} MB"
+    )
 
 
 @app.command()
@@ -230,6 +241,148 @@ def engine(
     with socket.socket(fileno=fd) as end:
         status = run_worker(end, options)
     raise typer.Exit(status)
+
+
+@app.command()
+def run(
+    once: bool = typer.Option(False, "--once", help="End when a move was analysed and a metric came back; 0 if so."),
+    config: Path = typer.Option(None, "--config", help="The agent.yaml to read, instead of the default one."),
+    network: str = typer.Option(None, "--network", help="A network of the catalogue, or the path of a .bin.gz file."),
+    visits: int = typer.Option(None, "--visits", help="Visits per move, instead of the profile's."),
+    threads: int = typer.Option(None, "--threads", help="Search threads, instead of the profile's."),
+) -> None:
+    """Serve GTP and analysis on TCP and report over MQTT, until ended: the daemon."""
+    import asyncio
+
+    from agent.run import run_front
+    from agent.settings import load_settings, with_overrides
+
+    settings = with_overrides(load_settings(config), network=network, visits=visits, threads=threads)
+    _log_to_stderr()
+    asyncio.run(run_front(settings, _ChainPrinter(sys.stdout), once=once))
+
+
+@app.command()
+def gtp(
+    config: Path = typer.Option(None, "--config", help="The agent.yaml to read, instead of the default one."),
+    network: str = typer.Option(None, "--network", help="A network of the catalogue, or the path of a .bin.gz file."),
+    visits: int = typer.Option(None, "--visits", help="Visits per move, instead of the profile's."),
+    threads: int = typer.Option(None, "--threads", help="Search threads, instead of the profile's."),
+    overrides: list[str] = typer.Option([], "--override-config", help="KataGo's settings: key=value,key=value."),
+) -> None:
+    """Speak GTP on standard input and output: through the running agent, or with an engine of its own."""
+    from agent import run as path
+
+    _serve_stdio("gtp", path.gtp_service, config, network, visits, threads, overrides)
+
+
+@app.command()
+def analysis(
+    config: Path = typer.Option(None, "--config", help="The agent.yaml to read, instead of the default one."),
+    network: str = typer.Option(None, "--network", help="A network of the catalogue, or the path of a .bin.gz file."),
+    visits: int = typer.Option(None, "--visits", help="Visits per move, instead of the profile's."),
+    threads: int = typer.Option(None, "--threads", help="Search threads, instead of the profile's."),
+    overrides: list[str] = typer.Option([], "--override-config", help="KataGo's settings: key=value,key=value."),
+) -> None:
+    """Speak KataGo's JSON analysis on standard input and output, as `gtp` does GTP."""
+    from agent import run as path
+
+    _serve_stdio("analysis", path.analysis_service, config, network, visits, threads, overrides)
+
+
+@app.command()
+def status(
+    config: Path = typer.Option(None, "--config", help="The agent.yaml to read, instead of the default one."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Tell how the running agent is; exit status 0 when it is up, 1 when it is degraded or not running."""
+    import msgspec
+
+    from agent.service.health import ask_status, find_front, judge, lines
+    from agent.settings import load_settings
+
+    front = find_front(load_settings(config).state_dir)
+    verdict = judge(front, ask_status(front) if front else None)
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(verdict), indent=2).decode())
+    else:
+        for label, text in lines(verdict):
+            print(f"{label:<10} {text}")
+    if verdict.state != "up":
+        raise typer.Exit(1)
+
+
+@app.command(hidden=True)
+def broker(port: int = typer.Option(..., "--port")) -> None:
+    """The daemon's own MQTT broker, on loopback, until standard input ends."""
+    import asyncio
+
+    from agent.telemetry.broker import serve_broker
+
+    _log_to_stderr()
+    asyncio.run(serve_broker(port, sys.stdin.buffer, lambda: print("listening", flush=True)))
+
+
+@app.command("provision", hidden=True)
+def provision_for_parent() -> None:
+    """Detect, choose, pull and convert for the daemon: settings as JSON come on standard input, events go out."""
+    import msgspec
+
+    from agent.provision import Failure, provision
+    from agent.settings import decode_settings
+
+    def say(event: msgspec.Struct) -> None:
+        print(msgspec.json.encode(event).decode(), flush=True)
+
+    class Lines:
+        def report(self, event: msgspec.Struct) -> None:
+            say(event)
+
+    try:
+        say(provision(decode_settings(sys.stdin.buffer.read()), Lines()))
+    except AgentError as error:
+        say(Failure(message=str(error), fix=error.fix))
+
+
+class _ChainPrinter:
+    """Shows the start-up chain line by line: what was found, and every tenth of a download or a conversion."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._last = ""
+
+    def report(self, event: Event) -> None:
+        line = describe(event)
+        if line and line != self._last:
+            self._last = line
+            print(line, file=self._out, flush=True)
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+def _serve_stdio(
+    kind: str,
+    service: Callable[..., Any],
+    config: Path | None,
+    network: str | None,
+    visits: int | None,
+    threads: int | None,
+    overrides: list[str],
+) -> None:
+    """Join the running agent where the caller asks for nothing that it does not have, else serve with an own engine."""
+    import asyncio
+
+    from agent.run import serve_client
+    from agent.settings import load_settings, with_overrides
+
+    _log_to_stderr()
+    settings = with_overrides(load_settings(config), network=network, visits=visits, threads=threads)
+    may_join = not (network or visits or threads or overrides)
+    asyncio.run(serve_client(settings, _ChainPrinter(sys.stderr), kind, service, overrides, may_join=may_join))
 
 
 @app.callback()

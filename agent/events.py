@@ -69,6 +69,27 @@ class SearchDone(Event, frozen=True):
     latency_s: float
 
 
+def describe(event: Event) -> str:
+    """The event as a line for people; empty for what comes too often to be shown. Progress counts in tenths, so that
+    lines that repeat can be left out."""
+    if isinstance(event, ChainStep):
+        return f"{event.name:<9} {event.detail}"
+    if isinstance(event, DownloadProgress):
+        if not event.total_bytes:
+            return f"download  {event.name}"
+        tenths = 10 * event.done_bytes // event.total_bytes
+        return f"download  {event.name}: {tenths * 10} % of {event.total_bytes / 1e6:.1f} MB"
+    if isinstance(event, SourceFailed):
+        return f"source    {event.source} did not serve {event.network}: {event.reason}"
+    if isinstance(event, Converting):
+        return f"convert   {event.name}: {10 * (10 * event.done // max(1, event.total))} %"
+    if isinstance(event, EngineUp):
+        return f"worker    up: {event.network} on {event.backend}, pid {event.pid}"
+    if isinstance(event, EngineGone):
+        return f"worker    {'degraded' if event.degraded else 'gone'}: {event.reason}"
+    return ""
+
+
 class Reporter(Protocol):
     def report(self, event: Event) -> None:
         """Take one event. Must not block and must not raise."""

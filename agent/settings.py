@@ -182,6 +182,31 @@ def load_settings(path: Path | None = None) -> Settings:
     )
 
 
+def with_overrides(
+    settings: Settings, *, network: str | None = None, visits: int | None = None, threads: int | None = None
+) -> Settings:
+    """The settings with what a command line gave in their place.
+
+    Raises ConfigError for a number out of bounds.
+    """
+    given = {"network": network, "visits": visits, "threads": threads}
+    changes = {name: value for name, value in given.items() if value is not None}
+    try:
+        msgspec.convert(changes, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"command line: {error}", fix="Give a whole number of at least 1.") from error
+    return msgspec.structs.replace(settings, **changes)
+
+
+def encode_settings(settings: Settings) -> bytes:
+    """As JSON, for a child process of our own."""
+    return msgspec.json.encode(settings, enc_hook=str)
+
+
+def decode_settings(data: bytes) -> Settings:
+    return msgspec.json.decode(data, type=Settings, dec_hook=_path)
+
+
 def _check_mqtt(mqtt: Mqtt, where: str) -> None:
     if mqtt.host is None:
         for key in ("username", "password_file", "tls"):

@@ -17,11 +17,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from agent.errors import AgentError, FrontRunning
+from agent.errors import AgentError, FrontRunning, ServiceDown
 from agent.settings import parse_address
 
 FRONT: Final = "front.json"
@@ -233,5 +233,48 @@ def rss_bytes(pid: int) -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def to_json(value: Any) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+# ---------------------------------------------------------------- in words
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """`state` is up, starting, degraded, silent (runs and does not answer) or down (does not run)."""
+
+    state: str
+    reason: str = ""
+    fix: str = ""
+    status: FrontStatus | None = None
+
+
+def judge(front: Front | None, status: FrontStatus | None) -> Verdict:
+    """How the daemon is, and what to do about it."""
+    if front is None:
+        return Verdict("down", "no agent is running", ServiceDown.fix)
+    if status is None:
+        fix = "Restart it: `systemctl restart katago-agent`; a watchdog does so by itself where systemd runs it."
+        return Verdict("silent", f"the agent (pid {front.pid}) does not answer", fix)
+    if status.engine == "degraded":
+        return Verdict("degraded", status.reason, status.fix, status)
+    if status.engine != "up":
+        return Verdict("starting", status.reason or "the engine is starting", "Ask again in a moment.", status)
+    return Verdict("up", status=status)
+
+
+def lines(verdict: Verdict) -> list[tuple[str, str]]:
+    """The verdict as rows of label and text."""
+    rows = [("agent", verdict.state)]
+    rows += [(label, text) for label, text in (("reason", verdict.reason), ("fix", verdict.fix)) if text]
+    status = verdict.status
+    if status is None:
+        return rows
+    memory = [("front", status.front_rss_bytes), ("worker", status.worker_rss_bytes)]
+    return [
+        *rows,
+        ("device", f"{status.device_id}, pid {status.pid}, up for {status.uptime_s:.0f} s"),
+        ("profile", status.profile),
+        ("network", f"{status.network} on {status.backend}"),
+        ("engine", f"{status.engine}, {status.restarts} restarts, {status.outstanding} requests outstanding"),
+        ("memory", ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in memory if size)),
+        ("gtp", status.gtp_address or "closed"),
+        ("analysis", status.analysis_address or "closed"),
+        ("broker", f"{status.broker}, {'connected' if status.broker_connected else status.broker_trouble}"),
+    ]

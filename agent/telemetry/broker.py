@@ -7,7 +7,7 @@ input does, so it never outlives the daemon. A device that is part of a fleet na
 from __future__ import annotations
 
 import asyncio
-import sys
+from collections.abc import Callable
 from typing import IO, Final
 
 from amqtt.broker import Broker
@@ -19,7 +19,7 @@ from agent.errors import BrokerUnreachable
 MAX_CONNECTIONS: Final = 50
 
 
-async def serve_broker(port: int, lifeline: IO[bytes] = sys.stdin.buffer) -> None:
+async def serve_broker(port: int, lifeline: IO[bytes], tell_listening: Callable[[], None]) -> None:
     """Serve on 127.0.0.1 until `lifeline` ends.
 
     Raises BrokerUnreachable where the port cannot be had.
@@ -34,6 +34,7 @@ async def serve_broker(port: int, lifeline: IO[bytes] = sys.stdin.buffer) -> Non
     except (BrokerError, OSError) as error:
         fix = "Stop what uses that port, or set mqtt.port (or mqtt.host, to use a broker that is there) in agent.yaml."
         raise BrokerUnreachable(f"the broker cannot listen on 127.0.0.1:{port}: {error}", fix=fix) from error
+    tell_listening()
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(lifeline, ended.set)
     await ended.wait()

@@ -1,0 +1,205 @@
+"""The first half of the data path: detect → choose → pull → convert; what comes out is a `Plan`.
+
+`run.py` goes on from there. Start reading at `provision`. The daemon, which must stay small, uses `provision_apart`:
+the same in a child process. What is needed for the work is imported by the work, so that this module stays light.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from agent.errors import AgentError, ConversionFailed
+from agent.events import ChainStep, Converting, DownloadProgress, Reporter, SourceFailed
+from agent.settings import Settings, data_folder, encode_settings, own_command
+
+# Every backend without a network: nothing is pulled or converted for it.
+WITHOUT_NETWORK: Final = frozenset({"uniform"})
+PRECISION: Final = "fp32"
+# b18c384nbt on a Cortex-A53 converts in minutes; beyond this it hangs.
+CONVERT_S: Final = 1800.0
+# A plan with the hardware of a 128-core server is 40 kB; asyncio's own limit for a line is 64 kB.
+MAX_LINE_BYTES: Final = 1 << 20
+
+
+class Plan(msgspec.Struct, frozen=True, tag=True):
+    """What this machine runs, and why. `model` is the converted network, None for a backend without one."""
+
+    hardware: str
+    hardware_facts: dict[str, Any]
+    profile: str
+    why: str
+    network: str
+    network_source: str
+    network_sha256: str
+    model: str | None
+    backend: str
+    threads: int
+    batch: int
+    visits: int
+    cache_positions: int
+
+
+class Failure(msgspec.Struct, frozen=True, tag=True):
+    """How the provisioning child tells its error."""
+
+    message: str
+    fix: str
+
+
+# ---------------------------------------------------------------- detect → choose → pull → convert
+
+
+def provision(settings: Settings, reporter: Reporter) -> Plan:
+    """Everything up to a converted network on the disk; what is there already is left alone.
+
+    Raises HardwareUnsupported, NoProfileFits, ConfigError, ModelError, NetworkFormatError and ConversionFailed.
+    """
+    from agent.hardware import detect
+    from agent.hardware.describe import summary
+    from agent.profile import choose, load_profiles
+
+    hardware = detect()
+    reporter.report(ChainStep("hardware", summary(hardware)))
+    choice = choose(hardware, load_profiles(data_folder("profiles")))
+    profile = choice.require()
+    reporter.report(ChainStep("profile", f"{profile.name}. {choice.reason}"))
+    backend = settings.engine.backend or profile.networks[0].runtime
+    network, source, sha256, model = "none", "none", "", None
+    if backend not in WITHOUT_NETWORK:
+        network, source, sha256, model = _provide_network(
+            settings, [candidate.network for candidate in profile.networks], reporter
+        )
+    reporter.report(ChainStep("network", f"{network} from {source}"))
+    return Plan(
+        hardware=summary(hardware),
+        hardware_facts=msgspec.to_builtins(hardware),
+        profile=profile.name,
+        why=choice.reason,
+        network=network,
+        network_source=source,
+        network_sha256=sha256,
+        model=model,
+        backend=backend,
+        threads=settings.threads or profile.threads,
+        batch=profile.batch,
+        visits=settings.visits or profile.visits,
+        cache_positions=profile.cache_positions,
+    )
+
+
+def _provide_network(settings: Settings, names: Sequence[str], reporter: Reporter) -> tuple[str, str, str, str]:
+    """Name, source and hash of the network, and the path of its converted file."""
+    from agent.export.info import EXPORTER
+    from agent.model.catalogue import load_catalogue
+    from agent.model.pull import pull, pull_named
+    from agent.model.store import Manifest, Store
+
+    store = Store(settings.state_dir)
+    catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
+    if settings.network is not None:
+        stored = pull_named(settings.network, catalogue, store, reporter)
+    else:
+        stored = pull([catalogue.find(name) for name in names], store, reporter)
+    converted = store.find_converted(stored.sha256, PRECISION, EXPORTER)
+    if converted is None:
+        with store.staging() as folder:
+            out = folder / f"{stored.manifest.name}.onnx"
+            _convert(stored.path, out, reporter)
+            made = Manifest(
+                name=stored.manifest.name,
+                file=out.name,
+                size_bytes=out.stat().st_size,
+                sha256=_sha256(out),
+                source=f"converted from {stored.manifest.file}",
+                licence=stored.manifest.licence,
+                source_sha256=stored.sha256,
+                precision=PRECISION,
+                exporter=EXPORTER,
+            )
+            converted = store.add_file(out, made)
+    store.activate(stored.sha256)
+    return stored.manifest.name, stored.manifest.source, stored.sha256, str(converted.path)
+
+
+def _convert(source: Path, out: Path, reporter: Reporter) -> None:
+    """Convert in a process of its own, whose memory (the whole network in fp32) goes when it ends."""
+    command = [*own_command(), "convert", "--json", str(source), str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        try:
+            for line in child.stdout:
+                with contextlib.suppress(msgspec.MsgspecError):
+                    # The last line is the network's info, which we read from the file itself.
+                    reporter.report(msgspec.json.decode(line, type=Converting))
+            status = child.wait(CONVERT_S)
+        except BaseException:
+            child.kill()
+            raise
+    if status:
+        raise ConversionFailed(f"{source} could not be converted (status {status}; the reason stands above)")
+
+
+def _sha256(path: Path) -> str:
+    from agent.model.disk import sha256_of
+
+    return sha256_of(path)
+
+
+# ---------------------------------------------------------------- the same in a child process
+
+_Line = ChainStep | DownloadProgress | SourceFailed | Converting | Plan | Failure
+
+
+async def provision_apart(settings: Settings, reporter: Reporter) -> Plan:
+    """As `provision`, in a child process, so that its memory is not ours.
+
+    Raises AgentError with the child's message and fix.
+    """
+    child = await asyncio.create_subprocess_exec(
+        *own_command(),
+        "provision",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+        limit=MAX_LINE_BYTES,
+    )
+    assert child.stdin is not None and child.stdout is not None
+    plan: Plan | None = None
+    try:
+        child.stdin.write(encode_settings(settings))
+        child.stdin.close()
+        async for line in child.stdout:
+            said = msgspec.json.decode(line, type=_Line)
+            if isinstance(said, Failure):
+                raise AgentError(said.message, fix=said.fix)
+            if isinstance(said, Plan):
+                plan = said
+            else:
+                reporter.report(said)
+        status = await child.wait()
+    finally:
+        if child.returncode is None:
+            # The whole session: a conversion runs as the child's child.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            await child.wait()
+    if plan is None:
+        raise AgentError(f"provisioning ended with status {status}", fix="Run `agent doctor`.")
+    return plan
+
+
+def worker_command(plan: Plan) -> list[str]:
+    """How the worker of this plan is started; the supervisor adds its end of the socket pair."""
+    model = ["--model", plan.model] if plan.model else []
+    numbers = {"--threads": plan.threads, "--batch": plan.batch, "--cache-positions": plan.cache_positions}
+    options = [text for name, value in numbers.items() for text in (name, str(value))]
+    return [*own_command(), "engine", "--backend", plan.backend, *model, *options]

@@ -1,0 +1,382 @@
+"""The data path from end to end: detect → choose → pull → convert → serve → report. Nothing else wires parts together.
+
+Start reading at `run_front`, the daemon; its first half, up to a converted network, is `provision.py`. The daemon stays
+small: it provisions in a child process, keeps network and search in another, and imports neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import platform
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+from agent import __version__
+from agent.engine.messages import Position, RawReport, SearchReport, SearchRequest
+from agent.engine.points import BLACK, vertex
+from agent.engine.rules import Rules
+from agent.errors import AddressTaken, AgentError, ProofFailed
+from agent.events import ChainStep, Converting, DownloadProgress, Event, Reporter
+from agent.hardware import Sampler
+from agent.provision import Plan, provision, provision_apart, worker_command
+from agent.service import health
+from agent.service.analysis import AnalysisConnection
+from agent.service.gtp import GtpConnection
+from agent.service.options import ServiceOptions, read_settings, split_overrides
+from agent.service.relay import serve_relay
+from agent.service.serve import MakeConnection, serve_stdio, serve_tcp
+from agent.service.supervise import Supervisor
+from agent.settings import Settings, format_address, parse_address
+from agent.telemetry import topics
+from agent.telemetry.host import boot_id, first_seq, host_values, throttling_reason
+from agent.telemetry.messages import Maker
+from agent.telemetry.mqtt import Link
+from agent.telemetry.own_broker import OwnBroker
+from agent.telemetry.report import HostReading, Telemetry, agent_down
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Plan", "provision", "provision_apart", "run_front", "serve_client", "worker_command"]
+
+# `run --once`: a first move on the slowest supported board with its profile's visits, and one report interval.
+MOVE_S: Final = 300.0
+METRIC_S: Final = 60.0
+ONCE_INTERVAL_S: Final = 1.0
+# While bytes arrive or layers are written, systemd waits so much longer for our start.
+EXTEND_S: Final = 300.0
+# The supervisor looks at its worker four times a second; after so long without a look it is stuck.
+SUPERVISOR_S: Final = 10.0
+# The broker answers in milliseconds; start-up does not wait longer to tell of it.
+BROKER_S: Final = 3.0
+
+
+def gtp_service(supervisor: Supervisor, options: ServiceOptions) -> MakeConnection:
+    return lambda engine: GtpConnection(options, engine.next_id, lambda: supervisor.ready)
+
+
+def analysis_service(supervisor: Supervisor, options: ServiceOptions) -> MakeConnection:
+    return lambda engine: AnalysisConnection(options, engine.next_id, lambda: supervisor.ready)
+
+
+async def serve_client(
+    settings: Settings,
+    reporter: Reporter,
+    kind: str,
+    service: Callable[[Supervisor, ServiceOptions], MakeConnection],
+    overrides: Sequence[str] = (),
+    *,
+    may_join: bool,
+) -> None:
+    """Serve standard input and output until the client ends: through the running daemon's socket of this `kind` (gtp
+    or analysis) where there is one and the client `may_join`, else with an engine of our own.
+
+    Raises SettingRefused for a bad override, and what `provision` raises.
+    """
+    front = health.find_front(settings.state_dir) if may_join else None
+    address = getattr(front, f"{kind}_address", None)
+    if address is not None:
+        try:
+            await serve_relay(*parse_address(address))
+            return
+        except ConnectionRefusedError:
+            log.warning("the agent that should listen on %s is gone; starting an engine of our own", address)
+    given = {name: value for text in overrides for name, value in split_overrides(text).items()}
+    _, unknown = read_settings(ServiceOptions(), given)
+    for name in unknown:
+        log.warning("unknown setting %s is ignored", name)
+    plan = provision(settings, reporter)
+    supervisor = Supervisor(worker_command(plan), reporter)
+    async with _running(supervisor.run()):
+        options, _ = read_settings(ServiceOptions(max_visits=plan.visits), given)
+        await serve_stdio(service(supervisor, options), supervisor)
+
+
+async def run_front(settings: Settings, reporter: Reporter, *, once: bool = False) -> None:
+    """The daemon, until SIGTERM or SIGINT; with `once`, until one move was analysed and one metric came back from the
+    broker.
+
+    Raises FrontRunning, AddressTaken, BrokerUnreachable, ProofFailed, and what `provision` raises.
+    """
+    notifier = health.Notifier()
+    asked_to_end = False
+    with health.hold_front(settings.state_dir):
+        serving = asyncio.ensure_future(_Front(settings, reporter, notifier).serve(once))
+
+        def end() -> None:
+            nonlocal asked_to_end
+            asked_to_end = True
+            notifier.tell("STOPPING=1")
+            serving.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, end)
+        try:
+            await serving
+        except asyncio.CancelledError:
+            if not asked_to_end:
+                raise
+
+
+class _Front:
+    """The daemon's parts, in the order in which data passes them."""
+
+    def __init__(self, settings: Settings, reporter: Reporter, notifier: health.Notifier) -> None:
+        self._settings = settings
+        self._reporter = reporter
+        self._notifier = notifier
+        self._background: list[asyncio.Future[None]] = []
+        self._started_s = time.time()
+
+    async def serve(self, once: bool) -> None:
+        plan = await provision_apart(self._settings, _Extending(self._reporter, self._notifier))
+        own = OwnBroker(self._settings.mqtt) if self._settings.mqtt.host is None else None
+        mqtt = own.mqtt if own else self._settings.mqtt
+        maker = Maker(self._settings.device_id, boot_id(), first_seq(), os.getpid())
+        link = Link(mqtt, f"katago-agent-{maker.device_id}", will=agent_down(maker, time.time()))
+        reporters = _Reporters(self._reporter)
+        supervisor = Supervisor(worker_command(plan), reporters)
+        telemetry = Telemetry(link, maker, engine=lambda: supervisor.status, host=_host_reader(supervisor))
+        telemetry.announce(_twins(plan))
+        reporters.add(telemetry)
+        async with contextlib.AsyncExitStack() as stack:
+            # The slowest first: it starts while the others do. What comes last ends first.
+            await self._keep(stack, supervisor.run())
+            if own:
+                await own.start()
+                await self._keep(stack, own.run())
+            await self._keep(stack, link.run())
+            stack.callback(telemetry.farewell)
+            interval_s = min(self._settings.report_interval_s, ONCE_INTERVAL_S if once else math.inf)
+            await self._keep(stack, telemetry.run(interval_s))
+            front = await self._open_sockets(stack, plan, supervisor, link)
+            stack.enter_context(health.published(front, self._settings.state_dir))
+            await self._keep(stack, self._guard_watchdog(supervisor))
+            await self._while_all_live(self._be_ready(plan, supervisor, link, maker))
+            if once:
+                await self._while_all_live(_prove(maker.device_id, plan, supervisor, link, self._reporter))
+            else:
+                await self._while_all_live(asyncio.Event().wait())
+
+    async def _keep(self, stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+        self._background.append(await stack.enter_async_context(_running(work)))
+
+    async def _while_all_live(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do the work; a background part that ends meanwhile ends the daemon with its error."""
+        main = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait([main, *self._background], return_when=asyncio.FIRST_COMPLETED)
+            for part in self._background:
+                if part.done():
+                    part.result()
+                    raise AgentError("a part of the daemon ended by itself", fix="Report this with the service log.")
+            await main
+        finally:
+            main.cancel()
+            await asyncio.gather(main, return_exceptions=True)
+
+    async def _open_sockets(
+        self, stack: contextlib.AsyncExitStack, plan: Plan, supervisor: Supervisor, link: Link
+    ) -> health.Front:
+        options = ServiceOptions(max_visits=plan.visits)
+        opened: dict[str, str | None] = {}
+        for name, address, service in (
+            ("gtp", self._settings.gtp_address, gtp_service),
+            ("analysis", self._settings.analysis_address, analysis_service),
+        ):
+            opened[name] = None
+            if address is not None:
+                server = await _listen(service(supervisor, options), supervisor, address)
+                stack.callback(server.close)
+                opened[name] = _address(server)
+                self._reporter.report(ChainStep(name, f"listens on {opened[name]}"))
+        status_server = await health.serve_status(lambda: self._status(plan, supervisor, link, front))
+        stack.callback(status_server.close)
+        front = health.Front(
+            pid=os.getpid(),
+            device_id=self._settings.device_id,
+            started=self._started_s,
+            status_address=_address(status_server),
+            gtp_address=opened["gtp"],
+            analysis_address=opened["analysis"],
+            broker=link.address,
+        )
+        return front
+
+    async def _be_ready(self, plan: Plan, supervisor: Supervisor, link: Link, maker: Maker) -> None:
+        status = await supervisor.settled()
+        if status.ready is not None:
+            detail = f"{status.ready.network} on {status.ready.backend}, {plan.threads} threads, {plan.visits} visits"
+            link.retain(maker.twin("versions", _versions() | status.ready.runtime_versions))
+        else:
+            detail = f"degraded: {status.reason} fix: {status.fix}"
+        self._reporter.report(ChainStep("engine", detail))
+        self._notifier.tell("READY=1", f"STATUS={detail}")
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(link.connected.wait(), BROKER_S)
+        self._reporter.report(ChainStep("broker", link.trouble or f"connected to {link.address}"))
+
+    async def _guard_watchdog(self, supervisor: Supervisor) -> None:
+        interval_s = health.watchdog_interval_s()
+        if interval_s is None:
+            await asyncio.Event().wait()
+            return
+        await health.keep_watchdog(
+            self._notifier, interval_s, lambda: time.monotonic() - supervisor.status.ticked_s < SUPERVISOR_S
+        )
+
+    def _status(self, plan: Plan, supervisor: Supervisor, link: Link, front: health.Front) -> health.FrontStatus:
+        status = supervisor.status
+        return health.FrontStatus(
+            device_id=self._settings.device_id,
+            pid=os.getpid(),
+            uptime_s=time.time() - self._started_s,
+            profile=plan.profile,
+            network=plan.network,
+            backend=plan.backend,
+            engine=status.state,
+            engine_pid=status.pid,
+            reason=status.reason,
+            fix=status.fix,
+            restarts=status.restarts,
+            outstanding=status.outstanding,
+            gtp_address=front.gtp_address,
+            analysis_address=front.analysis_address,
+            broker=link.address,
+            broker_connected=link.connected.is_set(),
+            broker_trouble=link.trouble,
+            front_rss_bytes=health.rss_bytes(os.getpid()),
+            worker_rss_bytes=health.rss_bytes(status.pid) if status.pid else None,
+        )
+
+
+async def _prove(device_id: str, plan: Plan, supervisor: Supervisor, link: Link, reporter: Reporter) -> None:
+    """One move analysed, and one metric back from the broker.
+
+    Raises ProofFailed.
+    """
+    metric = asyncio.Event()
+
+    def hear(topic: str, payload: bytes) -> None:
+        found = topics.parse(topic)
+        if found and found.channel == "m" and payload:
+            metric.set()
+
+    link.subscribe(topics.measurement(device_id, "engine"), hear)
+    answered: asyncio.Future[SearchReport] = asyncio.get_running_loop().create_future()
+    empty = Position(x_size=19, y_size=19, rules=Rules(), komi=7.5)
+    request = SearchRequest(id=supervisor.next_id(), position=empty, player=BLACK, max_visits=plan.visits)
+    supervisor.submit(request, lambda report: _take_final(report, answered))
+    try:
+        move = await asyncio.wait_for(answered, MOVE_S)
+    except asyncio.TimeoutError as error:
+        raise ProofFailed(f"no move within {MOVE_S:.0f} s") from error
+    if move.error is not None or move.chosen is None:
+        raise ProofFailed(f"no move: {move.error or 'the search chose none'}")
+    best = f", {move.root.winrate:.1%} for White" if move.root else ""
+    reporter.report(ChainStep("move", f"{vertex(move.chosen, 19, 19)} after {request.max_visits} visits{best}"))
+    try:
+        await asyncio.wait_for(metric.wait(), METRIC_S)
+    except asyncio.TimeoutError as error:
+        raise ProofFailed(f"no metric came back from the broker within {METRIC_S:.0f} s: {link.trouble}") from error
+    reporter.report(ChainStep("metric", f"came back from the broker at {link.address}"))
+
+
+def _take_final(report: SearchReport | RawReport, answered: asyncio.Future[SearchReport]) -> None:
+    if isinstance(report, SearchReport) and report.final and not answered.done():
+        answered.set_result(report)
+
+
+# ---------------------------------------------------------------- small parts
+
+
+class _Reporters:
+    """Passes every event on, first to the one that shows it."""
+
+    def __init__(self, first: Reporter) -> None:
+        self._all = [first]
+
+    def add(self, reporter: Reporter) -> None:
+        self._all.append(reporter)
+
+    def report(self, event: Event) -> None:
+        for reporter in self._all:
+            reporter.report(event)
+
+
+class _Extending:
+    """Asks systemd for more time to start while there is progress."""
+
+    def __init__(self, reporter: Reporter, notifier: health.Notifier) -> None:
+        self._reporter = reporter
+        self._notifier = notifier
+
+    def report(self, event: Event) -> None:
+        if isinstance(event, DownloadProgress | Converting):
+            self._notifier.extend_start(EXTEND_S)
+        self._reporter.report(event)
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Future[None]]:
+    """The work goes on beside the block and ends with it."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _listen(make_connection: MakeConnection, supervisor: Supervisor, address: str) -> asyncio.Server:
+    host, port = parse_address(address)
+    try:
+        return await serve_tcp(make_connection, supervisor, host, port)
+    except OSError as error:
+        raise AddressTaken(f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from error
+
+
+def _address(server: asyncio.Server) -> str:
+    host, port = server.sockets[0].getsockname()[:2]
+    return format_address(host, port)
+
+
+def _host_reader(supervisor: Supervisor) -> Callable[[], HostReading]:
+    """Samples of the machine, and the memory that we take of it."""
+    sampler = Sampler()
+
+    def read() -> HostReading:
+        sample, worker = sampler.sample(), supervisor.status.pid
+        memory = {
+            "front_rss_bytes": health.rss_bytes(os.getpid()),
+            "worker_rss_bytes": health.rss_bytes(worker) if worker else None,
+        }
+        return HostReading(values=host_values(sample) | memory, throttling=throttling_reason(sample))
+
+    return read
+
+
+def _twins(plan: Plan) -> dict[str, Mapping[str, object]]:
+    """What is retained of this device beside its health."""
+    return {
+        "hardware": {"summary": plan.hardware, **plan.hardware_facts},
+        "profile": {
+            "name": plan.profile,
+            "why": plan.why,
+            "threads": plan.threads,
+            "batch": plan.batch,
+            "visits": plan.visits,
+            "cache_positions": plan.cache_positions,
+        },
+        "network": {"name": plan.network, "source": plan.network_source, "sha256": plan.network_sha256},
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {"agent": __version__, "python": platform.python_version(), "kernel": platform.release()}

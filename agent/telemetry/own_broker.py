@@ -1,0 +1,90 @@
+"""The daemon's own broker, for an owner who names none: `agent broker` as a supervised child, so no amqtt in here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from typing import Final
+
+import msgspec
+
+from agent.errors import BrokerUnreachable
+from agent.settings import Mqtt, own_command
+
+log = logging.getLogger(__name__)
+
+# amqtt is imported and listening in 1 s on a desktop and 8 s on a Cortex-A53.
+START_S: Final = 60.0
+# Long enough not to keep a board busy with a broker that cannot live, short beside the link's own retries.
+RESTART_S: Final = 2.0
+GOODBYE_S: Final = 3.0
+# What the child prints when it listens.
+LISTENING: Final = b"listening\n"
+
+
+class OwnBroker:
+    """Keeps the child alive between `start` and the end of `run`."""
+
+    def __init__(self, wanted: Mqtt) -> None:
+        """`wanted.port` 0 takes a free port."""
+        self.mqtt = msgspec.structs.replace(wanted, host="127.0.0.1", port=wanted.broker_port or _free_port())
+        self._child: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Returns when it listens.
+
+        Raises BrokerUnreachable.
+        """
+        # Its standard input is its lifeline: when we die, it reads the end and goes. Its log is ours.
+        self._child = child = await asyncio.create_subprocess_exec(
+            *own_command(),
+            "broker",
+            "--port",
+            str(self.mqtt.broker_port),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert child.stdout is not None
+        try:
+            said = await asyncio.wait_for(child.stdout.readline(), START_S)
+        except asyncio.TimeoutError:
+            said = b""
+        if said != LISTENING:
+            await self._end()
+            port = self.mqtt.broker_port
+            fix = "Stop what uses that port, or set mqtt.port (or mqtt.host, for a broker that is there) in agent.yaml."
+            raise BrokerUnreachable(f"our own broker cannot listen on 127.0.0.1:{port}", fix=fix)
+
+    async def run(self) -> None:
+        """Start it again whenever it ends, until cancelled; then end it."""
+        try:
+            while True:
+                assert self._child is not None
+                log.warning("our own broker ended with status %d", await self._child.wait())
+                await asyncio.sleep(RESTART_S)
+                with contextlib.suppress(BrokerUnreachable):
+                    await self.start()
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        child = self._child
+        if child is None or child.returncode is not None:
+            return
+        assert child.stdin is not None
+        child.stdin.close()
+        try:
+            await asyncio.wait_for(child.wait(), GOODBYE_S)
+        except asyncio.TimeoutError:
+            child.kill()
+            await child.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
