@@ -110,6 +110,9 @@ def _cleanup_instead_of_pass(state: GtpState, player: int, chosen: int) -> int:
     rules, game = state.position.rules, state.game
     if chosen != state.area or rules.scoring != "AREA" or rules.friendly_pass_ok or rules.has_button:
         return chosen
+    if game.to_play != player:
+        game = game.copy()
+        game.restart(player)
     colors, safe = game.stones(), game.pass_alive_area()
     for point in range(state.area):
         if colors[point] or safe[point] != player or not game.is_legal(player, point):
