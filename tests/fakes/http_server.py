@@ -5,6 +5,8 @@ It notes each request and which bytes of which file it handed out, so that a tes
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -69,8 +71,9 @@ class FileServer:
         self.etag = etag
         self.requests: list[Request] = []
         self.sent: list[Sent] = []
-        # Called with (path, offset) before the piece at that offset is sent; may block, or raise OSError to hang up.
-        self.before_piece: Callable[[str, int], None] = lambda path, offset: None
+        # Called before the piece at an offset is sent, with a function that tells whether the client has hung up;
+        # may block, or raise OSError to hang up itself.
+        self.before_piece: Callable[[int, Callable[[], bool]], None] = lambda offset, is_gone: None
         self.stalled = threading.Event()
         self.release = threading.Event()
         self._scripts: dict[str, list[Reply]] = {}
@@ -169,13 +172,24 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
             sent = server._note(self.path, start)
             cut = min((limit for limit in (reply.cut_after, reply.stall_after) if limit is not None), default=len(body))
             for offset in range(0, min(cut, len(body)), PIECE_BYTES):
-                server.before_piece(self.path, start + offset)
+                server.before_piece(start + offset, self._is_gone)
                 piece = body[offset : min(offset + PIECE_BYTES, cut)]
                 self.wfile.write(piece)
                 sent.end += len(piece)
             if reply.stall_after is not None:
                 server.stalled.set()
                 server.release.wait(STALL_LIMIT_S)
+
+        def _is_gone(self) -> bool:
+            # A socket of its own on the same connection: one that speaks TLS cannot be peeked into.
+            with socket.socket(fileno=os.dup(self.connection.fileno())) as raw:
+                raw.setblocking(False)
+                try:
+                    return raw.recv(1, socket.MSG_PEEK) == b""
+                except BlockingIOError:
+                    return False
+                finally:
+                    raw.setblocking(True)
 
         def log_message(self, format: str, *args: object) -> None:
             """Silent: what matters is in `requests`."""

@@ -114,7 +114,6 @@ def test_goes_on_where_a_broken_connection_stopped(server: FileServer, entry: Ne
 def test_a_changed_file_is_fetched_from_its_start(server: FileServer, entry: NetworkEntry, store: Store) -> None:
     server.script("/net", Reply(cut_after=70_000))
     server.files["/net"] = OTHER[:70_000] + CONTENT[70_000:]
-    server.before_piece = lambda path, offset: None
     with pytest.raises(SourceUnreachable):
         pull([entry], store, limits=HttpLimits(resumes=0))
     server.files["/net"], server.etag = CONTENT, '"two"'
@@ -419,7 +418,7 @@ def test_two_at_once_fetch_once(server: FileServer, entry: NetworkEntry, store: 
             if isinstance(event, ChainStep) and "is fetching net" in event.detail:
                 waiting.set()
 
-    server.before_piece = lambda path, offset: None if offset == 0 else _wait(waiting)
+    server.before_piece = lambda offset, is_gone: None if offset == 0 else _wait(waiting)
     results: list[str] = []
     second = threading.Thread(target=lambda: results.append(pull([entry], store, Second()).sha256))
 
