@@ -54,7 +54,10 @@ class LiveSystem:
             ) from error
         except subprocess.TimeoutExpired as error:
             raise InstallError(f"`{' '.join(argv)}` took longer than {COMMAND_TIMEOUT_S:.0f} s") from error
-        except (subprocess.CalledProcessError, OSError) as error:
+        except subprocess.CalledProcessError as error:
+            told = f"ended with status {error.returncode}; the reason stands above"
+            raise InstallError(f"`{' '.join(argv)}` {told}") from error
+        except OSError as error:
             raise InstallError(f"`{' '.join(argv)}` failed: {error}") from error
 
     def own(self, path: Path, user: str) -> None:

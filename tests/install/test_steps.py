@@ -193,7 +193,7 @@ def test_the_target_of_a_user_lies_in_the_state_folder_given(tmp_path: Path) -> 
 def test_a_missing_or_failing_command_is_named() -> None:
     with pytest.raises(InstallError, match="command no-such-command is missing"):
         LiveSystem().run(["no-such-command"])
-    with pytest.raises(InstallError, match="`false` failed"):
+    with pytest.raises(InstallError, match="`false` ended with status 1"):
         LiveSystem().run(["false"])
     with pytest.raises(InstallError, match="no user no-such-user"):
         LiveSystem().run(["true"], user="no-such-user")
