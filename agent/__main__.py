@@ -10,12 +10,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import typer
 
 from agent.errors import AgentError
-from agent.events import Event, describe
 
 app = typer.Typer(
     name="agent",
@@ -252,14 +251,10 @@ def run(
     threads: int = typer.Option(None, "--threads", help="Search threads, instead of the profile's."),
 ) -> None:
     """Serve GTP and analysis on TCP and report over MQTT, until ended: the daemon."""
-    import asyncio
-
-    from agent.run import run_front
+    from agent.daemon import become_daemon
     from agent.settings import load_settings, with_overrides
 
-    settings = with_overrides(load_settings(config), network=network, visits=visits, threads=threads)
-    _log_to_stderr()
-    asyncio.run(run_front(settings, _ChainPrinter(sys.stdout), once=once))
+    become_daemon(with_overrides(load_settings(config), network=network, visits=visits, threads=threads), once=once)
 
 
 @app.command()
@@ -319,7 +314,6 @@ def broker(port: int = typer.Option(..., "--port")) -> None:
 
     from agent.telemetry.broker import serve_broker
 
-    _log_to_stderr()
     asyncio.run(serve_broker(port, sys.stdin.buffer, lambda: print("listening", flush=True)))
 
 
@@ -344,20 +338,6 @@ def provision_for_parent() -> None:
         say(Failure(message=str(error), fix=error.fix))
 
 
-class _ChainPrinter:
-    """Shows the start-up chain line by line: what was found, and every tenth of a download or a conversion."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._last = ""
-
-    def report(self, event: Event) -> None:
-        line = describe(event)
-        if line and line != self._last:
-            self._last = line
-            print(line, file=self._out, flush=True)
-
-
 def _log_to_stderr() -> None:
     import logging
 
@@ -376,13 +356,15 @@ def _serve_stdio(
     """Join the running agent where the caller asks for nothing that it does not have, else serve with an own engine."""
     import asyncio
 
+    from agent.events import TextReporter
     from agent.run import serve_client
     from agent.settings import load_settings, with_overrides
 
     _log_to_stderr()
     settings = with_overrides(load_settings(config), network=network, visits=visits, threads=threads)
+    reporter = TextReporter(lambda line: print(line, file=sys.stderr, flush=True))
     may_join = not (network or visits or threads or overrides)
-    asyncio.run(serve_client(settings, _ChainPrinter(sys.stderr), kind, service, overrides, may_join=may_join))
+    asyncio.run(serve_client(settings, reporter, kind, service, overrides, may_join=may_join))
 
 
 @app.callback()
@@ -395,10 +377,7 @@ def main() -> None:
     try:
         app(prog_name="agent")
     except AgentError as error:
-        print(f"agent: {error}", file=sys.stderr)
-        if error.fix:
-            print(f"fix: {error.fix}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.explain())
 
 
 if __name__ == "__main__":

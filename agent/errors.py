@@ -47,6 +47,10 @@ class AgentError(Exception):
         if fix:
             self.fix = fix
 
+    def explain(self) -> str:
+        """What the command line says: the error, and the fix in a second line."""
+        return f"agent: {self}" + (f"\nfix: {self.fix}" if self.fix else "")
+
 
 class ConfigError(AgentError):
     fix = "Correct the named key in the file; the README lists every key."

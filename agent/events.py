@@ -5,6 +5,7 @@ A part takes a `Reporter` and calls it with one of the frozen events below; the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -100,3 +101,17 @@ class SilentReporter:
 
     def report(self, event: Event) -> None:
         del event
+
+
+class TextReporter:
+    """Gives `write` each event as a line for people; a line that repeats is left out."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+        self._last = ""
+
+    def report(self, event: Event) -> None:
+        line = describe(event)
+        if line and line != self._last:
+            self._last = line
+            self._write(line)

@@ -316,5 +316,5 @@ def _nearest(key: str, known: dict[str, Any], place: str) -> str:
 
 
 def own_command() -> list[str]:
-    """The command that runs this same package with this same interpreter, for the agent's own child processes."""
-    return [sys.executable, "-m", "agent"]
+    """The start of a command that runs this same package with this same interpreter, in whatever folder."""
+    return [sys.executable, str(Path(__file__).with_name("launch.py"))]

@@ -1,0 +1,51 @@
+"""The daemon's own process: what `agent run` turns itself into, so that no command line stays in its memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from typing import NoReturn
+
+import msgspec
+
+from agent.errors import AgentError
+from agent.events import TextReporter
+from agent.run import run_front
+from agent.settings import Settings, decode_settings, encode_settings, own_command
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What the verb asks of the daemon; goes through a pipe, so that `ps` shows none of it."""
+
+    settings: msgspec.Raw
+    once: bool
+
+
+def become_daemon(settings: Settings, *, once: bool) -> NoReturn:
+    """Replace this process; its id stays, as systemd and terminals know it."""
+    reading, writing = os.pipe()
+    # A pipe holds 64 kB, far more than settings; so nobody needs to read yet.
+    os.write(writing, msgspec.json.encode(Order(settings=msgspec.Raw(encode_settings(settings)), once=once)))
+    os.close(writing)
+    os.set_inheritable(reading, True)
+    sys.stdout.flush()
+    command = [*own_command(), "daemon", str(reading)]
+    os.execv(command[0], command)
+
+
+def main() -> None:
+    """Run as `daemon FD`. Exit status: 0 ended in order, 1 failed."""
+    with os.fdopen(int(sys.argv[2]), "rb") as pipe:
+        order = msgspec.json.decode(pipe.read(), type=Order)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        asyncio.run(run_front(decode_settings(bytes(order.settings)), TextReporter(_say), once=order.once))
+    except AgentError as error:
+        sys.exit(error.explain())
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
