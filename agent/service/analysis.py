@@ -109,6 +109,7 @@ class AnalysisConnection:
         if not self._quit_without_waiting:
             return self._close_when_done()
         stops: list[Output] = [Stop(request_id) for request_id in self._submitted]
+        self._submitted.clear()
         return [*stops, Close()]
 
     # ------------------------------------------------------------ actions

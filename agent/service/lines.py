@@ -30,6 +30,7 @@ class LineSplitter:
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._max = max_line_bytes
+        self._start = min(OVERSIZED_START_BYTES, max_line_bytes)
         self._partial = bytearray()
         self._is_skipping = False
 
@@ -61,6 +62,6 @@ class LineSplitter:
         if len(self._partial) + len(part) <= self._max:
             self._partial += part
             return
-        found.append(Oversized(bytes(self._partial + part)[:OVERSIZED_START_BYTES]))
+        found.append(Oversized(bytes(self._partial + part)[: self._start]))
         self._partial.clear()
         self._is_skipping = True
