@@ -11,7 +11,7 @@ import msgspec
 # What a move is given less, for the way between us and the controller (lagBuffer of KataGo's gtp_example.cfg).
 LAG_S = 1.0
 
-# KataGo's estimate of a game's length, as a share of the board's area plus a constant, and the fewest moves it plans for.
+# KataGo's estimate of a game's length, a share of the board's area plus a constant; and the fewest moves it plans for.
 GAME_AREA_SHARE, GAME_EXTRA_MOVES = 0.95, 20.0
 LEAST_AREA_SHARE, LEAST_EXTRA_MOVES = 0.15, 30.0
 
