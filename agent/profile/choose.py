@@ -84,27 +84,23 @@ def _misses(rule: Rule, hardware: Hardware, native: bool) -> list[str]:
     if rule.engine == "native" and not native:
         return ["needs a native katago, and engine.path names none"]
     fitting, left_out = _room(rule, hardware)
-    return [] if fitting else [f"{network.name} {network.reason}" for network in left_out]
+    return [] if fitting else [f"has no room: {network.name} {network.reason}" for network in left_out]
 
 
 def _room(rule: Rule, hardware: Hardware) -> tuple[tuple[Candidate, ...], tuple[Rejected, ...]]:
-    """The rule's networks that memory and disk have room for, and the others with figures."""
+    """The rule's networks that memory has room for, and the others with figures."""
     fitting: list[Candidate] = []
     left_out: list[Rejected] = []
     usable = hardware.memory.usable_bytes
-    free = hardware.platform.storage_free_bytes
     percent = rule.limits.memory_percent
     for candidate in rule.networks:
         if isinstance(usable, int) and candidate.memory_mb * MIB > usable * percent / 100:
             reason = (
                 f"needs {candidate.memory_mb} MiB, more than {percent:g} % of the {usable // MIB} MiB of usable memory"
             )
-        elif isinstance(free, int) and candidate.storage_mb * MIB > free:
-            reason = f"needs {candidate.storage_mb} MiB of disk, and {free // MIB} MiB are free"
+            left_out.append(Rejected(candidate.network, reason))
         else:
             fitting.append(candidate)
-            continue
-        left_out.append(Rejected(candidate.network, reason))
     return tuple(fitting), tuple(left_out)
 
 
@@ -166,7 +162,6 @@ def _assumed(hardware: Hardware) -> tuple[str, ...]:
         ("Python is 3.10 or newer", hardware.platform.python),
         ("the C library is glibc 2.28 or newer", hardware.platform.libc),
         ("memory suffices for the smallest network", hardware.memory.usable_bytes),
-        ("the disk has room", hardware.platform.storage_free_bytes),
     ]
     return tuple(_sentence(f"{what} ({fact.reason})") for what, fact in doubts if isinstance(fact, Unknown))
 

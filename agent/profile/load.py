@@ -40,6 +40,8 @@ def _check(rule: Rule, path: Path, others: list[tuple[Path, Rule]]) -> None:
                 f"{where} has priority {rule.priority}, and so has {other.name!r} of {other_path.name}",
                 fix="Give each profile its own priority, so that the choice does not depend on the order of files.",
             )
+    if not rule.networks:
+        raise ConfigError(f"{where} names no network", fix="Name at least one; two, so that the second can stand in.")
     if rule.cfg is not None and not (path.parent / rule.cfg).is_file():
         raise ConfigError(f"{where} names {rule.cfg}, which is not there", fix=f"Put {rule.cfg} beside {path.name}.")
     if rule.engine == "native" and rule.cfg is None:

@@ -18,14 +18,13 @@ Percent = Annotated[float, Meta(gt=0, le=100)]
 
 class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One network to try, in its order. `network` is a catalogue name or alias, `runtime` a backend's name, or
-    "katago" for the native engine. `memory_mb` is the worker's peak resident memory with it and an empty cache, in MiB;
-    `storage_mb` the disk that download, network and converted network take together at their worst."""
+    "katago" for the native engine. `memory_mb` is the worker's peak resident memory with it and an empty cache, in MiB.
+    Disk is no condition: the network may be there already, and whoever pulls it checks."""
 
     network: Annotated[str, Meta(min_length=1, max_length=200)]
     precision: Literal["fp32"]
     runtime: Literal["onnxruntime", "katago"]
     memory_mb: Positive
-    storage_mb: Positive
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +72,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     priority: int
     engine: Literal["builtin", "native"]
     match: Match
-    networks: Annotated[tuple[Candidate, ...], Meta(min_length=1)]
+    networks: tuple[Candidate, ...]
     threads: Threads
     batch: Positive
     visits: Positive
@@ -89,7 +88,7 @@ class RuleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """A rule fitted to a machine: `networks` are those of the rule that memory and disk have room for, in order."""
+    """A rule fitted to a machine: `networks` are those of the rule that memory has room for, in order."""
 
     name: str
     about: str
