@@ -142,7 +142,7 @@ class _Front:
         reporters = _Reporters(self._reporter)
         supervisor = Supervisor(worker_command(plan), reporters)
         telemetry = Telemetry(link, maker, engine=lambda: supervisor.status, host=_host_reader(supervisor))
-        telemetry.announce(_twins(plan))
+        telemetry.announce(_twins(plan, self._settings.report_interval_s))
         reporters.add(telemetry)
         async with contextlib.AsyncExitStack() as stack:
             # The slowest first: it starts while the others do. What comes last ends first.
@@ -361,7 +361,7 @@ def _host_reader(supervisor: Supervisor) -> Callable[[], HostReading]:
     return read
 
 
-def _twins(plan: Plan) -> dict[str, Mapping[str, object]]:
+def _twins(plan: Plan, interval_s: float) -> dict[str, Mapping[str, object]]:
     """What is retained of this device beside its health."""
     return {
         "hardware": {"summary": plan.hardware, **plan.hardware_facts},
@@ -375,6 +375,8 @@ def _twins(plan: Plan) -> dict[str, Mapping[str, object]]:
         },
         "network": {"name": plan.network, "source": plan.network_source, "sha256": plan.network_sha256},
         "versions": _versions(),
+        # Readers tell from it when a silent device is silent for too long.
+        "reporting": {"interval_s": interval_s},
     }
 
 
