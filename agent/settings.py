@@ -296,7 +296,9 @@ def _refuse_unknown_keys(document: Any, into: Any, source: str, place: str) -> N
             _refuse_unknown_keys(value, known[key], source, f"{place}{key}.")
         return
     arguments = typing.get_args(into)
-    if isinstance(document, dict) and typing.get_origin(into) is dict:
+    if typing.get_origin(into) is Annotated:
+        _refuse_unknown_keys(document, arguments[0], source, place)
+    elif isinstance(document, dict) and typing.get_origin(into) is dict:
         for key, value in document.items():
             _refuse_unknown_keys(value, arguments[1], source, f"{place}{key}.")
     elif isinstance(document, list) and typing.get_origin(into) in (list, tuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import pytest
@@ -140,3 +141,17 @@ def test_addresses(text: str, host: str, port: int) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_address(text)
+
+
+class Item(msgspec.Struct):
+    size: int = 0
+
+
+class Items(msgspec.Struct):
+    items: Annotated[tuple[Item, ...], msgspec.Meta(min_length=1)]
+
+
+def test_keys_inside_an_annotated_list_are_checked_too() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_yaml("items: [{sise: 1}]", Items, source="x.yaml")
+    assert caught.value.fix == "Did you mean 'items.0.size'?"
