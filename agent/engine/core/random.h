@@ -16,8 +16,9 @@ inline uint64_t scramble(uint64_t x) {
 
 class Random {
  public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t next() { return scramble(state_++ * 0xD1342543DE82EF95ull); }
+  // Seeds that follow each other give sequences that have nothing to do with each other.
+  explicit Random(uint64_t seed) : state_(scramble(seed)) {}
+  uint64_t next() { return scramble(state_++); }
   // [0,1)
   double uniform() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }
   // Standard normal, by Box and Muller.

@@ -1,0 +1,401 @@
+"""The search tree alone, one thread, without a network: selection by hand, ends of games, reuse, limits, counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from agent.engine.backends.interface import Array, Outputs
+from agent.engine.backends.uniform import UniformBackend
+from agent.engine.messages import MoveInfo, MoveLimit, Position, SearchReport, SearchRequest
+from agent.engine.points import BLACK, WHITE, parse_vertex
+from agent.engine.rules import Rules
+from agent.engine.search_params import SEARCH_PARAMS
+from agent.engine.tree import MADE_PROGRESS, EvalCache, LeafBatch, SearchTree, core_params
+from agent.errors import IllegalMove, SettingRefused
+
+Answer = Callable[[Array, Array], Outputs]
+UNIFORM = UniformBackend()
+
+
+def position(size: int = 9, moves: str = "", komi: float = 7.0, **kwargs: object) -> Position:
+    """Moves such as "C3 pass D4", Black first."""
+    points = [parse_vertex(name, size, size) for name in moves.split()]
+    played = tuple((BLACK if i % 2 == 0 else WHITE, point) for i, point in enumerate(points) if point is not None)
+    return Position(size, size, Rules(), komi, moves=played, **kwargs)  # type: ignore[arg-type]
+
+
+def request(where: Position, visits: int, **kwargs: object) -> SearchRequest:
+    return SearchRequest(id=1, position=where, player=where.to_play, max_visits=visits, **kwargs)  # type: ignore[arg-type]
+
+
+def new_tree(seed: int = 1, cache: EvalCache | None = None) -> SearchTree:
+    return SearchTree(UNIFORM.network, EvalCache(10_000) if cache is None else cache, seed)
+
+
+def search(
+    tree: SearchTree, wanted: SearchRequest, answer: Answer = UNIFORM.evaluate, batch_size: int = 1
+) -> SearchReport:
+    batch = LeafBatch(batch_size)
+    tree.begin(wanted)
+    while not tree.is_done(wanted.max_visits):
+        count = tree.select(batch, wanted.max_visits)
+        assert count != 0, "a search with nothing in flight must find something to do"
+        if count != MADE_PROGRESS:
+            assert tree.deliver(batch, answer(batch.spatial, batch.global_))
+    return tree.report(wanted, final=True, duration_s=0.0)
+
+
+def favouring(point: int, logit: float = 3.0) -> Answer:
+    """A network that likes one point everywhere, seen as the board is turned: usable with symmetric points only."""
+
+    def answer(spatial: Array, global_: Array) -> Outputs:
+        outputs = UNIFORM.evaluate(spatial, global_)
+        outputs.policy[:, :, point] = logit
+        return outputs
+
+    return answer
+
+
+def edge_sum(moves: tuple[MoveInfo, ...]) -> int:
+    return sum(move.edge_visits for move in moves if move.symmetry_of is None)
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def test_python_and_core_name_the_same_parameters_with_the_same_defaults() -> None:
+    assert core_params() == {name: float(param.default) for name, param in SEARCH_PARAMS.items()}
+
+
+def test_an_override_out_of_range_is_refused() -> None:
+    with pytest.raises(SettingRefused):
+        new_tree().begin(request(position(), 10, overrides={"cpuctExploration": 1e9}))
+
+
+# ---------------------------------------------------------------- selection
+
+
+def test_one_visit_is_the_networks_own_answer() -> None:
+    report = search(new_tree(), request(position(), 1, policy=True, ownership=True))
+    assert report.root is not None and report.stats is not None
+    assert report.root.visits == 1 and report.moves == ()
+    assert report.root.winrate == pytest.approx(0.5, abs=1e-6)
+    assert report.policy is not None and sum(report.policy) == pytest.approx(1.0, abs=1e-3)
+    assert report.stats.evaluations == 1
+    assert report.chosen is not None
+
+
+def test_policy_draws_visits() -> None:
+    center = 40
+    report = search(new_tree(), request(position(), 50), favouring(center))
+    assert report.moves[0].move == center
+    assert report.moves[0].visits > 3 * max((move.visits for move in report.moves[1:]), default=1)
+    assert report.moves[0].prior == pytest.approx(math.exp(3.0) / (math.exp(3.0) + 81), rel=1e-3)
+
+
+def test_equal_moves_are_tried_in_turn() -> None:
+    overrides = {"rootSymmetryPruning": False, "fpuReductionMax": 0.0, "rootFpuReductionMax": 0.0}
+    report = search(new_tree(), request(position(5), 1 + 26, overrides=overrides))
+    assert sorted(move.edge_visits for move in report.moves) == [1] * 26
+
+
+def test_first_play_urgency_by_hand() -> None:
+    """A second child is visited when its exploration makes up for first-play urgency, by the formula of puct.cpp."""
+    first, visits = 12, 30
+    overrides: dict[str, float | int | bool] = {"cpuctUtilityStdevScale": 0.0, "rootSymmetryPruning": False}
+    report = search(new_tree(), request(position(5), visits, overrides=overrides), favouring(first, 5.0))
+    prior = math.exp(5.0) / (math.exp(5.0) + 25)
+    other = 1 / (math.exp(5.0) + 25)
+    expected = {first: 0}
+    for done in range(visits - 1):
+        total = float(done)
+        tried = prior + other * (len(expected) - 1) if done else 0.0
+        scale = (1.0 + 0.45 * math.log((total + 500) / 500)) * math.sqrt(total + 0.01)
+        best = max(expected, key=lambda move: scale * (prior if move == first else other) / (1 + expected[move]))
+        best_value = scale * (prior if best == first else other) / (1 + expected[best])
+        # All values are even, so utilities are 0 but for the reduction of what was never tried.
+        if done and best_value < scale * other - 0.1 * math.sqrt(tried):
+            expected[-len(expected)] = 1
+        else:
+            expected[best] += 1
+    assert sorted(move.edge_visits for move in report.moves) == sorted(expected.values())
+
+
+def test_virtual_losses_spread_a_batch_and_vanish() -> None:
+    tree, batch = new_tree(), LeafBatch(4)
+    wanted = request(position(), 100, overrides={"minPlayoutsPerThread": 1.0})
+    tree.begin(wanted)
+    assert tree.select(batch, 100) == 1, "the root comes alone"
+    tree.deliver(batch, UNIFORM.evaluate(batch.spatial, batch.global_))
+    assert tree.select(batch, 100) == 4
+    assert tree.virtual_losses == 4 and tree.in_flight == 4
+    assert len({plane.tobytes() for plane in batch.spatial}) == 4, "four different positions"
+    tree.deliver(batch, UNIFORM.evaluate(batch.spatial, batch.global_))
+    assert tree.virtual_losses == 0 and tree.in_flight == 0 and tree.visits == 5
+
+
+def test_few_visits_are_not_spread_over_many_leaves() -> None:
+    tree, batch = new_tree(), LeafBatch(4)
+    tree.begin(request(position(), 10))
+    tree.select(batch, 10)
+    tree.deliver(batch, UNIFORM.evaluate(batch.spatial, batch.global_))
+    assert tree.select(batch, 10) == 1
+    assert tree.select(LeafBatch(4), 10) == 0
+
+
+def test_a_colliding_walk_gives_nothing_and_leaves_no_trace() -> None:
+    tree, batch = new_tree(), LeafBatch(1)
+    tree.begin(request(position(), 100))
+    assert tree.select(batch, 100) == 1
+    assert tree.select(LeafBatch(1), 100) == 0, "the root is out"
+    assert tree.virtual_losses == 0
+    tree.abandon(batch)
+    assert tree.select(batch, 100) == 1, "an abandoned leaf is to be had again"
+
+
+def test_abandoned_leaves_leave_the_tree_as_it_was() -> None:
+    tree, batch = new_tree(), LeafBatch(3)
+    wanted = request(position(), 200)
+    search(tree, request(position(), 20))
+    tree.begin(wanted)
+    visits = tree.visits
+    assert tree.select(batch, 200) > 0
+    tree.abandon(batch)
+    assert (tree.visits, tree.virtual_losses, tree.in_flight) == (visits, 0, 0)
+    assert search(tree, wanted).root is not None
+
+
+def test_outputs_that_are_not_finite_are_refused_and_undone() -> None:
+    tree, batch = new_tree(), LeafBatch(1)
+    tree.begin(request(position(), 5))
+    tree.select(batch, 5)
+    broken = UNIFORM.evaluate(batch.spatial, batch.global_)
+    broken.value[0, 0] = np.nan
+    assert not tree.deliver(batch, broken)
+    assert tree.visits == 0 and tree.in_flight == 0
+    assert tree.select(batch, 5) == 1
+
+
+# ---------------------------------------------------------------- counting
+
+
+@pytest.mark.parametrize(("size", "visits", "batch"), [(9, 300, 1), (9, 300, 8), (5, 700, 3), (2, 900, 1), (1, 50, 2)])
+def test_visits_add_up(size: int, visits: int, batch: int) -> None:
+    tree = new_tree()
+    report = search(tree, request(position(size), visits), batch_size=batch)
+    assert report.root is not None and report.stats is not None
+    assert report.root.visits == visits == tree.visits
+    assert edge_sum(report.moves) == visits - 1
+    assert report.stats.visits == visits
+    assert tree.virtual_losses == 0
+    for move in report.moves:
+        assert move.pv[0] == move.move and len(move.pv) == len(move.pv_visits) == len(move.pv_edge_visits)
+    assert [move.order for move in report.moves] == list(range(len(report.moves)))
+
+
+def test_cache_hits_are_counted_apart_from_evaluations() -> None:
+    cache = EvalCache(10_000)
+    wanted = request(position(), 100)
+    first = search(new_tree(cache=cache), wanted).stats
+    second = search(new_tree(cache=cache), wanted).stats
+    assert first is not None and second is not None
+    assert first.evaluations >= 100 - first.cache_hits - first.terminal
+    assert second.evaluations == 0 and second.cache_hits + second.terminal >= 100
+
+
+def test_the_cache_is_bounded_and_can_be_cleared() -> None:
+    cache = EvalCache(16)
+    search(new_tree(cache=cache), request(position(), 100))
+    assert len(cache) == 16
+    cache.clear()
+    assert len(cache) == 0
+    again = search(new_tree(cache=EvalCache(0)), request(position(), 100)).stats
+    assert again is not None and again.evaluations > 0
+
+
+def test_one_seed_gives_one_search() -> None:
+    wanted = request(position(), 150, overrides={"wideRootNoise": 0.5})
+    reports = [search(new_tree(seed), wanted, favouring(40)) for seed in (3, 3, 4)]
+    assert reports[0] == reports[1]
+    assert [(m.move, m.visits) for m in reports[0].moves] != [(m.move, m.visits) for m in reports[2].moves]
+
+
+def test_huge_visits_on_a_tiny_board() -> None:
+    tree = new_tree()
+    report = search(tree, request(position(2), 200_000))
+    assert report.root is not None and report.root.visits == 200_000
+    assert tree.nodes < 20_000
+
+
+# ---------------------------------------------------------------- ends of games
+
+
+def test_a_won_game_is_passed_out_and_scored_exactly() -> None:
+    """After Black's pass White may end the game at once; with komi on an empty board that wins."""
+    report = search(new_tree(), request(position(3, "pass", komi=7.0), 200))
+    assert report.root is not None and report.stats is not None
+    assert report.stats.terminal > 0
+    ending = next(move for move in report.moves if move.move == 9)
+    assert ending.winrate == 1.0 and ending.score_lead == 7.0 and ending.score_stdev == pytest.approx(0.5, abs=0.01)
+    assert report.moves[0].move == 9 and report.chosen == 9
+
+
+def test_a_lost_game_is_not_passed_out() -> None:
+    report = search(new_tree(), request(position(5, "pass", komi=-7.0), 200))
+    ending = next((move for move in report.moves if move.move == 25), None)
+    assert ending is not None and ending.winrate == 0.0, "the pass was looked at all the same"
+    assert report.moves[0].move != 25
+
+
+def test_a_finished_game_is_still_analysed_and_passes() -> None:
+    report = search(new_tree(), request(position(5, "C3 pass pass"), 30))
+    assert report.root is not None and report.root.visits == 30 and report.moves
+    assert report.chosen == 25
+
+
+# ---------------------------------------------------------------- limits on moves
+
+
+def test_avoided_moves_are_not_searched() -> None:
+    limits = (MoveLimit(player=BLACK, points=(40, 81), until_depth=1),)
+    report = search(new_tree(), request(position(), 100, limits=limits), favouring(40))
+    assert all(move.move not in (40, 81) for move in report.moves) and report.moves
+    assert any(40 in move.pv[1:] for move in report.moves), "below the first ply it is allowed"
+
+
+def test_only_allowed_moves_are_searched_up_to_the_depth() -> None:
+    limits = (
+        MoveLimit(player=BLACK, points=(3, 4), until_depth=3, allow=True),
+        MoveLimit(player=WHITE, points=(70,), until_depth=3, allow=True),
+    )
+    report = search(new_tree(), request(position(), 100, limits=limits))
+    assert {move.move for move in report.moves} == {3, 4}
+    for move in report.moves:
+        assert move.pv[1] == 70 and move.pv[2] in (3, 4)
+
+
+def test_a_position_where_all_is_forbidden_still_answers() -> None:
+    limits = (MoveLimit(player=BLACK, points=(), until_depth=1, allow=True),)
+    report = search(new_tree(), request(position(), 20, limits=limits))
+    assert report.root is not None and report.root.visits == 20
+    assert report.moves == () and report.chosen is None
+
+
+# ---------------------------------------------------------------- reuse
+
+
+def test_playing_on_keeps_the_visits_below_the_move() -> None:
+    tree = new_tree()
+    report = search(tree, request(position(), 200), favouring(40))
+    below = next(move for move in report.moves if move.move == 40)
+    answer = below.pv[1]
+    assert tree.begin(request(position(9, "E5"), 400)) == below.visits
+    search(tree, request(position(9, "E5"), 400), favouring(40))
+    again = tree.report(request(position(9, "E5"), 400), final=True, duration_s=0.0)
+    assert again.root is not None and again.root.visits == 400
+    assert again.stats is not None and again.stats.visits == 0 or answer is not None
+
+
+def test_the_same_position_goes_on_and_counts_what_is_there() -> None:
+    tree = new_tree()
+    search(tree, request(position(), 100))
+    assert tree.begin(request(position(), 150)) == 100
+    report = search(tree, request(position(), 150))
+    assert report.stats is not None and report.stats.visits == 50
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        position(9, "C3"),
+        position(9, komi=6.0),
+        position(7),
+        position(9, prevent_encore=False),
+    ],
+    ids=["sibling", "komi", "size", "encore"],
+)
+def test_another_game_starts_anew(other: Position) -> None:
+    tree = new_tree()
+    search(tree, request(position(9, "E5"), 60))
+    assert tree.begin(request(other, 60)) == 0
+
+
+def test_other_parameters_start_anew_but_not_the_roots_own() -> None:
+    tree = new_tree()
+    search(tree, request(position(), 60))
+    assert tree.begin(request(position(), 90, overrides={"wideRootNoise": 0.1})) == 60
+    assert tree.begin(request(position(), 90, overrides={"cpuctExploration": 2.0})) == 0
+
+
+def test_the_player_out_of_turn_is_searched_for() -> None:
+    tree = new_tree()
+    where = position(9, "E5")
+    wanted = SearchRequest(id=1, position=where, player=BLACK, max_visits=20)
+    report = search(tree, wanted)
+    assert report.root is not None and report.root.player == BLACK
+    assert tree.begin(request(where, 20)) == 0, "that tree was another game's"
+
+
+def test_a_position_that_cannot_be_is_refused() -> None:
+    with pytest.raises(IllegalMove, match="Illegal move 1: E5"):
+        new_tree().begin(request(Position(9, 9, Rules(), 7.0, moves=((BLACK, 40), (WHITE, 40))), 10))
+
+
+# ---------------------------------------------------------------- reports
+
+
+def test_ownership_of_root_and_moves() -> None:
+    def answer(spatial: Array, global_: Array) -> Outputs:
+        outputs = UNIFORM.evaluate(spatial, global_)
+        # Seen from the side to move: what is mine is plus. global_[5] is komi from that side, positive for White.
+        outputs.ownership[:] = np.where(global_[:, 5:6] > 0, 1.0, -1.0)
+        return outputs
+
+    wanted = request(
+        position(), 60, ownership=True, ownership_stdev=True, moves_ownership=True, moves_ownership_stdev=True
+    )
+    report = search(new_tree(), wanted, answer)
+    assert report.ownership is not None and report.ownership_stdev is not None
+    assert report.ownership == pytest.approx([math.tanh(1.0)] * 81, abs=1e-3)
+    assert report.ownership_stdev == pytest.approx([0.0] * 81, abs=1e-2)
+    for move in report.moves:
+        assert move.ownership is not None and len(move.ownership) == 81
+        assert move.ownership_stdev is not None and len(move.ownership_stdev) == 81
+
+
+def test_symmetric_moves_are_searched_once_and_reported_all() -> None:
+    report = search(new_tree(), request(position(5), 100))
+    searched = {move.move: move for move in report.moves if move.symmetry_of is None}
+    copies = [move for move in report.moves if move.symmetry_of is not None]
+    assert len(searched) <= 7 and len(copies) + len(searched) == len({move.move for move in report.moves})
+    for copy in copies:
+        assert copy.symmetry_of is not None
+        assert copy.visits == searched[copy.symmetry_of].visits and copy.pv[0] == copy.move
+    assert report.root is not None and report.root.this_hash != "0" * 32
+
+
+def test_hashes_know_symmetry() -> None:
+    hashes = []
+    for corner in ("C3", "C7", "G3", "G7"):
+        root = search(new_tree(), request(position(9, corner), 2)).root
+        assert root is not None
+        hashes.append((root.this_hash, root.sym_hash))
+    assert len({this for this, _ in hashes}) == 4 and len({sym for _, sym in hashes}) == 1
+
+
+def test_a_line_of_play_has_the_length_asked_for() -> None:
+    report = search(new_tree(), request(position(3), 500, pv_len=2))
+    assert max(len(move.pv) for move in report.moves) == 3
+
+
+def test_several_symmetries_of_the_root_are_averaged() -> None:
+    report = search(new_tree(), request(position(), 10, overrides={"rootNumSymmetriesToSample": 8}))
+    assert report.stats is not None and report.root is not None
+    assert report.stats.evaluations == 8 + 9 - report.stats.cache_hits and report.root.visits == 10
+    oblong = request(Position(9, 5, Rules(), 7.0), 10, overrides={"rootNumSymmetriesToSample": 8})
+    stats = search(new_tree(), oblong).stats
+    assert stats is not None and stats.evaluations == 4 + 9 - stats.cache_hits
