@@ -28,6 +28,7 @@ from agent.provision import Plan, provision, provision_apart, worker_command
 from agent.service import health
 from agent.service.analysis import AnalysisConnection
 from agent.service.gtp import GtpConnection
+from agent.service.identity import READY_LINES
 from agent.service.options import ServiceOptions, read_settings, split_overrides
 from agent.service.relay import serve_relay
 from agent.service.serve import MakeConnection, serve_stdio, serve_tcp
@@ -82,7 +83,8 @@ async def serve_client(
     address = getattr(front, f"{kind}_address", None)
     if address is not None:
         try:
-            await serve_relay(*parse_address(address))
+            ready = ChainStep("ready", READY_LINES[kind])
+            await serve_relay(*parse_address(address), on_connected=lambda: reporter.report(ready))
             return
         except ConnectionRefusedError:
             log.warning("the agent that should listen on %s is gone; starting an engine of our own", address)
@@ -92,9 +94,15 @@ async def serve_client(
         log.warning("unknown setting %s is ignored", name)
     plan = provision(settings, reporter)
     supervisor = Supervisor(worker_command(plan), reporter)
-    async with _running(supervisor.run()):
+    async with _running(supervisor.run()), _running(_tell_ready(supervisor, reporter, kind)):
         options, _ = read_settings(ServiceOptions(max_visits=plan.visits), given)
         await serve_stdio(service(supervisor, options), supervisor)
+
+
+async def _tell_ready(supervisor: Supervisor, reporter: Reporter, kind: str) -> None:
+    """Clients of KataGo wait for its line on standard error before they ask."""
+    if (await supervisor.settled()).ready is not None:
+        reporter.report(ChainStep("ready", READY_LINES[kind]))
 
 
 async def run_front(settings: Settings, reporter: Reporter, *, once: bool = False) -> None:

@@ -17,6 +17,12 @@ FOLLOWED_VERSION = "1.17.2"
 VERSION = f"{FOLLOWED_VERSION}+katago-agent-{__version__}"
 GIT_HASH = f"katago-agent-{__version__}"
 
+# What KataGo's two engines say on standard error when they can be asked; KataGoAnal waits for the second.
+READY_LINES = {
+    "gtp": "GTP ready, beginning main protocol loop",
+    "analysis": "Started, ready to begin handling requests",
+}
+
 
 def models(ready: EngineReady | None) -> list[dict[str, Any]]:
     """The network as kata-get-models and query_models tell it; empty while none is loaded. Names hold no paths."""
