@@ -124,19 +124,21 @@ class Game:
 
     def is_legal(self, color: int, point: int) -> bool:
         """Whether all rules allow the move; never for the side that is not to move."""
-        return self._on_board(point) and bool(self._core.ka_game_is_legal(self.handle, color, point))
+        return self._is_move(color, point) and bool(self._core.ka_game_is_legal(self.handle, color, point))
 
     def is_playable(self, color: int, point: int) -> bool:
         """Whether `play` takes the move."""
-        return self._on_board(point) and bool(self._core.ka_game_is_legal_tolerant(self.handle, color, point))
+        return self._is_move(color, point) and bool(self._core.ka_game_is_legal_tolerant(self.handle, color, point))
 
     def is_legal_ignoring_ko(self, color: int, point: int, *, multi_stone_suicide: bool) -> bool:
         """Whether the board alone allows the move, for either side."""
         allowed = self._core.ka_game_is_legal_ignoring_ko
-        return self._on_board(point) and bool(allowed(self.handle, color, point, multi_stone_suicide))
+        return self._is_move(color, point) and bool(allowed(self.handle, color, point, multi_stone_suicide))
 
     def legal_moves(self, color: int) -> tuple[int, ...]:
         """All points that `is_legal` allows, the pass last."""
+        if color not in (BLACK, WHITE):
+            return ()
         flags = self._read_bytes(self._core.ka_game_legal_moves, self.area + 1, color)
         return tuple(point for point, legal in enumerate(flags) if legal)
 
@@ -210,14 +212,17 @@ class Game:
 
     def _play(self, moves: Sequence[tuple[int, int]], prevent_encore: bool) -> int:
         for index, (color, point) in enumerate(moves):
-            if color not in (BLACK, WHITE) or not self._on_board(point):
+            if not self._is_move(color, point):
                 moves = moves[:index]
                 break
         colors, points = _columns(moves)
         return int(self._core.ka_game_play(self.handle, colors, points, len(moves), prevent_encore))
 
+    def _is_move(self, color: int, point: int) -> bool:
+        """Also keeps numbers out that would wrap around in the core's 32 bits."""
+        return color in (BLACK, WHITE) and self._on_board(point)
+
     def _on_board(self, point: int) -> bool:
-        """Also keeps numbers out that would wrap around in 32 bits."""
         return 0 <= point <= self.area
 
     def _read_bytes(self, read: Callable[..., Any], size: int, *arguments: int) -> tuple[int, ...]:
