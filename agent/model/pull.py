@@ -262,7 +262,8 @@ def _check_room(store: Store, needed_bytes: int) -> None:
     """Raises StorageFull before anything is fetched, rather than when the disk is full."""
     with disk.storage_errors(store.root):
         free = disk.free_bytes(store.root)
-    if free < needed_bytes + SLACK_BYTES:
+    needed_bytes += SLACK_BYTES
+    if free < needed_bytes:
         raise StorageFull(
             f"{store.root} has {free / 1e6:.1f} MB free; network and conversion need {needed_bytes / 1e6:.1f} MB"
         )

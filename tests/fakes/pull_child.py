@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import multiprocessing
 import os
@@ -16,7 +15,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from agent.errors import AgentError
 from agent.events import DownloadProgress, Event
 from agent.model.catalogue import NetworkEntry
 from agent.model.http_source import HttpLimits
@@ -115,30 +113,3 @@ def add_and_die(root: Path, path: Path, manifest: Manifest, die_at: int) -> None
 def _changes(function: Any) -> bool:
     of_file = isinstance(getattr(function, "__self__", None), io.IOBase)
     return of_file or getattr(function, "__module__", "") in CHANGING_MODULES
-
-
-def pull_on_small_disk(root: Path, entry: NetworkEntry, fill_at: int | None) -> str:
-    """Pulls and tells what came of it: the error's name and text. `fill_at`: somebody else fills the disk when so many
-    bytes have come."""
-
-    class Filling:
-        def report(self, event: Event) -> None:
-            if fill_at is not None and isinstance(event, DownloadProgress) and event.done_bytes >= fill_at:
-                fill(root.parent / "filler")
-
-    try:
-        pull([entry], Store(root), Filling())
-    except AgentError as error:
-        return f"{type(error).__name__}: {error}"
-    return "pulled"
-
-
-def fill(path: Path) -> None:
-    """Writes until the disk is full."""
-    with path.open("ab", buffering=0) as file:
-        for size_bytes in (1 << 16, 1 << 12, 1):
-            try:
-                while True:
-                    file.write(bytes(size_bytes))
-            except OSError as error:
-                assert error.errno == errno.ENOSPC

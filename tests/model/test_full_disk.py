@@ -1,0 +1,82 @@
+"""A disk that is full before, and one that fills up meanwhile: a real small tmpfs in a mount namespace of its own.
+
+Needs the right to mount: root, or a kernel that lets users make namespaces (Debian's and Ubuntu's default kernels do).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from fakes.http_server import FileServer
+from fakes.small_networks import content_of, entry_of
+
+from agent.model.catalogue import Source
+
+CONTENT = content_of("large", 1_500_000)
+
+# Mounts a tmpfs of $1 at $2 and runs the rest there; gone with the process.
+MOUNT_AND_RUN = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"'
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with FileServer({"/net": CONTENT}) as serving:
+        yield serving
+
+
+def pull_in(
+    folder: Path,
+    server: FileServer,
+    *,
+    disk: str | None = None,
+    limit_bytes: int | None = None,
+    fill_at: int | None = None,
+) -> dict[str, object]:
+    """Runs `fakes/full_disk_child.py`, on a tmpfs of size `disk` if given; returns what it printed."""
+    entry = entry_of("net", CONTENT, Source(url=server.url("/net")))
+    order = {"root": str(folder / "state"), "entry": msgspec.to_builtins(entry), "limit_bytes": limit_bytes}
+    command = [sys.executable, "-m", "fakes.full_disk_child", json.dumps({**order, "fill_at": fill_at})]
+    if disk:
+        namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+        command = [*namespace, "sh", "-c", MOUNT_AND_RUN, "sh", disk, str(folder), *command]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"needs the right to mount a tmpfs: {done.stderr}"
+    outcome: dict[str, object] = json.loads(done.stdout)
+    return outcome
+
+
+def test_too_small_is_found_before_anything_is_fetched(tmp_path: Path, server: FileServer) -> None:
+    outcome = pull_in(tmp_path, server, disk="3m")
+    assert outcome["error"] == "StorageFull"
+    assert "3.1 MB free; network and conversion need 4.2 MB" in str(outcome["text"])
+    assert "larger disk" in str(outcome["fix"])
+    assert outcome["before"] == outcome["after"]
+    assert not server.requests
+
+
+def test_filled_up_by_somebody_else_meanwhile(tmp_path: Path, server: FileServer) -> None:
+    outcome = pull_in(tmp_path, server, disk="6m", fill_at=500_000)
+    assert outcome["error"] == "StorageFull"
+    assert "is full" in str(outcome["text"])
+    assert outcome["before"] == outcome["after"], "the part of a download is given back to a full disk"
+    assert len(server.requests) == 1
+
+
+def test_large_enough(tmp_path: Path, server: FileServer) -> None:
+    assert pull_in(tmp_path, server, disk="16m")["error"] is None
+
+
+def test_a_limit_on_file_size_is_another_error(tmp_path: Path, server: FileServer) -> None:
+    outcome = pull_in(tmp_path, server, limit_bytes=1_000_000)
+    assert outcome["error"] == "StorageFull"
+    assert "a limit on file size" in str(outcome["text"])
+    assert "ulimit" in str(outcome["fix"])
+    assert outcome["before"] == outcome["after"]
