@@ -1,0 +1,110 @@
+"""Standard input and output, and the relay between them and a running service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from fakes.engine import FakeEngine
+
+from agent.service.gtp import GtpConnection
+from agent.service.options import ServiceOptions
+from agent.service.relay import relay
+from agent.service.serve import Session, serve_tcp
+from agent.service.streams import StdioStream, TcpStream
+
+PATIENCE_S = 30.0
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), PATIENCE_S))
+
+
+def connection(engine: FakeEngine) -> GtpConnection:
+    return GtpConnection(ServiceOptions(), engine.next_id, lambda: engine.ready)
+
+
+def read_all(fd: int) -> bytes:
+    data = b""
+    while chunk := os.read(fd, 65536):
+        data += chunk
+    os.close(fd)
+    return data
+
+
+def test_a_session_over_pipes() -> None:
+    async def test() -> None:
+        engine = FakeEngine()
+        input_read, input_write = os.pipe()
+        output_read, output_write = os.pipe()
+        session = asyncio.create_task(Session(connection(engine), engine, StdioStream(input_read, output_write)).run())
+        os.write(input_write, b"name\ngenmove b\nprotocol_version\n")
+        os.close(input_write)
+        await engine.until(lambda: bool(engine.waiting))
+        engine.release()
+        await session
+        os.close(output_write)
+        assert read_all(output_read) == b"= KataGo\n\n= A19\n\n= 2\n\n"
+        os.close(input_read)
+
+    run(test)
+
+
+def test_a_session_over_files(tmp_path: Path) -> None:
+    """`agent gtp < commands > replies`: asyncio's own pipes refuse regular files."""
+    (tmp_path / "in").write_bytes(b"name\nboardsize x\nquit\nname\n")
+
+    async def test() -> None:
+        engine = FakeEngine()
+        with (tmp_path / "in").open("rb") as given, (tmp_path / "out").open("wb") as replies:
+            await Session(connection(engine), engine, StdioStream(given.fileno(), replies.fileno())).run()
+
+    run(test)
+    assert (tmp_path / "out").read_bytes() == (
+        b"= KataGo\n\n? Expected int argument for boardsize or pair of ints but got 'x'\n\n= \n\n"
+    )
+
+
+def test_the_relay_passes_both_directions_and_the_end_of_input() -> None:
+    async def test() -> None:
+        engine = FakeEngine()
+        server = await serve_tcp(connection, engine, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        input_read, input_write = os.pipe()
+        output_read, output_write = os.pipe()
+        passing = asyncio.create_task(
+            relay(StdioStream(input_read, output_write), TcpStream(reader, writer), writer.write_eof)
+        )
+        os.write(input_write, b"1 genmove b\n2 name\n")
+        os.close(input_write)
+        await engine.until(lambda: bool(engine.waiting))
+        engine.release()
+        await passing
+        os.close(output_write)
+        assert read_all(output_read) == b"=1 A19\n\n=2 KataGo\n\n"
+        os.close(input_read)
+        server.close()
+
+    run(test)
+
+
+def test_the_relay_ends_when_the_service_does() -> None:
+    async def test() -> None:
+        engine = FakeEngine()
+        server = await serve_tcp(connection, engine, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        input_read, input_write = os.pipe()
+        output_read, output_write = os.pipe()
+        passing = asyncio.create_task(
+            relay(StdioStream(input_read, output_write), TcpStream(reader, writer), writer.write_eof)
+        )
+        os.write(input_write, b"quit\n")
+        await passing
+        os.close(output_write)
+        assert read_all(output_read) == b"= \n\n"
+        os.close(input_write)
+        server.close()
+
+    run(test)
