@@ -98,13 +98,17 @@ compiles() { # is there a C++ compiler that builds what we build?
     return 1
 }
 
-same_sources() { # WHEEL: are its Python files those of this tree?
+same_sources() { # WHEEL: was it made of this tree's Python files and C++ sources?
     "$python" - "$1" <<'EOF'
-import pathlib, sys, zipfile
+import hashlib, pathlib, sys, zipfile
+core = "agent/engine/core"
+files = sorted(p for p in pathlib.Path(core).glob("*") if p.suffix in (".cpp", ".h"))
+hashes = "".join(f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.as_posix()}\n" for p in files).encode()
 with zipfile.ZipFile(sys.argv[1]) as wheel:
     names = {n for n in wheel.namelist() if n.startswith("agent/") and n.endswith(".py")}
     here = {p.as_posix() for p in pathlib.Path("agent").rglob("*.py")}
-    sys.exit(names != here or any(wheel.read(n) != pathlib.Path(n).read_bytes() for n in names))
+    same = names == here and all(wheel.read(n) == pathlib.Path(n).read_bytes() for n in names)
+    sys.exit(not (same and sorted(wheel.read(f"{core}/sources.sha256").splitlines()) == sorted(hashes.splitlines())))
 EOF
 }
 
@@ -179,8 +183,14 @@ set_up() {
     if [ -n "$wheel" ]; then
         say "taking $wheel, nothing to compile"
     else
-        say "building the core (about a minute on a PC, four on a Pi 4)"
+        say "building the core (a minute or two on a PC, more on a board)"
         build_tools
+        # A compiler takes up to 176 MB (g++ 12, measured): one at a time on a Zero 2 W, four on a Pi with 1 GB or more.
+        jobs=$(($(awk '/^MemTotal/ {print $2}' /proc/meminfo) / 220000))
+        cores=$(getconf _NPROCESSORS_ONLN)
+        [ "$jobs" -le "$cores" ] || jobs=$cores
+        [ "$jobs" -ge 1 ] || jobs=1
+        CMAKE_BUILD_PARALLEL_LEVEL=$jobs && export CMAKE_BUILD_PARALLEL_LEVEL
         rm -rf build/wheel
         run_pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
         wheel=$(echo build/wheel/katago_agent-*.whl)

@@ -6,17 +6,19 @@ are the machine's. `Machine.python` plays the interpreter and pip's part and wri
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = """
-    sh sed dirname id tr grep df awk mktemp rm find sha256sum sort cut cat cp mv cmp mkdir chmod env touch
+    sh sed dirname id tr grep df awk getconf mktemp rm find sha256sum sort cut cat cp mv cmp mkdir chmod env touch
 """
 
 PYTHON = """\
@@ -43,6 +45,8 @@ case "$1" in
 esac
 """
 
+CORE = b"int game;\n"
+
 
 class Machine:
     """A folder with the tree's install.sh and what it reads, and a PATH of its own."""
@@ -50,7 +54,13 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.bin, self.tree, self.log = folder / "bin", folder / "tree", folder / "asked"
         self.root = folder / "root"
-        for made in (self.bin, self.tree / "agent", self.tree / "profiles", self.tree / "systemd", self.root):
+        for made in (
+            self.bin,
+            self.tree / "agent/engine/core",
+            self.tree / "profiles",
+            self.tree / "systemd",
+            self.root,
+        ):
             made.mkdir(parents=True)
         for name in TOOLS.split():
             found = shutil.which(name)
@@ -59,6 +69,7 @@ class Machine:
         for name in ("install.sh", "pyproject.toml", "CMakeLists.txt"):
             shutil.copy(REPOSITORY / name, self.tree / name)
         (self.tree / "agent" / "__init__.py").write_text("A = 1\n")
+        (self.tree / "agent/engine/core/game.cpp").write_bytes(CORE)
         self.log.touch()
         self.python()
         self.script("g++", 'while [ "$1" != -o ]; do shift; done; touch "$2"')
@@ -74,11 +85,13 @@ class Machine:
         text = PYTHON.format(answer=answer, real=real, log=self.log, version=VERSION, pip_wheel=pip_wheel)
         self.script(name, text)
 
-    def wheel(self, architecture: str = "x86_64", content: str = "A = 1\n") -> None:
+    def wheel(self, architecture: str = "x86_64", content: str = "A = 1\n", core: bytes = CORE) -> None:
         (self.tree / "dist").mkdir(exist_ok=True)
         path = self.tree / "dist" / f"katago_agent-{VERSION}-py3-none-manylinux_2_35_{architecture}.whl"
         with zipfile.ZipFile(path, "w") as wheel:
             wheel.writestr("agent/__init__.py", content)
+            listed = f"{hashlib.sha256(core).hexdigest()}  agent/engine/core/game.cpp\n"
+            wheel.writestr("agent/engine/core/sources.sha256", listed)
 
     def install(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         # --foreground: on a developer's machine with systemd and as root, nothing may be installed for real.
@@ -259,8 +272,9 @@ def test_a_wheel_for_another_architecture_is_not_taken(machine: Machine) -> None
     assert "nothing to compile" not in machine.install().stdout
 
 
-def test_a_wheel_of_other_sources_is_left_aside_and_said(machine: Machine) -> None:
-    machine.wheel(content="A = 0\n")
+@pytest.mark.parametrize("other", [{"content": "A = 0\n"}, {"core": b"int other;\n"}], ids=["python", "core"])
+def test_a_wheel_of_other_sources_is_left_aside_and_said(machine: Machine, other: dict[str, Any]) -> None:
+    machine.wheel(**other)
     done = machine.install()
     assert "left aside" in done.stdout
     assert any(" wheel " in line for line in machine.asked())
