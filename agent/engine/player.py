@@ -24,7 +24,7 @@ from agent.errors import AgentError, BackendUnavailable
 
 log = logging.getLogger(__name__)
 
-# So many evaluations failing one after the other are no matter of one position any more.
+# So many requests failing one after the other, with no evaluation between, are no matter of one position any more.
 MAX_FAILURES = 3
 # A thread that waits for the clock looks up at least this often.
 _LONGEST_WAIT_S = 10.0
@@ -260,12 +260,14 @@ class Player:
     def _fail(self, job: Job, error: Exception) -> None:
         log.error("request %d failed: %s", job.request.id, error, exc_info=not isinstance(error, AgentError))
         with self._changed:
+            if job.error is not None:
+                return  # another thread met the same trouble with this request
             job.error = str(error) or type(error).__name__
             is_backend = not isinstance(error, AgentError) or isinstance(error, OutputNotFinite)
             self._failures += 1 if is_backend else 0
             hopeless = self._failures >= MAX_FAILURES
         if hopeless:
-            self._give_up(BackendUnavailable(f"{self._failures} evaluations failed, the last with: {error}"))
+            self._give_up(BackendUnavailable(f"{self._failures} requests failed, the last with: {error}"))
 
     def _give_up(self, error: BackendUnavailable) -> None:
         """The backend is of no further use: no request is answered any more, so that another worker may."""

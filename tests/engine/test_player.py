@@ -1,0 +1,337 @@
+"""Threads, order of requests, stop conditions, reports and failures of the player. No test waits for a fixed time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from fakes.backends import GatedBackend, MisshapenBackend, NanBackend, RaisingBackend
+
+from agent.engine.backends.interface import Backend
+from agent.engine.backends.uniform import UniformBackend
+from agent.engine.messages import MoveLimit, Position, RawReport, RawRequest, SearchReport, SearchRequest
+from agent.engine.player import MAX_FAILURES, Player
+from agent.engine.points import BLACK, WHITE
+from agent.engine.rules import Rules
+from agent.engine.stop import Progress, any_of, stop_is_requested, time_passes, tree_holds, visits_reach
+from agent.errors import BackendUnavailable
+
+WAIT_S = 30.0
+EMPTY = Position(9, 9, Rules(), 7.0)
+ENDLESS = 1 << 50
+
+
+class Inbox:
+    """Collects reports of all requests, in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[SearchReport | RawReport] = queue.Queue()
+
+    def __call__(self, report: SearchReport | RawReport) -> None:
+        self._queue.put(report)
+
+    def next(self) -> SearchReport:
+        report = self._queue.get(timeout=WAIT_S)
+        assert isinstance(report, SearchReport)
+        return report
+
+    def next_raw(self) -> RawReport:
+        report = self._queue.get(timeout=WAIT_S)
+        assert isinstance(report, RawReport)
+        return report
+
+    def final(self) -> SearchReport:
+        while not (report := self.next()).final:
+            pass
+        return report
+
+    def empty(self) -> bool:
+        return self._queue.empty()
+
+
+@contextmanager
+def player(backend: Backend | None = None, *, threads: int = 2, **kwargs: Any) -> Iterator[Player]:
+    made = Player(
+        UniformBackend() if backend is None else backend,
+        threads=threads,
+        **{"batch": 1, "cache_positions": 10_000, "seed": 1, **kwargs},
+    )
+    try:
+        yield made
+    finally:
+        if isinstance(backend, GatedBackend):
+            backend.open()
+        made.close()
+
+
+def request(number: int, visits: int, where: Position = EMPTY, **kwargs: Any) -> SearchRequest:
+    return SearchRequest(id=number, position=where, player=where.to_play, max_visits=visits, **kwargs)
+
+
+def after(*points: int) -> Position:
+    return Position(9, 9, Rules(), 7.0, moves=tuple((BLACK if i % 2 == 0 else WHITE, p) for i, p in enumerate(points)))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread will bring about, by looking again and again."""
+    ticker = threading.Event()
+    for _ in range(int(WAIT_S * 1000)):
+        if condition():
+            return
+        ticker.wait(0.001)
+    raise AssertionError("it never came")
+
+
+# ---------------------------------------------------------------- stop conditions
+
+
+def test_stop_conditions_compose() -> None:
+    ends = any_of(stop_is_requested, visits_reach(10), time_passes(5.0), tree_holds(100))
+    assert not ends(Progress(visits=9, playouts=9, elapsed_s=4.9, nodes=99))
+    assert ends(Progress(visits=10))
+    assert ends(Progress(nodes=100))
+    assert ends(Progress(stop_requested=True))
+    assert ends(Progress(visits=2, playouts=2, elapsed_s=5.0))
+    assert not ends(Progress(visits=1, playouts=1, elapsed_s=99.0)), "there must be a move to show"
+
+
+# ---------------------------------------------------------------- searches
+
+
+@pytest.mark.parametrize(("threads", "batch"), [(1, 1), (2, 1), (4, 1), (2, 4)])
+def test_visits_are_exact_with_any_number_of_threads(threads: int, batch: int) -> None:
+    inbox = Inbox()
+    with player(threads=threads, batch=batch) as engine:
+        engine.submit(request(1, 500), inbox)
+        report = inbox.final()
+    assert report.error is None and report.root is not None and report.stats is not None
+    assert report.root.visits == 500 == report.stats.visits
+    assert sum(move.edge_visits for move in report.moves if move.symmetry_of is None) == 499
+    assert report.chosen is not None
+
+
+def test_many_requests_at_once_are_all_answered_exactly() -> None:
+    inbox = Inbox()
+    with player(threads=4, batch=2) as engine:
+        for number in range(40):
+            engine.submit(request(number, 1 + 7 * number, after(number)), inbox)
+        reports = {report.id: report for report in (inbox.final() for _ in range(40))}
+        totals = engine.totals()
+    for number in range(40):
+        root = reports[number].root
+        assert root is not None and root.visits == 1 + 7 * number
+    assert totals.visits == sum(1 + 7 * number for number in range(40))
+    assert totals.queued == totals.searching == 0
+    assert inbox.empty()
+
+
+def test_one_thread_and_one_seed_give_one_report() -> None:
+    reports = []
+    for _ in range(2):
+        inbox = Inbox()
+        with player(threads=1) as engine:
+            engine.submit(request(1, 200, overrides={"wideRootNoise": 0.3}), inbox)
+            reports.append(inbox.final())
+    assert reports[0].moves == reports[1].moves and reports[0].root == reports[1].root
+
+
+def test_a_small_search_leaves_threads_for_the_next() -> None:
+    """Two queries of one visit are in the network together, although the first came first."""
+    backend, inbox = GatedBackend(), Inbox()
+    with player(backend) as engine:
+        engine.submit(request(1, 1), inbox)
+        engine.submit(request(2, 1, after(40)), inbox)
+        assert backend.wait_entered(2)
+        backend.open()
+        assert {inbox.final().id, inbox.final().id} == {1, 2}
+
+
+def test_higher_priority_goes_first_then_arrival() -> None:
+    backend, inbox = GatedBackend(), Inbox()
+    with player(backend, threads=1) as engine:
+        engine.submit(request(1, 1), inbox)
+        assert backend.wait_entered(1)
+        for number, priority in ((2, 0.0), (3, 5.0), (4, 0.0), (5, 5.0)):
+            engine.submit(request(number, 1, after(number), priority=priority), inbox)
+        backend.open()
+        assert [inbox.final().id for _ in range(5)] == [1, 3, 5, 2, 4]
+
+
+def test_raw_evaluations_do_not_wait_for_a_long_search() -> None:
+    inbox = Inbox()
+    with player(threads=1) as engine:
+        engine.submit(request(1, ENDLESS), inbox)
+        engine.submit(RawRequest(id=2, position=EMPTY, player=BLACK), inbox)
+        raw = inbox.next_raw()
+        assert raw.id == 2 and raw.error is None and raw.white_win == pytest.approx(0.5, abs=1e-3)
+        engine.stop(1)
+        assert inbox.final().id == 1
+
+
+def test_two_searches_of_one_tree_run_one_after_the_other() -> None:
+    inbox = Inbox()
+    with player() as engine:
+        engine.submit(request(1, 300, tree="game"), inbox)
+        engine.submit(request(2, 400, tree="game"), inbox)
+        first, second = inbox.final(), inbox.final()
+    assert (first.id, second.id) == (1, 2)
+    assert second.stats is not None and second.stats.visits == 100, "the first one's visits count"
+
+
+def test_named_trees_go_on_after_a_move_and_are_forgotten_on_request() -> None:
+    inbox = Inbox()
+    with player(threads=1) as engine:
+        engine.submit(request(1, 400, tree="game"), inbox)
+        best = inbox.final().moves[0]
+        engine.submit(request(2, 400, after(best.move), tree="game"), inbox)
+        kept = inbox.final().stats
+        engine.clear_cache()
+        engine.submit(request(3, 400, after(best.move), tree="game"), inbox)
+        anew = inbox.final().stats
+    assert kept is not None and kept.visits == 400 - best.visits
+    assert anew is not None and anew.visits == 400 and anew.evaluations > 300
+
+
+def test_a_tree_does_not_outgrow_its_bound() -> None:
+    inbox = Inbox()
+    with player(max_nodes=300) as engine:
+        engine.submit(request(1, ENDLESS), inbox)
+        report = inbox.final()
+    assert report.root is not None and 250 < report.root.visits < 400
+
+
+def test_limits_and_overrides_reach_the_search() -> None:
+    limits = (MoveLimit(player=BLACK, points=(0, 1), until_depth=1, allow=True),)
+    inbox = Inbox()
+    with player() as engine:
+        engine.submit(request(1, 50, limits=limits, overrides={"rootSymmetryPruning": False}), inbox)
+        assert {move.move for move in inbox.final().moves} == {0, 1}
+
+
+# ---------------------------------------------------------------- ends and reports
+
+
+def test_stop_ends_a_search_within_one_evaluation() -> None:
+    backend, inbox = GatedBackend(), Inbox()
+    with player(backend) as engine:
+        engine.submit(request(1, ENDLESS), inbox)
+        backend.let(20)
+        assert backend.wait_entered(22)
+        engine.stop(1)
+        backend.let(2)
+        report = inbox.final()
+        assert report.root is not None and report.root.visits >= 20
+        assert backend.entered == 22, "nothing was begun after the stop"
+
+
+def test_stop_of_a_queued_request_reports_nothing() -> None:
+    backend, inbox = GatedBackend(), Inbox()
+    with player(backend, threads=1) as engine:
+        engine.submit(request(1, 5), inbox)
+        assert backend.wait_entered(1)
+        engine.submit(request(2, 5), inbox)
+        engine.stop(2)
+        report = inbox.next()
+        assert report.id == 2 and report.final and report.root is None and report.error is None
+        engine.stop(2)
+        engine.stop(77)
+        backend.open()
+        assert inbox.final().id == 1
+
+
+def test_time_ends_a_search_by_the_players_clock() -> None:
+    now = [0.0]
+    inbox = Inbox()
+    with player(clock=lambda: now[0]) as engine:
+        engine.submit(request(1, ENDLESS, max_time_s=60.0), inbox)
+        until(lambda: engine.totals().visits > 100)
+        assert inbox.empty()
+        now[0] = 61.0
+        report = inbox.final()
+    assert report.stats is not None and report.stats.duration_s == 61.0
+
+
+def test_partial_reports_come_while_the_search_runs_and_end_with_the_final_one() -> None:
+    inbox = Inbox()
+    with player() as engine:
+        engine.submit(request(1, ENDLESS, report_every_s=0.01), inbox)
+        partial = [inbox.next() for _ in range(3)]
+        engine.stop(1)
+        last = inbox.final()
+    assert all(not report.final and report.root is not None for report in partial)
+    roots = [report.root.visits for report in [*partial, last] if report.root is not None]
+    assert roots == sorted(roots)
+    assert inbox.empty(), "nothing comes after the final report"
+
+
+def test_a_request_for_what_is_there_already_is_answered_at_once() -> None:
+    backend, inbox = GatedBackend(), Inbox()
+    with player(backend) as engine:
+        backend.let(100)
+        engine.submit(request(1, 50, tree="game"), inbox)
+        inbox.final()
+        entered = backend.entered
+        engine.submit(request(2, 50, tree="game"), inbox)
+        report = inbox.final()
+        assert report.root is not None and report.root.visits == 50
+        assert backend.entered == entered
+
+
+# ---------------------------------------------------------------- failures
+
+
+def test_an_illegal_position_is_an_error_report() -> None:
+    inbox = Inbox()
+    with player() as engine:
+        engine.submit(request(1, 5, after(3, 3)), inbox)
+        assert "Illegal move 1" in (inbox.final().error or "")
+        engine.submit(RawRequest(id=2, position=after(3, 3), player=BLACK), inbox)
+        assert "Illegal move 1" in (inbox.next_raw().error or "")
+        engine.submit(request(3, 5), inbox)
+        assert inbox.final().error is None
+
+
+def test_one_failed_evaluation_fails_one_request_only() -> None:
+    inbox = Inbox()
+    with player(RaisingBackend(RuntimeError("out of luck"), calls=(5,)), threads=1) as engine:
+        engine.submit(request(1, 50, tree="game"), inbox)
+        assert inbox.final().error == "out of luck"
+        engine.submit(request(2, 50, tree="game"), inbox)
+        report = inbox.final()
+        assert report.error is None and report.root is not None and report.root.visits == 50
+
+
+@pytest.mark.parametrize("backend", [RaisingBackend(RuntimeError("out of luck")), NanBackend()], ids=["raises", "nan"])
+def test_failure_upon_failure_ends_the_player_and_says_so(backend: Backend) -> None:
+    inbox = Inbox()
+    failed: queue.Queue[BackendUnavailable] = queue.Queue()
+    with player(backend, threads=1, on_failure=failed.put) as engine:
+        for number in range(MAX_FAILURES):
+            engine.submit(request(number, 5, after(number)), inbox)
+            assert inbox.final().error
+        assert str(failed.get(timeout=WAIT_S))
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [RaisingBackend(BackendUnavailable("the runtime is gone")), MisshapenBackend()],
+    ids=["gone", "misshapen"],
+)
+def test_a_useless_backend_is_told_at_once_and_the_request_left_for_another_worker(backend: Backend) -> None:
+    inbox = Inbox()
+    failed: queue.Queue[BackendUnavailable] = queue.Queue()
+    with player(backend, on_failure=failed.put) as engine:
+        engine.submit(request(1, 5), inbox)
+        assert str(failed.get(timeout=WAIT_S))
+    assert inbox.empty()
+
+
+def test_closing_does_not_wait_for_searches() -> None:
+    inbox = Inbox()
+    with player() as engine:
+        engine.submit(request(1, ENDLESS), inbox)
+        until(lambda: engine.totals().visits > 10)
