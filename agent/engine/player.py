@@ -267,6 +267,7 @@ class Player:
             self._failures += 1 if is_backend else 0
             hopeless = self._failures >= MAX_FAILURES
         if hopeless:
+            job.send(job.failure(job.error))  # before the worker tells its own end
             self._give_up(BackendUnavailable(f"{self._failures} requests failed, the last with: {error}"))
 
     def _give_up(self, error: BackendUnavailable) -> None:
