@@ -94,14 +94,20 @@ def _room(rule: Rule, hardware: Hardware) -> tuple[tuple[Candidate, ...], tuple[
     usable = hardware.memory.usable_bytes
     percent = rule.limits.memory_percent
     for candidate in rule.networks:
-        if isinstance(usable, int) and candidate.memory_mb * MIB > usable * percent / 100:
-            reason = (
-                f"needs {candidate.memory_mb} MiB, more than {percent:g} % of the {usable // MIB} MiB of usable memory"
-            )
+        reason = None if isinstance(usable, Unknown) else _shortage(candidate, usable // MIB, percent)
+        if reason:
             left_out.append(Rejected(candidate.network, reason))
         else:
             fitting.append(candidate)
     return tuple(fitting), tuple(left_out)
+
+
+def _shortage(candidate: Candidate, usable_mb: int, percent: float) -> str | None:
+    if candidate.memory_mb > usable_mb * percent / 100:
+        return f"needs {candidate.memory_mb} MiB, more than {percent:g} % of the {usable_mb} MiB of usable memory"
+    if candidate.conversion_mb > usable_mb:
+        return f"needs {candidate.conversion_mb} MiB to be converted, more than the {usable_mb} MiB of usable memory"
+    return None
 
 
 def _fit(rule: Rule, networks: tuple[Candidate, ...], hardware: Hardware) -> Profile:

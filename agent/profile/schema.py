@@ -18,13 +18,15 @@ Percent = Annotated[float, Meta(gt=0, le=100)]
 
 class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One network to try, in its order. `network` is a catalogue name or alias, `runtime` a backend's name, or
-    "katago" for the native engine. `memory_mb` is the worker's peak resident memory with it and an empty cache, in MiB.
-    Disk is no condition: the network may be there already, and whoever pulls it checks."""
+    "katago" for the native engine. In MiB: `memory_mb` is the worker's peak resident memory with it and an empty cache,
+    `conversion_mb` that of the process which converts it once. Disk is no condition: the network may be there already,
+    and whoever pulls it checks."""
 
     network: Annotated[str, Meta(min_length=1, max_length=200)]
     precision: Literal["fp32"]
     runtime: Literal["onnxruntime", "katago"]
     memory_mb: Positive
+    conversion_mb: Annotated[int, Meta(ge=0)] = 0
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.errors import HardwareUnsupported, NoProfileFits
 from agent.hardware import Hardware, Unknown, detect
-from agent.profile import Choice, Limits, Rule, choose, load_profiles
+from agent.profile import Choice, Limits, Rejected, Rule, choose, load_profiles
 from agent.profile.choose import BYTES_PER_POSITION
 from agent.profile.describe import lines, summary
 from tests.boards.table import PROFILES, detect_fixture
@@ -86,15 +86,18 @@ def test_native_only_where_the_owner_named_one(pi: Hardware) -> None:
 def test_network_without_room_is_left_out_with_figures(pi: Hardware) -> None:
     choice = choose(with_memory(pi, 384), RULES)
     assert [network.network for network in choice.require().networks] == ["b10c128"]
-    assert choice.left_out[0].name == "b15c192"
-    assert choice.left_out[0].reason == "needs 280 MiB, more than 70 % of the 384 MiB of usable memory"
+    assert choice.left_out == (Rejected("b15c192", "needs 290 MiB, more than 70 % of the 384 MiB of usable memory"),)
+    some = choose(with_memory(pi, 450), RULES)
+    assert some.left_out == (
+        Rejected("b15c192", "needs 520 MiB to be converted, more than the 450 MiB of usable memory"),
+    )
 
 
 def test_profile_without_room_for_any_network_loses(pi: Hardware) -> None:
     none = choose(with_memory(pi, 390), [msgspec.structs.replace(RULES_BY_NAME["rpi-4"], limits=Limits(1.0, 1.0))])
     assert reason_of(none, "rpi-4") == (
-        "Has no room: b10c128 needs 160 MiB, more than 1 % of the 390 MiB of usable memory; "
-        "has no room: b15c192 needs 280 MiB, more than 1 % of the 390 MiB of usable memory."
+        "Has no room: b10c128 needs 130 MiB, more than 1 % of the 390 MiB of usable memory; "
+        "has no room: b15c192 needs 290 MiB, more than 1 % of the 390 MiB of usable memory."
     )
     with pytest.raises(NoProfileFits, match="No profile fits"):
         none.require()
