@@ -249,12 +249,14 @@ def run(
     network: str = typer.Option(None, "--network", help="A network of the catalogue, or the path of a .bin.gz file."),
     visits: int = typer.Option(None, "--visits", help="Visits per move, instead of the profile's."),
     threads: int = typer.Option(None, "--threads", help="Search threads, instead of the profile's."),
+    patience_s: float = typer.Option(None, "--patience", min=0, help="With --once: seconds to wait for the metric."),
 ) -> None:
     """Serve GTP and analysis on TCP and report over MQTT, until ended: the daemon."""
     from agent.daemon import become_daemon
     from agent.settings import load_settings, with_overrides
 
-    become_daemon(with_overrides(load_settings(config), network=network, visits=visits, threads=threads), once=once)
+    settings = with_overrides(load_settings(config), network=network, visits=visits, threads=threads)
+    become_daemon(settings, once=once, patience_s=patience_s)
 
 
 @app.command()
@@ -408,11 +410,6 @@ def _serve_stdio(
     reporter = TextReporter(lambda line: print(line, file=sys.stderr, flush=True))
     may_join = not (network or visits or threads or overrides)
     asyncio.run(serve_client(settings, reporter, kind, service, overrides, may_join=may_join))
-
-
-@app.callback()
-def verbs() -> None:
-    """Keeps verbs as verbs even while there is only one."""
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from agent.errors import AgentError
 from agent.events import TextReporter
-from agent.run import run_front
+from agent.run import METRIC_S, run_front
 from agent.settings import Settings, decode_settings, encode_settings, own_command
 
 
@@ -21,13 +21,16 @@ class Order(msgspec.Struct, frozen=True):
 
     settings: msgspec.Raw
     once: bool
+    patience_s: float
 
 
-def become_daemon(settings: Settings, *, once: bool) -> NoReturn:
+def become_daemon(settings: Settings, *, once: bool, patience_s: float | None = None) -> NoReturn:
     """Replace this process; its id stays, as systemd and terminals know it."""
     reading, writing = os.pipe()
     # A pipe holds 64 kB, far more than settings; so nobody needs to read yet.
-    os.write(writing, msgspec.json.encode(Order(settings=msgspec.Raw(encode_settings(settings)), once=once)))
+    patience_s = METRIC_S if patience_s is None else patience_s
+    order = Order(settings=msgspec.Raw(encode_settings(settings)), once=once, patience_s=patience_s)
+    os.write(writing, msgspec.json.encode(order))
     os.close(writing)
     os.set_inheritable(reading, True)
     sys.stdout.flush()
@@ -40,8 +43,9 @@ def main() -> None:
     with os.fdopen(int(sys.argv[2]), "rb") as pipe:
         order = msgspec.json.decode(pipe.read(), type=Order)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    settings = decode_settings(bytes(order.settings))
     try:
-        asyncio.run(run_front(decode_settings(bytes(order.settings)), TextReporter(_say), once=order.once))
+        asyncio.run(run_front(settings, TextReporter(_say), once=order.once, patience_s=order.patience_s))
     except AgentError as error:
         sys.exit(error.explain())
 

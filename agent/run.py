@@ -105,16 +105,18 @@ async def _tell_ready(supervisor: Supervisor, reporter: Reporter, kind: str) -> 
         reporter.report(ChainStep("ready", READY_LINES[kind]))
 
 
-async def run_front(settings: Settings, reporter: Reporter, *, once: bool = False) -> None:
+async def run_front(
+    settings: Settings, reporter: Reporter, *, once: bool = False, patience_s: float = METRIC_S
+) -> None:
     """The daemon, until SIGTERM or SIGINT; with `once`, until one move was analysed and one metric came back from the
-    broker.
+    broker within `patience_s`.
 
     Raises FrontRunning, AddressTaken, BrokerUnreachable, ProofFailed, and what `provision` raises.
     """
     notifier = health.Notifier()
     asked_to_end = False
     with health.hold_front(settings.state_dir):
-        serving = asyncio.ensure_future(_Front(settings, reporter, notifier).serve(once))
+        serving = asyncio.ensure_future(_Front(settings, reporter, notifier).serve(once, patience_s))
 
         def end() -> None:
             nonlocal asked_to_end
@@ -141,7 +143,7 @@ class _Front:
         self._background: list[asyncio.Future[None]] = []
         self._started_s = time.time()
 
-    async def serve(self, once: bool) -> None:
+    async def serve(self, once: bool, patience_s: float) -> None:
         plan = await provision_apart(self._settings, _Extending(self._reporter, self._notifier))
         own = OwnBroker(self._settings.mqtt) if self._settings.mqtt.host is None else None
         mqtt = own.mqtt if own else self._settings.mqtt
@@ -167,7 +169,7 @@ class _Front:
             await self._keep(stack, self._guard_watchdog(supervisor))
             await self._while_all_live(self._be_ready(plan, supervisor, link, maker))
             if once:
-                await self._while_all_live(_prove(maker.device_id, plan, supervisor, link, self._reporter))
+                await self._while_all_live(self._prove(plan, supervisor, link, patience_s))
             else:
                 await self._while_all_live(asyncio.Event().wait())
 
@@ -262,37 +264,40 @@ class _Front:
             worker_rss_bytes=health.rss_bytes(status.pid) if status.pid else None,
         )
 
+    async def _prove(self, plan: Plan, supervisor: Supervisor, link: Link, patience_s: float) -> None:
+        """One move analysed, and one metric back from the broker.
 
-async def _prove(device_id: str, plan: Plan, supervisor: Supervisor, link: Link, reporter: Reporter) -> None:
-    """One move analysed, and one metric back from the broker.
+        Raises ProofFailed.
+        """
+        metric = asyncio.Event()
 
-    Raises ProofFailed.
-    """
-    metric = asyncio.Event()
+        def hear(topic: str, payload: bytes) -> None:
+            found = topics.parse(topic)
+            if found and found.channel == "m" and payload:
+                metric.set()
 
-    def hear(topic: str, payload: bytes) -> None:
-        found = topics.parse(topic)
-        if found and found.channel == "m" and payload:
-            metric.set()
-
-    link.subscribe(topics.measurement(device_id, "engine"), hear)
-    answered: asyncio.Future[SearchReport] = asyncio.get_running_loop().create_future()
-    empty = Position(x_size=19, y_size=19, rules=Rules(), komi=7.5)
-    request = SearchRequest(id=supervisor.next_id(), position=empty, player=BLACK, max_visits=plan.visits)
-    supervisor.submit(request, lambda report: _take_final(report, answered))
-    try:
-        move = await asyncio.wait_for(answered, MOVE_S)
-    except asyncio.TimeoutError as error:
-        raise ProofFailed(f"no move within {MOVE_S:.0f} s") from error
-    if move.error is not None or move.chosen is None:
-        raise ProofFailed(f"no move: {move.error or 'the search chose none'}")
-    best = f", {move.root.winrate:.1%} for White" if move.root else ""
-    reporter.report(ChainStep("move", f"{vertex(move.chosen, 19, 19)} after {request.max_visits} visits{best}"))
-    try:
-        await asyncio.wait_for(metric.wait(), METRIC_S)
-    except asyncio.TimeoutError as error:
-        raise ProofFailed(f"no metric came back from the broker within {METRIC_S:.0f} s: {link.trouble}") from error
-    reporter.report(ChainStep("metric", f"came back from the broker at {link.address}"))
+        link.subscribe(topics.measurement(self._settings.device_id, "engine"), hear)
+        answered: asyncio.Future[SearchReport] = asyncio.get_running_loop().create_future()
+        empty = Position(x_size=19, y_size=19, rules=Rules(), komi=7.5)
+        request = SearchRequest(id=supervisor.next_id(), position=empty, player=BLACK, max_visits=plan.visits)
+        supervisor.submit(request, lambda report: _take_final(report, answered))
+        try:
+            move = await asyncio.wait_for(answered, MOVE_S)
+        except asyncio.TimeoutError as error:
+            raise ProofFailed(f"no move within {MOVE_S:.0f} s") from error
+        if move.error is not None or move.chosen is None:
+            raise ProofFailed(f"no move: {move.error or 'the search chose none'}")
+        best = f", {move.root.winrate:.1%} for White" if move.root else ""
+        self._reporter.report(
+            ChainStep("move", f"{vertex(move.chosen, 19, 19)} after {request.max_visits} visits{best}")
+        )
+        try:
+            await asyncio.wait_for(metric.wait(), patience_s)
+        except asyncio.TimeoutError as error:
+            raise ProofFailed(
+                f"no metric came back from the broker within {patience_s:.0f} s: {link.trouble}"
+            ) from error
+        self._reporter.report(ChainStep("metric", f"came back from the broker at {link.address}"))
 
 
 def _take_final(report: SearchReport | RawReport, answered: asyncio.Future[SearchReport]) -> None:

@@ -1,0 +1,182 @@
+"""The daemon's own promises: one proof, one daemon a folder, clear refusals, small memory, joining clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from fakes.brokers import Broker, free_port
+from fakes.daemons import Client, Daemon
+
+from agent.service.health import Front, find_front
+from agent.settings import own_command, parse_address
+
+# Shows 6 of the issue: the daemon's peak resident memory.
+MEMORY_BYTES = 40_000_000
+
+
+def verb(*arguments: str, text: str = "", status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run one of the agent's verbs to its end and check its exit status."""
+    done = subprocess.run(
+        [*own_command(), *arguments], input=text, capture_output=True, text=True, timeout=120, cwd="/"
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def configured(folder: Path, **settings: object) -> Path:
+    return Daemon(folder, None, **settings).config
+
+
+def peak_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def test_once_ends_well_when_a_move_and_a_metric_came_back(tmp_path: Path) -> None:
+    done = verb("run", "--once", "--config", str(configured(tmp_path)), "--visits", "5")
+    steps = [line.split()[0] for line in done.stdout.splitlines()]
+    for step in ("hardware", "profile", "network", "gtp", "analysis", "engine", "broker", "move", "metric"):
+        assert step in steps, done.stdout
+    assert not (tmp_path / "box" / "front.json").exists()
+
+
+def test_once_fails_with_reason_and_fix_where_no_broker_answers(tmp_path: Path) -> None:
+    config = configured(tmp_path, mqtt={"host": "127.0.0.1", "port": free_port()})
+    done = verb("run", "--once", "--config", str(config), "--visits", "5", "--patience", "1", status=1)
+    assert "no metric" in done.stderr and "does not answer" in done.stderr and "fix: " in done.stderr
+
+
+def test_once_fails_with_reason_and_fix_where_no_engine_starts(tmp_path: Path) -> None:
+    config = configured(tmp_path, engine={"backend": "onnxruntime"}, network=str(tmp_path / "absent.bin.gz"))
+    done = verb("run", "--once", "--config", str(config), status=1)
+    assert "absent.bin.gz" in done.stderr and "fix: " in done.stderr
+
+
+def test_a_second_daemon_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with Daemon(tmp_path, None) as daemon:
+            done = await asyncio.to_thread(verb, "run", "--config", str(daemon.config), status=1)
+            assert f"pid {daemon.process.pid}" in done.stderr and "state_dir" in done.stderr
+            assert (await daemon.status()).engine == "up"
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("key", ["gtp_address", "analysis_address"])
+def test_a_taken_address_is_refused_by_name(tmp_path: Path, key: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = verb("run", "--config", str(configured(tmp_path, **{key: address})), status=1)
+    assert address in done.stderr and key in done.stderr
+
+
+def test_a_taken_broker_port_is_refused_by_name(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = verb("run", "--config", str(configured(tmp_path, mqtt={"port": port})), status=1)
+    assert str(port) in done.stderr and "mqtt.port" in done.stderr
+
+
+def test_the_daemon_is_small_and_serves_both_protocols(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with Daemon(tmp_path, None, visits=50) as daemon:
+            gtp = await Client.connect(daemon.front.gtp_address)
+            assert (await gtp.gtp("name")) == "= KataGo"
+            assert (await gtp.gtp("genmove b")).startswith("= ")
+            analysis = await Client.connect(daemon.front.analysis_address)
+            query = {"id": "a", "moves": [], "rules": "japanese", "boardXSize": 19, "boardYSize": 19}
+            answer = await analysis.analysis({**query, "includeOwnership": True, "maxVisits": 20})
+            assert answer["id"] == "a" and len(answer["ownership"]) == 361
+            status = await daemon.status()
+            assert peak_bytes(daemon.process.pid) <= MEMORY_BYTES
+            assert status.broker_connected and status.outstanding == 0
+            assert await daemon.end(signal.SIGINT) == 0
+            gtp.close()
+            analysis.close()
+
+    asyncio.run(scene())
+
+
+def test_gtp_joins_the_running_daemon_and_leaves_it_running(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with Daemon(tmp_path, None, visits=5) as daemon:
+            commands = "boardsize 9\ngenmove b\nquit\n"
+            joined = await asyncio.to_thread(verb, "gtp", "--config", str(daemon.config), text=commands)
+            answers = [line for line in joined.stdout.splitlines() if line]
+            assert len(answers) == 3 and all(answer.startswith("=") for answer in answers)
+            # No engine of its own: that would have told of its worker on stderr.
+            assert joined.stderr == ""
+            query = {"id": "j", "moves": [], "rules": "japanese", "boardXSize": 9, "boardYSize": 9, "maxVisits": 2}
+            text = json.dumps(query) + "\n"
+            analysed = await asyncio.to_thread(verb, "analysis", "--config", str(daemon.config), text=text)
+            assert json.loads(analysed.stdout)["id"] == "j"
+            assert (await daemon.status()).engine == "up"
+
+    asyncio.run(scene())
+
+
+def test_gtp_without_a_daemon_serves_by_itself(tmp_path: Path) -> None:
+    options = ["--config", str(configured(tmp_path)), "--visits", "5", "--override-config", "maxVisits=3,noSuchKey=1"]
+    done = verb("gtp", *options, text="boardsize 9\ngenmove b\nshowboard\nquit\n")
+    answers = [line for line in done.stdout.split("\n\n") if line.strip()]
+    assert len(answers) == 4 and all(answer.startswith("=") for answer in answers)
+    assert "noSuchKey" in done.stderr
+
+
+def test_a_stale_front_file_deceives_nobody(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    (tmp_path / "box").mkdir()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    address = f"127.0.0.1:{free_port()}"
+    for pid in (dead.pid, os.getpid()):
+        front = Front(pid=pid, device_id="box", started=0.0, status_address=address, gtp_address=address)
+        (tmp_path / "box" / "front.json").write_bytes(json.dumps({**_as_dict(front)}).encode())
+        done = verb("gtp", "--config", str(config), "--visits", "2", text="genmove b\nquit\n")
+        assert done.stdout.startswith("= ")
+    assert find_front(tmp_path / "box") is not None
+    done = verb("status", "--config", str(config), status=1)
+    assert "silent" in done.stdout and "fix" in done.stdout
+
+
+def _as_dict(front: Front) -> dict[str, object]:
+    return {name: getattr(front, name) for name in front.__struct_fields__}
+
+
+def test_status_tells_what_runs_and_what_to_do(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    down = verb("status", "--config", str(config), status=1)
+    assert "down" in down.stdout and "agent run" in down.stdout
+
+    async def scene() -> None:
+        async with Daemon(tmp_path, None) as daemon:
+            up = await asyncio.to_thread(verb, "status", "--config", str(daemon.config), "--json")
+            told = json.loads(up.stdout)
+            assert told["state"] == "up" and told["status"]["device_id"] == "box"
+            assert parse_address(told["status"]["gtp_address"])[1] > 0
+
+    asyncio.run(scene())
+
+
+def test_a_worker_that_is_stopped_is_replaced(tmp_path: Path) -> None:
+    async def scene() -> None:
+        with Broker(tmp_path) as broker:
+            async with Daemon(tmp_path, broker.mqtt, visits=5) as daemon:
+                pid = (await daemon.status()).engine_pid
+                assert pid is not None
+                os.kill(pid, signal.SIGSTOP)
+                client = await Client.connect(daemon.front.gtp_address)
+                assert (await client.gtp("genmove b")).startswith("= ")
+                status = await daemon.status()
+                assert status.restarts == 1 and status.engine_pid != pid
+                assert "no sign of life" in status.reason
+                client.close()
+
+    asyncio.run(scene())
