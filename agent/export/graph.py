@@ -1,13 +1,14 @@
-"""Puts an ONNX graph together, node by node. The one owner of the `onnx` package; knows no network.
+"""Writes an ONNX file, node by node. The one owner of the `onnx` package; knows no network.
 
-Values are strings: the names of tensors. Constants are stored once each, as raw little-endian bytes.
+Values are strings: the names of tensors. Weights go to the file as they come, so that a conversion never holds two
+copies of a network: on a board with 512 MB that decides whether it can be done at all. The file is plain protobuf: a
+`ModelProto` whose `graph` begins it, with a length that is filled in when the graph is complete.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -23,18 +24,28 @@ from agent.errors import ConversionFailed
 OPSET = 17
 IR_VERSION = 8
 
+# onnx.proto: ModelProto.graph is field 7, GraphProto.initializer field 5; both length-delimited (wire type 2).
+_GRAPH_TAG = bytes([7 << 3 | 2])
+_INITIALIZER_TAG = bytes([5 << 3 | 2])
+# Protobuf's own limit for one message.
+_MAX_GRAPH_BYTES = (1 << 31) - 1
+# A length of five groups of seven bits holds any allowed one, so its place can be kept free.
+_LENGTH_GROUPS = 5
+
 _TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64}
 
 
-class GraphBuilder:
-    """Collects nodes, constants, inputs and outputs; `model` makes the file's contents of them."""
+class GraphWriter:
+    """Collects nodes, inputs and outputs, writes constants at once; `finish` completes the file."""
 
-    def __init__(self) -> None:
-        self._model = onnx.ModelProto()
-        self._graph = self._model.graph
-        self._names: set[str] = set()
+    def __init__(self, file: BinaryIO) -> None:
+        """Write to `file`, which is empty, seekable and open for writing. The caller closes it."""
+        self._file = file
+        self._graph = onnx.GraphProto()
+        self._weights: dict[str, onnx.ValueInfoProto] = {}
         self._constants: dict[tuple[object, ...], str] = {}
         self._count = 0
+        file.write(_GRAPH_TAG + bytes(_LENGTH_GROUPS))
 
     def input(self, name: str, shape: Sequence[str | int]) -> str:
         self._graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
@@ -52,19 +63,26 @@ class GraphBuilder:
         self._graph.node.append(helper.make_node(op, list(inputs), [output], name=output, **attributes))
         return output
 
+    def split(self, value: str, parts: int) -> list[str]:
+        """Cut `value` into `parts` equal pieces along its first dimension."""
+        self._count += 1
+        outputs = [f"split_{self._count}_{part}" for part in range(parts)]
+        self._graph.node.append(helper.make_node("Split", [value], outputs, name=outputs[0], axis=0))
+        return outputs
+
     def weights(self, name: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
-        """Store a large constant; returns its name, which is `name` unless another has that already."""
+        """Write a constant; returns its name, which is `name` unless another has that already."""
         unique, count = name, 1
-        while unique in self._names:
+        while unique in self._weights:
             count += 1
             unique = f"{name}#{count}"
-        self._names.add(unique)
-        tensor = self._graph.initializer.add()
-        tensor.name = unique
-        tensor.data_type = _TYPES[values.dtype]
-        tensor.dims.extend(values.shape)
+        self._weights[unique] = helper.make_tensor_value_info(unique, _TYPES[values.dtype], values.shape)
         little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-        tensor.raw_data = little.tobytes()
+        tensor = TensorProto(
+            name=unique, data_type=_TYPES[values.dtype], dims=values.shape, raw_data=little.tobytes()
+        ).SerializeToString()
+        self._file.write(_INITIALIZER_TAG + _varint(len(tensor)))
+        self._file.write(tensor)
         return unique
 
     def constant(self, values: Sequence[int] | float | NDArray[np.float32]) -> str:
@@ -80,25 +98,44 @@ class GraphBuilder:
             self._constants[key] = self.weights(f"constant_{len(self._constants)}", array)
         return self._constants[key]
 
-    def model(self, name: str, producer: str, version: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
-        """The finished model. It is the builder's own, not a copy, so the builder is of no further use."""
-        model = self._model
-        model.ir_version = IR_VERSION
-        model.producer_name = producer
-        model.producer_version = version
+    def finish(self, name: str, producer: str, version: str, metadata: Mapping[str, str]) -> None:
+        """Complete the file. The writer is of no further use.
+
+        Raises:
+            ConversionFailed: the graph is larger than an ONNX file may be, or is not valid (a mistake of ours).
+        """
+        self._graph.name = name
+        model = onnx.ModelProto(ir_version=IR_VERSION, producer_name=producer, producer_version=version)
         model.opset_import.append(helper.make_opsetid("", OPSET))
         helper.set_model_props(model, dict(metadata))
-        model.graph.name = name
-        return model
+        self._check(model)
+        self._file.write(self._graph.SerializeToString())
+        start = len(_GRAPH_TAG) + _LENGTH_GROUPS
+        length = self._file.tell() - start
+        if length > _MAX_GRAPH_BYTES:
+            raise ConversionFailed(f"{name} takes {length >> 20} MB, more than one ONNX file can hold")
+        self._file.write(model.SerializeToString())
+        self._file.seek(len(_GRAPH_TAG))
+        self._file.write(_varint(length, _LENGTH_GROUPS))
+
+    def _check(self, model: onnx.ModelProto) -> None:
+        """Check the graph against ONNX's definition, types and shapes included. The weights stand in as inputs: the
+        checker would copy them twice."""
+        whole = onnx.ModelProto()
+        whole.CopyFrom(model)
+        whole.graph.CopyFrom(self._graph)
+        whole.graph.input.extend(self._weights.values())
+        try:
+            onnx.checker.check_model(whole, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise ConversionFailed(f"the graph is not valid ONNX: {error}") from error
 
 
-def check_file(path: Path) -> None:
-    """Check a written model against ONNX's definition, types and shapes included.
-
-    Raises:
-        ConversionFailed: it does not conform; a mistake of ours.
-    """
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ConversionFailed(f"the graph that was written is not valid ONNX: {error}") from error
+def _varint(value: int, groups: int = 1) -> bytes:
+    """Protobuf's variable-length number, in at least `groups` bytes."""
+    encoded = bytearray()
+    while value > 0x7F or len(encoded) + 1 < groups:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

@@ -13,7 +13,7 @@ GLOBAL_CHANNELS = 19
 VALUE_CHANNELS = 3
 
 # Names what made a converted file: raise it whenever the same network would become a different graph.
-EXPORTER = "1"
+EXPORTER = "2"
 
 # The key of the JSON in the ONNX file's metadata_props.
 METADATA_KEY = "katago_agent.network"
@@ -26,6 +26,7 @@ class NetworkInfo(msgspec.Struct, frozen=True):
     `version` is the file format's; the meaning of score and policy channels depends on it (`engine/core/evaluation.h`).
     `sha256` is that of the source file, empty where there is none. `precision` names the weights' type in the graph.
     `policy_channels` is 1, 2 or 4; `score_channels` 4 (version 8) or 6.
+    `form` is how convolutions are written in the graph, `exporter` what wrote it.
     `prefer_pass_alive` asks the feature encoder for pass-alive areas as if suicide were legal.
     """
 
@@ -43,4 +44,5 @@ class NetworkInfo(msgspec.Struct, frozen=True):
     shortterm_value_error_multiplier: float = 0.25
     shortterm_score_error_multiplier: float = 30.0
     prefer_pass_alive: bool = False
+    form: str = ""
     exporter: str = ""
