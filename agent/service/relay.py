@@ -12,7 +12,8 @@ from agent.service.streams import ByteStream, StdioStream, TcpStream
 async def serve_relay(host: str, port: int, *, on_connected: Callable[[], None]) -> None:
     """Pass bytes between standard input and output and the service at `host`:`port` until the service closes.
 
-    `on_connected` is called once the service is reached. The end of input is passed on, so that the service answers what was asked and then closes.
+    `on_connected` is called once the service is reached. The end of input is passed on, so that the service answers
+    what was asked and then closes.
     Raises OSError where the service cannot be reached or breaks off.
     """
     reader, writer = await asyncio.open_connection(host, port)

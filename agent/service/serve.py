@@ -28,8 +28,8 @@ OUTPUT_HIGH_BYTES = 64 * 1024
 MAX_CLIENTS = 64
 # A client that has asked and then reads nothing for so long is gone, or as good as gone.
 STALLED_CLIENT_S = 120.0
-# After a TCP client's half of the connection ended, an empty line so often finds out whether anybody still reads:
-# a closed socket answers with a reset. Both protocols skip empty lines between replies.
+# After a TCP client's half of the connection ended, we ask so often whether anybody still reads: a script that piped
+# its questions in does, a GUI that was closed does not.
 PROBE_S = 5.0
 
 _Report = SearchReport | RawReport
@@ -38,8 +38,9 @@ _Report = SearchReport | RawReport
 class Session:
     """One client: carries out what its connection object wants until it closes."""
 
-    def __init__(self, connection: Connection, engine: Engine, stream: ByteStream) -> None:
+    def __init__(self, connection: Connection, engine: Engine, stream: ByteStream, *, probe_s: float = PROBE_S) -> None:
         self._connection = connection
+        self._probe_s = probe_s
         self._engine = engine
         self._stream = stream
         self._output: deque[bytes] = deque()
@@ -92,9 +93,8 @@ class Session:
 
     async def _probe(self) -> None:
         while self._stream.can_vanish and not self._is_closing:
-            await asyncio.sleep(PROBE_S)
-            if not self._output:
-                self._send(b"\n")
+            await asyncio.sleep(self._probe_s)
+            self._stream.probe()
 
     async def _write(self) -> None:
         while True:
@@ -159,7 +159,9 @@ async def serve_stdio(make_connection: MakeConnection, engine: Engine) -> None:
     await Session(make_connection(engine), engine, StdioStream()).run()
 
 
-async def serve_tcp(make_connection: MakeConnection, engine: Engine, host: str, port: int) -> asyncio.Server:
+async def serve_tcp(
+    make_connection: MakeConnection, engine: Engine, host: str, port: int, *, probe_s: float = PROBE_S
+) -> asyncio.Server:
     """Listen; each client gets a connection object of its own. Clients outlast the server's closing; they end with
     the event loop.
 
@@ -176,7 +178,7 @@ async def serve_tcp(make_connection: MakeConnection, engine: Engine, host: str, 
         assert task is not None
         clients.add(task)
         try:
-            await Session(make_connection(engine), engine, TcpStream(reader, writer)).run()
+            await Session(make_connection(engine), engine, TcpStream(reader, writer), probe_s=probe_s).run()
         finally:
             clients.discard(task)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
+import socket
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 # As much as a Linux pipe holds.
@@ -23,6 +24,9 @@ class ByteStream(Protocol):
 
     async def write(self, data: bytes) -> None:
         """Returns when the client's buffer has taken `data`. Raises OSError where the client is gone."""
+
+    def probe(self) -> None:
+        """Find out whether anybody still reads. Raises OSError, on the second call at the latest, where nobody does."""
 
     async def close(self) -> None:
         """Let go of the client. Never raises."""
@@ -44,6 +48,11 @@ class TcpStream:
         self._writer.write(data)
         await self._writer.drain()
 
+    def probe(self) -> None:
+        # One byte out of band (RFC 9293, urgent data): no reader of the stream sees it, a closed socket resets.
+        with self._writer.get_extra_info("socket").dup() as connection:
+            connection.send(b"\0", socket.MSG_OOB | socket.MSG_DONTWAIT)
+
     async def close(self) -> None:
         if self._writer.transport.get_write_buffer_size():
             self._writer.transport.abort()
@@ -64,7 +73,7 @@ class StdioStream:
         self._loop = asyncio.get_running_loop()
         # One chunk at a time: the reading thread waits until it is taken.
         self._chunks: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
-        self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stdout")
+        self._writing = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="stdout")
         # A daemon, because nothing but input can end a blocked read.
         threading.Thread(target=self._read_all, name="stdin", daemon=True).start()
 
@@ -73,6 +82,9 @@ class StdioStream:
 
     async def write(self, data: bytes) -> None:
         await self._loop.run_in_executor(self._writing, self._write_all, data)
+
+    def probe(self) -> None:
+        """A pipe that nobody reads is an error of the next write."""
 
     async def close(self) -> None:
         self._writing.shutdown(wait=False)
@@ -84,10 +96,12 @@ class StdioStream:
             except OSError:
                 # A terminal that hung up: the same as its end.
                 data = b""
+            handing_over = self._chunks.put(data)
             try:
-                asyncio.run_coroutine_threadsafe(self._chunks.put(data), self._loop).result()
-            except (RuntimeError, asyncio.CancelledError):
+                asyncio.run_coroutine_threadsafe(handing_over, self._loop).result()
+            except (RuntimeError, concurrent.futures.CancelledError):
                 # The event loop is gone, and nobody reads any more.
+                handing_over.close()
                 return
             if not data:
                 return

@@ -23,6 +23,8 @@ from agent.service.serve import MAX_CLIENTS, OUTPUT_HIGH_BYTES, serve_tcp
 
 # Long enough for a loaded board; a test that gets there has failed.
 PATIENCE_S = 30.0
+# Short enough that a few probes pass within a test.
+PROBE_S = 0.02
 QUERY = {"id": "q", "boardXSize": 5, "boardYSize": 5, "rules": "chinese", "moves": []}
 
 
@@ -83,7 +85,7 @@ class Service:
 @contextlib.asynccontextmanager
 async def serving(make: Callable[[Engine], Connection]) -> AsyncIterator[Service]:
     engine = FakeEngine()
-    server = await serve_tcp(make, engine, "127.0.0.1", 0)
+    server = await serve_tcp(make, engine, "127.0.0.1", 0, probe_s=PROBE_S)
     service = Service(server, engine)
     try:
         yield service
@@ -257,6 +259,20 @@ def test_a_client_that_closes_has_its_analysis_stopped() -> None:
         await service.engine.until(lambda: len(service.engine.stopped) == 1)
 
     run(test, make_gtp)
+
+
+def test_a_client_that_closes_has_its_queries_stopped() -> None:
+    """Its end of the connection closed in order, as a GUI's does: only asking tells it from a half that was closed."""
+
+    async def test(service: Service) -> None:
+        service.engine.ignores_stops = True
+        client = await service.client()
+        await client.send(json.dumps(QUERY).encode() + b"\n")
+        await service.engine.until(lambda: len(service.engine.submitted) == 1)
+        client.close()
+        await service.engine.until(lambda: len(service.engine.stopped) == 1)
+
+    run(test, make_analysis)
 
 
 def test_a_client_that_closed_its_half_gets_its_answers() -> None:

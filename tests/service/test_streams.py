@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
 from fakes.engine import FakeEngine
 
 from agent.service.gtp import GtpConnection
@@ -105,6 +106,30 @@ def test_the_relay_ends_when_the_service_does() -> None:
         os.close(output_write)
         assert read_all(output_read) == b"= \n\n"
         os.close(input_write)
+        server.close()
+
+    run(test)
+
+
+def test_a_probe_is_not_seen_and_finds_a_closed_socket() -> None:
+    async def test() -> None:
+        streams: asyncio.Queue[TcpStream] = asyncio.Queue()
+        server = await asyncio.start_server(lambda r, w: streams.put_nowait(TcpStream(r, w)), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        stream = await streams.get()
+        writer.write_eof()
+        assert await stream.read() == b""
+        for _ in range(3):
+            stream.probe()
+        await stream.write(b"reply")
+        assert await reader.readexactly(5) == b"reply"
+        writer.close()
+        await writer.wait_closed()
+        with pytest.raises(OSError):
+            while True:
+                stream.probe()
+                await asyncio.sleep(0)
+        await stream.close()
         server.close()
 
     run(test)
