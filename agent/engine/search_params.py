@@ -97,7 +97,7 @@ _ALL: Final = (
     _flag("useLcbForSelection", True),
     _real("lcbStdevs", 5.0, 1.0, 12.0),
     _real("minVisitPropForLCB", 0.15, 0.0, 1.0),
-    _flag("conservativePass", False),
+    _flag("conservativePass", True),
     _flag("fillDameBeforePass", False),
     _flag("enablePassingHacks", True),
     _flag("enableMorePassingHacks", True),

@@ -236,7 +236,7 @@ def test_huge_visits_on_a_tiny_board() -> None:
 
 def test_a_won_game_is_passed_out_and_scored_exactly() -> None:
     """After Black's pass White may end the game at once; with komi on an empty board that wins."""
-    report = search(new_tree(), request(position(3, "pass", komi=7.0), 200))
+    report = search(new_tree(), request(position(3, "pass", komi=7.0), 200, overrides={"conservativePass": False}))
     assert report.root is not None and report.stats is not None
     assert report.stats.terminal > 0
     ending = next(move for move in report.moves if move.move == 9)
@@ -245,10 +245,16 @@ def test_a_won_game_is_passed_out_and_scored_exactly() -> None:
 
 
 def test_a_lost_game_is_not_passed_out() -> None:
-    report = search(new_tree(), request(position(5, "pass", komi=-7.0), 200))
+    report = search(new_tree(), request(position(5, "pass", komi=-7.0), 200, overrides={"conservativePass": False}))
     ending = next((move for move in report.moves if move.move == 25), None)
     assert ending is not None and ending.winrate == 0.0, "the pass was looked at all the same"
     assert report.moves[0].move != 25
+
+
+def test_a_pass_from_the_root_ends_nothing_when_passing_is_conservative() -> None:
+    report = search(new_tree(), request(position(3, "pass", komi=7.0), 200))
+    passing = next(move for move in report.moves if move.move == 9)
+    assert passing.winrate < 1.0 and len(passing.pv) > 1
 
 
 def test_a_finished_game_is_still_analysed_and_passes() -> None:

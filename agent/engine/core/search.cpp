@@ -77,8 +77,12 @@ void Search::advance(Point move, bool preventEncore) {
   std::unique_ptr<Node> next;
   for (auto& child : root_->children)
     if (child->move == move && child->state == NodeState::EXPANDED) next = std::move(child);
-  // The tree below a pass that ended a phase was searched as if the phase had ended; the game may say otherwise.
-  if (!next || bonus != game_.handicapBonus() || passEndsPhase || game_.isFinished()) {
+  // The tree below a pass that ended a phase was searched as if the phase had ended; the game may say otherwise. And a pass from the
+  // new root may mean something else than the same pass did deeper in the tree.
+  const bool nextPassDiffers =
+      game_.passWouldEndPhase(game_.toPlay()) &&
+      (preventEncore || (params_.conservativePass && game_.passWouldEndGame(game_.toPlay())));
+  if (!next || bonus != game_.handicapBonus() || passEndsPhase || nextPassDiffers || game_.isFinished()) {
     clearTree();
     return;
   }
@@ -116,8 +120,7 @@ int64_t Search::begin(const SearchParams& params, const MoveLimits& limits) {
     recomputeAll();
     // Deeper in the tree this position was evaluated with other options.
     const bool differs = symmetriesWanted_ > 1 || (params_.rootPolicyOptimism != params_.policyOptimism && network_.policyChannels > 1) ||
-                         (params_.ignorePreRootHistory && !params_.ignoreAllHistory) ||
-                         (params_.conservativePass && game_.passWouldEndGame(game_.toPlay()));
+                         (params_.ignorePreRootHistory && !params_.ignoreAllHistory);
     if (!differs) return root_->stats.visits;
   }
   std::vector<int> all;

@@ -69,7 +69,7 @@ struct SearchParams {
   double minVisitPropForLCB = 0.15;
 
   // Passing, history, handicap.
-  bool conservativePass = false;
+  bool conservativePass = true;  // the engine for GTP and analysis sets this, the searcher alone does not
   bool fillDameBeforePass = false;
   bool enablePassingHacks = true;
   bool enableMorePassingHacks = true;
