@@ -25,7 +25,7 @@ from typing import Final
 
 import msgspec
 
-from agent.errors import DownloadCorrupt, ModelError, StoreDamaged
+from agent.errors import DownloadCorrupt, ModelError, StoreBusy, StoreDamaged
 from agent.model import disk
 from agent.model.catalogue import Licence, Name, Sha256
 
@@ -181,6 +181,13 @@ class Store:
                 if self.find(partial.name[:64]):
                     partial.unlink(missing_ok=True)
 
+    def drop_partials(self, *, keep: str) -> None:
+        """Gives up the partial downloads of other networks, unless a process is at them."""
+        for partial in self.partials.iterdir() if self.partials.is_dir() else ():
+            if (sha256 := partial.name[:64]) != keep:
+                with contextlib.suppress(StoreBusy), self.pulling(sha256, wait_s=0):
+                    partial.unlink(missing_ok=True)
+
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
         """A fresh folder on the store's own disk, removed at the end; or by `collect_garbage` if the process dies."""
@@ -193,7 +200,7 @@ class Store:
             yield folder
 
     @contextlib.contextmanager
-    def pulling(self, sha256: str, *, wait_s: float, waiting: Callable[[str], None]) -> Iterator[None]:
+    def pulling(self, sha256: str, *, wait_s: float, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
         """Only one process at a time fetches a network; the others wait and then find it here.
 
         Raises StoreBusy.

@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -48,21 +49,24 @@ DOWNLOAD_OPTIONS: Final = (
 )
 
 
-def pip_command() -> list[str]:
+def pip_command(
+    find_module: Callable[[str], object] = importlib.util.find_spec,
+    find_program: Callable[[str], str | None] = shutil.which,
+) -> list[str]:
     """How to call pip here: this interpreter's, else the system's.
 
     Raises SourceUnreachable.
     """
-    if importlib.util.find_spec("pip"):
+    if find_module("pip"):
         return [sys.executable, "-m", "pip"]
     for name in ("pip3", "pip"):
-        if found := shutil.which(name):
+        if found := find_program(name):
             return [found]
     raise SourceUnreachable("pip is not installed here", fix="Run `python3 -m ensurepip` or install python3-pip.")
 
 
 def fetch_member(
-    wheel: Wheel, size_bytes: int, staging: Path, name: str, reporter: Reporter, pip: list[str] | None = None
+    wheel: Wheel, size_bytes: int, staging: Path, name: str, reporter: Reporter, pip: Sequence[str] | None = None
 ) -> Path:
     """Downloads the wheel into `staging` and takes the member out of it; the hash is the caller's to check.
     `name` is for the reporter, which hears of the wheel's bytes, not the member's.
@@ -81,7 +85,8 @@ def fetch_member(
     with disk.storage_errors(path):
         try:
             _extract(wheels[0], wheel.member, size_bytes, path)
-        except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, RuntimeError, EOFError) as error:
+            # RuntimeError is what zipfile says of an encrypted member.
             raise DownloadCorrupt(f"{wheels[0].name} does not hold {wheel.member}: {error}") from error
         shutil.rmtree(downloads)
     return path

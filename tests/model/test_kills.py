@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -140,17 +141,21 @@ def test_killed_at_random_moments(context: ForkServerContext, memory_path: Path)
 
 def test_killed_before_every_system_call_of_storing(context: ForkServerContext, memory_path: Path) -> None:
     """No moment between the last byte and the switch of `current` is left out, and none costs the download."""
+    root = memory_path / "state"
+    store = Store(root)
+    path = memory_path / "old"
+    path.write_bytes(OLD)
+    old = store.activate(store.add_file(path, manifest_of("before", OLD)).sha256)
+    part = store.partials / f"{manifest_of('big', BIG).sha256}-0.part"
+    part.write_bytes(BIG)
+    root.rename(memory_path / "at first")
+
     die_at = 0
     outcomes: list[tuple[bool, bool]] = []
     while True:
         die_at += 1
-        root = memory_path / f"{die_at}"
-        store = Store(root)
-        path = memory_path / "old"
-        path.write_bytes(OLD)
-        old = store.activate(store.add_file(path, manifest_of("before", OLD)).sha256)
-        part = store.partials / f"{manifest_of('big', BIG).sha256}-0.part"
-        part.write_bytes(BIG)
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(memory_path / "at first", root, symlinks=True)
 
         process = context.Process(target=add_and_die, args=(root, part, manifest_of("big", BIG), die_at))
         process.start()

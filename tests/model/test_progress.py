@@ -1,0 +1,46 @@
+"""What a person sees while a network comes."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from rich.progress import Progress
+
+from agent.events import ChainStep, Converting, DownloadProgress, SourceFailed
+from agent.model.progress import BarReporter, TextReporter, progress_on
+
+FAILED = SourceFailed("net", "https://example.org/net", "the server answered 404")
+
+
+def test_lines_where_there_is_no_terminal() -> None:
+    lines: list[str] = []
+    reporter = TextReporter(lines.append)
+    reporter.report(FAILED)
+    for done_bytes in range(0, 2_000_001, 1000):
+        reporter.report(DownloadProgress("net", done_bytes, 2_000_000))
+    reporter.report(DownloadProgress("other", 5, None))
+    reporter.report(ChainStep("network", "net instead of better"))
+    reporter.report(Converting("net", 1, 2))
+    assert lines[0] == "net: https://example.org/net failed: the server answered 404"
+    assert lines[1:-1] == [f"net: {tenth / 5:.1f} of 2.0 MB" for tenth in range(1, 11)]
+    assert lines[-1] == "network: net instead of better"
+
+
+def test_a_bar_for_each_file() -> None:
+    screen = io.StringIO()
+    progress = Progress(console=Console(file=screen, width=120))
+    reporter = BarReporter(progress)
+    reporter.report(DownloadProgress("net", 5, 10))
+    reporter.report(DownloadProgress("net", 10, 10))
+    reporter.report(DownloadProgress("net", 1, 30))
+    reporter.report(FAILED)
+    assert [(task.completed, task.total) for task in progress.tasks] == [(10, 10), (1, 30)]
+    assert "404" in screen.getvalue()
+
+
+def test_the_stream_decides() -> None:
+    stream = io.StringIO()
+    with progress_on(stream) as reporter:
+        reporter.report(FAILED)
+    assert stream.getvalue() == "net: https://example.org/net failed: the server answered 404\n"
