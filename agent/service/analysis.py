@@ -20,7 +20,7 @@ from agent.engine.messages import EngineReady, RawReport, SearchReport, SearchRe
 from agent.engine.points import vertex
 from agent.errors import IllegalMove, QueryRefused
 from agent.service import analysis_format as reply
-from agent.service.analysis_fields import compact
+from agent.service.analysis_fields import compact, is_too_deep
 from agent.service.analysis_query import Query, QueryWarning, parse_query
 from agent.service.identity import GIT_HASH, VERSION, models
 from agent.service.options import ServiceOptions
@@ -82,6 +82,8 @@ class AnalysisConnection:
             given = msgspec.json.decode(trimmed)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return [Send(reply.general_error(_parse_error(str(error), trimmed)))]
+        if is_too_deep(given):
+            return [Send(reply.general_error(_parse_error("nested too deeply", trimmed)))]
         if not isinstance(given, dict):
             text = "Request line was valid json but was not an object, ignoring: "
             return [Send(reply.general_error(text + compact(given)))]

@@ -11,6 +11,9 @@ from agent.errors import QueryRefused
 
 PRIORITY_LIMIT = (1 << 62) - 1
 
+# A query's own fields nest three deep; Python's JSON gives up at about a thousand.
+MAX_DEPTH = 50
+
 
 def refuse(field: str, text: str) -> QueryRefused:
     return QueryRefused(field, text)
@@ -62,6 +65,17 @@ def integers(given: dict[str, Any], field: str, text: str) -> list[int]:
 
 def _is_convertible(value: Any) -> bool:
     return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether arrays and objects nest deeper than MAX_DEPTH in each other."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
+        if not level:
+            return False
+    return True
 
 
 def text_of(value: Any) -> str:

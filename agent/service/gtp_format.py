@@ -134,11 +134,11 @@ def _numbers(name: str, values: Iterable[float]) -> str:
 # ---------------------------------------------------------------- kata-raw-nn
 
 
-def raw_text(report: RawReport, x_size: int, y_size: int) -> str:
+def raw_text(report: RawReport, symmetry: int, x_size: int, y_size: int) -> str:
     """One symmetry's block of kata-raw-nn, every line ended; illegal moves are NAN."""
     area = x_size * y_size
     lines = [
-        f"symmetry {report.symmetry}",
+        f"symmetry {symmetry}",
         f"whiteWin {report.white_win:.6f}",
         f"whiteLoss {report.white_loss:.6f}",
         f"noResult {report.no_result:.6f}",

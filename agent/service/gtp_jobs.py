@@ -224,13 +224,14 @@ def kata_raw_nn(state: GtpState, args: list[str], reply: Reply, command: str) ->
                 id=state.next_id(),
                 position=state.position,
                 player=arguments.player,
-                symmetry=symmetry,
+                # As KataGo: on a board that is not square, those that would turn it on its side do not.
+                symmetry=symmetry if state.position.x_size == state.position.y_size else symmetry & 3,
                 optimism=arguments.optimism,
             )
             report = _raw((yield [Submit(request)]))
             if report.error is not None:
                 return [reply.fail(report.error)]
-            blocks.append(raw_text(report, *state.sizes))
+            blocks.append(raw_text(report, symmetry, *state.sizes))
         # KataGo puts an empty line between symmetries.
         return [reply.ok("\n".join(blocks).strip())]
 

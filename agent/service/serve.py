@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from agent.engine.messages import Engine, RawReport, SearchReport
 from agent.service.lines import Line, LineSplitter, Oversized
@@ -75,7 +76,7 @@ class Session:
                 await self._take_lines(splitter.feed(data))
             await self._take_lines(splitter.end())
             await self._may_read.wait()
-            self._carry_out(self._connection.receive_end())
+            self._react(self._connection.receive_end)
             await self._probe()
         except OSError as error:
             log.info("client is gone: %s", error)
@@ -85,9 +86,9 @@ class Session:
         for line in found:
             await self._may_read.wait()
             if isinstance(line, Oversized):
-                self._carry_out(self._connection.receive_oversized(line.start))
+                self._react(partial(self._connection.receive_oversized, line.start))
             else:
-                self._carry_out(self._connection.receive_line(line.data))
+                self._react(partial(self._connection.receive_line, line.data))
             # Let reports and other clients in between the lines of a long batch.
             await asyncio.sleep(0)
 
@@ -106,7 +107,7 @@ class Session:
                 self._output_bytes -= len(data)
                 self._update_flow()
                 while self._held and self._output_bytes < OUTPUT_HIGH_BYTES:
-                    self._carry_out(self._connection.receive_report(self._held.popleft()))
+                    self._react(partial(self._connection.receive_report, self._held.popleft()))
             if self._is_closing:
                 return
             self._has_output.clear()
@@ -119,9 +120,18 @@ class Session:
         if self._is_over:
             return
         if self._output_bytes < OUTPUT_HIGH_BYTES and not self._held:
-            self._carry_out(self._connection.receive_report(report))
+            self._react(partial(self._connection.receive_report, report))
         elif is_final:
             self._held.append(report)
+
+    def _react(self, ask: Callable[[], list[Output]]) -> None:
+        try:
+            outputs = ask()
+        except Exception:
+            # The edge to one client: a fault in its conversation ends that, and neither the others nor the engine.
+            log.exception("a connection failed and is closed")
+            outputs = [Close()]
+        self._carry_out(outputs)
 
     def _carry_out(self, outputs: list[Output]) -> None:
         for output in outputs:
@@ -179,6 +189,9 @@ async def serve_tcp(
         clients.add(task)
         try:
             await Session(make_connection(engine), engine, TcpStream(reader, writer), probe_s=probe_s).run()
+        except asyncio.CancelledError:
+            # The event loop ends; before Python 3.12 asyncio logs a cancelled client as an error.
+            log.debug("client is cut off at the end")
         finally:
             clients.discard(task)
 

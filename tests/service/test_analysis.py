@@ -75,6 +75,23 @@ def test_what_is_no_json_is_named_and_the_next_line_serves(line: bytes, shown: s
     assert replies(client.line('{"id":"a","action":"query_version"}'))[0]["id"] == "a"
 
 
+@pytest.mark.parametrize("depth", [51, 500, 900, 990, 1000, 5000])
+@pytest.mark.parametrize(
+    "around",
+    [
+        ("", ""),
+        ('{"id":"a","action":"query_version","x":', "}"),
+        ('{"id":"a","boardXSize":5,"boardYSize":5,"moves":[],"rules":', "}"),
+        ('{"id":"a","boardXSize":5,"boardYSize":5,"moves":[],"rules":"chinese","overrideSettings":{"x":', "}}"),
+    ],
+)
+def test_deep_nesting_is_refused_whatever_it_is_part_of(around: tuple[str, str], depth: int) -> None:
+    client = analysis()
+    (reply,) = replies(client.line(around[0] + "[" * depth + "]" * depth + around[1]))
+    assert reply.keys() == {"error"}
+    assert "could not parse input line as json request" in reply["error"]
+
+
 def test_empty_lines_are_skipped() -> None:
     client = analysis()
     assert client.line(b"") + client.line(b"  \r") == b""

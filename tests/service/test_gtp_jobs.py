@@ -393,6 +393,14 @@ def test_raw_nn_asks_for_every_symmetry_the_side_and_the_optimism() -> None:
     assert reply.count("symmetry ") == 8
 
 
+def test_raw_nn_turns_no_rectangle_on_its_side() -> None:
+    client = gtp()
+    client.line("boardsize 5 7")
+    assert client.ask("kata-raw-nn 6").startswith(b"= symmetry 6\n")
+    request = client.engine.submitted[-1]
+    assert isinstance(request, RawRequest) and request.symmetry == 2
+
+
 def test_raw_nn_failure() -> None:
     client = gtp()
     client.line("kata-raw-nn 0")

@@ -13,12 +13,12 @@ import msgspec
 import pytest
 from fakes.engine import FakeEngine, answer
 
-from agent.engine.messages import Engine, SearchReport
+from agent.engine.messages import Engine, RawReport, SearchReport
 from agent.service.analysis import AnalysisConnection
 from agent.service.gtp import GtpConnection
 from agent.service.lines import MAX_LINE_BYTES
 from agent.service.options import ServiceOptions
-from agent.service.outputs import Connection
+from agent.service.outputs import Close, Connection, Output, Send
 from agent.service.serve import MAX_CLIENTS, OUTPUT_HIGH_BYTES, serve_tcp
 
 # Long enough for a loaded board; a test that gets there has failed.
@@ -234,6 +234,38 @@ def test_quit_closes_the_connection_after_its_reply() -> None:
         assert await client.reader.read() == b"= KataGo\n\n= \n\n"
 
     run(test, make_gtp)
+
+
+class FaultyConnection:
+    """A protocol object with a fault: it raises on one word, and on any report."""
+
+    is_backlogged = False
+
+    def receive_line(self, line: bytes) -> list[Output]:
+        if line == b"fault":
+            raise ZeroDivisionError
+        return [Send(line + b"\n")]
+
+    def receive_oversized(self, start: bytes) -> list[Output]:
+        return self.receive_line(start)
+
+    def receive_report(self, report: SearchReport | RawReport) -> list[Output]:
+        raise ZeroDivisionError
+
+    def receive_end(self) -> list[Output]:
+        return [Close()]
+
+
+def test_a_fault_in_one_conversation_ends_only_that(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(service: Service) -> None:
+        faulty, other = await service.client(), await service.client()
+        await faulty.send(b"hello\nfault\nhello\n")
+        assert await faulty.reader.read() == b"hello\n"
+        await other.send(b"hello\n")
+        assert await other.line() == b"hello\n"
+
+    run(test, lambda engine: FaultyConnection())
+    assert "a connection failed and is closed" in caplog.text
 
 
 # ---------------------------------------------------------------- clients that leave
