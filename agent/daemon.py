@@ -12,7 +12,8 @@ import msgspec
 
 from agent.errors import AgentError
 from agent.events import TextReporter
-from agent.run import METRIC_S, run_front
+from agent.prove import METRIC_S
+from agent.run import run_front
 from agent.settings import Settings, decode_settings, encode_settings, own_command
 
 

@@ -15,15 +15,13 @@ import platform
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from agent import __version__
-from agent.engine.messages import Position, RawReport, SearchReport, SearchRequest
-from agent.engine.points import BLACK, vertex
-from agent.engine.rules import Rules
-from agent.errors import AddressTaken, AgentError, ProofFailed
+from agent.errors import AddressTaken, AgentError
 from agent.events import ChainStep, Converting, DownloadProgress, Event, Reporter
 from agent.hardware import Sampler
+from agent.prove import METRIC_S, prove
 from agent.provision import Plan, provision, provision_apart, worker_command
 from agent.service import health
 from agent.service.analysis import AnalysisConnection
@@ -34,7 +32,6 @@ from agent.service.relay import serve_relay
 from agent.service.serve import MakeConnection, serve_stdio, serve_tcp
 from agent.service.supervise import Supervisor
 from agent.settings import Settings, format_address, parse_address
-from agent.telemetry import topics
 from agent.telemetry.host import boot_id, first_seq, host_values, throttling_reason
 from agent.telemetry.messages import Maker
 from agent.telemetry.mqtt import Link
@@ -43,11 +40,11 @@ from agent.telemetry.report import HostReading, Telemetry, agent_down
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 __all__ = ["Plan", "provision", "provision_apart", "run_front", "serve_client", "worker_command"]
 
-# `run --once`: a first move on the slowest supported board with its profile's visits, and one report interval.
-MOVE_S: Final = 300.0
-METRIC_S: Final = 60.0
+# `run --once` waits for one of these.
 ONCE_INTERVAL_S: Final = 1.0
 # While bytes arrive or layers are written, systemd waits so much longer for our start.
 EXTEND_S: Final = 300.0
@@ -144,23 +141,23 @@ class _Front:
         self._started_s = time.time()
 
     async def serve(self, once: bool, patience_s: float) -> None:
-        plan = await provision_apart(self._settings, _Extending(self._reporter, self._notifier))
         own = OwnBroker(self._settings.mqtt) if self._settings.mqtt.host is None else None
         mqtt = own.mqtt if own else self._settings.mqtt
-        maker = Maker(self._settings.device_id, boot_id(), first_seq(), os.getpid())
-        link = Link(mqtt, f"katago-agent-{maker.device_id}", will=agent_down(maker, time.time()))
-        reporters = _Reporters(self._reporter)
-        supervisor = Supervisor(worker_command(plan), reporters)
-        telemetry = Telemetry(link, maker, engine=lambda: supervisor.status, host=_host_reader(supervisor))
-        telemetry.announce(_twins(plan, self._settings.report_interval_s))
-        reporters.add(telemetry)
         async with contextlib.AsyncExitStack() as stack:
             # The slowest first: it starts while the others do. What comes last ends first.
-            await self._keep(stack, supervisor.run())
             if own:
-                await own.start()
                 await self._keep(stack, own.run())
-            await self._keep(stack, link.run())
+            extending = _Extending(self._reporter, self._notifier)
+            plan = await self._while_all_live(provision_apart(self._settings, extending))
+            maker = Maker(self._settings.device_id, boot_id(), first_seq(), os.getpid())
+            link = Link(mqtt, f"katago-agent-{maker.device_id}", will=agent_down(maker, time.time()))
+            reporters = _Reporters(self._reporter)
+            supervisor = Supervisor(worker_command(plan), reporters)
+            telemetry = Telemetry(link, maker, engine=lambda: supervisor.status, host=_host_reader(supervisor))
+            telemetry.announce(_twins(plan, self._settings.report_interval_s))
+            reporters.add(telemetry)
+            await self._keep(stack, supervisor.run())
+            await self._keep(stack, _stay_connected(link, own))
             stack.callback(telemetry.farewell)
             interval_s = min(self._settings.report_interval_s, ONCE_INTERVAL_S if once else math.inf)
             await self._keep(stack, telemetry.run(interval_s))
@@ -169,23 +166,25 @@ class _Front:
             await self._keep(stack, self._guard_watchdog(supervisor))
             await self._while_all_live(self._be_ready(plan, supervisor, link, maker))
             if once:
-                await self._while_all_live(self._prove(plan, supervisor, link, patience_s))
+                proof = prove(maker.device_id, plan.visits, supervisor, link, self._reporter, patience_s=patience_s)
+                await self._while_all_live(proof)
             else:
                 await self._while_all_live(asyncio.Event().wait())
 
     async def _keep(self, stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
         self._background.append(await stack.enter_async_context(_running(work)))
 
-    async def _while_all_live(self, work: Coroutine[Any, Any, Any]) -> None:
+    async def _while_all_live(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work; a background part that ends meanwhile ends the daemon with its error."""
         main = asyncio.ensure_future(work)
         try:
-            await asyncio.wait([main, *self._background], return_when=asyncio.FIRST_COMPLETED)
+            parts: list[asyncio.Future[Any]] = [main, *self._background]
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in self._background:
                 if part.done():
                     part.result()
                     raise AgentError("a part of the daemon ended by itself", fix="Report this with the service log.")
-            await main
+            return await main
         finally:
             main.cancel()
             await asyncio.gather(main, return_exceptions=True)
@@ -264,46 +263,6 @@ class _Front:
             worker_rss_bytes=health.rss_bytes(status.pid) if status.pid else None,
         )
 
-    async def _prove(self, plan: Plan, supervisor: Supervisor, link: Link, patience_s: float) -> None:
-        """One move analysed, and one metric back from the broker.
-
-        Raises ProofFailed.
-        """
-        metric = asyncio.Event()
-
-        def hear(topic: str, payload: bytes) -> None:
-            found = topics.parse(topic)
-            if found and found.channel == "m" and payload:
-                metric.set()
-
-        link.subscribe(topics.measurement(self._settings.device_id, "engine"), hear)
-        answered: asyncio.Future[SearchReport] = asyncio.get_running_loop().create_future()
-        empty = Position(x_size=19, y_size=19, rules=Rules(), komi=7.5)
-        request = SearchRequest(id=supervisor.next_id(), position=empty, player=BLACK, max_visits=plan.visits)
-        supervisor.submit(request, lambda report: _take_final(report, answered))
-        try:
-            move = await asyncio.wait_for(answered, MOVE_S)
-        except asyncio.TimeoutError as error:
-            raise ProofFailed(f"no move within {MOVE_S:.0f} s") from error
-        if move.error is not None or move.chosen is None:
-            raise ProofFailed(f"no move: {move.error or 'the search chose none'}")
-        best = f", {move.root.winrate:.1%} for White" if move.root else ""
-        self._reporter.report(
-            ChainStep("move", f"{vertex(move.chosen, 19, 19)} after {request.max_visits} visits{best}")
-        )
-        try:
-            await asyncio.wait_for(metric.wait(), patience_s)
-        except asyncio.TimeoutError as error:
-            raise ProofFailed(
-                f"no metric came back from the broker within {patience_s:.0f} s: {link.trouble}"
-            ) from error
-        self._reporter.report(ChainStep("metric", f"came back from the broker at {link.address}"))
-
-
-def _take_final(report: SearchReport | RawReport, answered: asyncio.Future[SearchReport]) -> None:
-    if isinstance(report, SearchReport) and report.final and not answered.done():
-        answered.set_result(report)
-
 
 # ---------------------------------------------------------------- small parts
 
@@ -357,6 +316,12 @@ async def _listen(make_connection: MakeConnection, supervisor: Supervisor, addre
 def _address(server: asyncio.Server) -> str:
     host, port = server.sockets[0].getsockname()[:2]
     return format_address(host, port)
+
+
+async def _stay_connected(link: Link, own: OwnBroker | None) -> None:
+    if own:
+        await own.listening.wait()
+    await link.run()
 
 
 def _host_reader(supervisor: Supervisor) -> Callable[[], HostReading]:

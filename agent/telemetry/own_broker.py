@@ -25,14 +25,32 @@ LISTENING: Final = b"listening\n"
 
 
 class OwnBroker:
-    """Keeps the child alive between `start` and the end of `run`."""
+    """A broker that lives as long as `run` does. `mqtt` says where; `listening` is set when it first answers."""
 
     def __init__(self, wanted: Mqtt) -> None:
         """`wanted.port` 0 takes a free port."""
         self.mqtt = msgspec.structs.replace(wanted, host="127.0.0.1", port=wanted.broker_port or _free_port())
+        self.listening = asyncio.Event()
         self._child: asyncio.subprocess.Process | None = None
 
-    async def start(self) -> None:
+    async def run(self) -> None:
+        """Start it, and start it again whenever it ends, until cancelled; then end it.
+
+        Raises BrokerUnreachable when the first start fails.
+        """
+        try:
+            await self._start()
+            self.listening.set()
+            while True:
+                assert self._child is not None
+                log.warning("our own broker ended with status %d", await self._child.wait())
+                await asyncio.sleep(RESTART_S)
+                with contextlib.suppress(BrokerUnreachable):
+                    await self._start()
+        finally:
+            await self._end()
+
+    async def _start(self) -> None:
         """Returns when it listens.
 
         Raises BrokerUnreachable.
@@ -57,18 +75,6 @@ class OwnBroker:
             port = self.mqtt.broker_port
             fix = "Stop what uses that port, or set mqtt.port (or mqtt.host, for a broker that is there) in agent.yaml."
             raise BrokerUnreachable(f"our own broker cannot listen on 127.0.0.1:{port}", fix=fix)
-
-    async def run(self) -> None:
-        """Start it again whenever it ends, until cancelled; then end it."""
-        try:
-            while True:
-                assert self._child is not None
-                log.warning("our own broker ended with status %d", await self._child.wait())
-                await asyncio.sleep(RESTART_S)
-                with contextlib.suppress(BrokerUnreachable):
-                    await self.start()
-        finally:
-            await self._end()
 
     async def _end(self) -> None:
         child = self._child
