@@ -207,7 +207,7 @@ def ask(port: int, command: str, limit_s: float = 60) -> str:
 
 def workers(container: Container) -> list[int]:
     """Process ids, as seen in the container, of the daemon's workers."""
-    found = container.run("pgrep", "--parent", container.show("MainPID"), "--full", "agent engine").stdout
+    found = container.run("pgrep", "--parent", container.show("MainPID"), "--full", " engine --fd ").stdout
     return [int(line) for line in found.split()]
 
 
@@ -219,6 +219,9 @@ def prove(container: Container, port: int) -> None:
     if not plays.startswith("= "):
         raise Failed(f"after install.sh the GTP socket said {plays!r}")
     say(f"pass  the service answers: genmove b {plays}")
+
+    for line in container.must("katago-agent", "doctor", limit_s=READY_S * 3).splitlines():
+        say(f"doctor: {line}")
 
     begun = time.monotonic()
     container.must("/root/katago-agent/install.sh", "run", limit_s=INSTALL_S)
@@ -236,7 +239,10 @@ def prove(container: Container, port: int) -> None:
         raise Failed("after the reboot the GTP socket gives no move")
     say(f"pass  after a reboot the service is up by itself, {took:.0f} s after the system")
 
-    (worker,) = workers(container)
+    found = workers(container)
+    if len(found) != 1:
+        raise Failed(f"one worker was expected, there are {len(found)}")
+    (worker,) = found
     container.must("kill", f"-{int(signal.SIGSTOP)}", str(worker))
     took = until("another worker", WORKER_BACK_S, lambda: workers(container) not in ([], [worker]))
     if not ask(port, "genmove b").startswith("= "):
