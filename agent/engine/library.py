@@ -125,16 +125,25 @@ def load() -> ctypes.CDLL:
     """The core, loaded once. Calls release the GIL.
 
     Raises:
+        CoreMissing: see `open_library`.
+    """
+    return open_library(LIBRARY)
+
+
+def open_library(path: Path, abi_version: int = ABI_VERSION) -> ctypes.CDLL:
+    """The core at `path`, which must have interface `abi_version`.
+
+    Raises:
         CoreMissing: the library is absent, does not load here, or is of another version than this package.
     """
     try:
-        core = ctypes.CDLL(str(LIBRARY))
-        version = core.ka_abi_version
+        core = ctypes.CDLL(str(path))
+        core.ka_abi_version.restype = ctypes.c_int32
+        version = core.ka_abi_version()
     except (OSError, AttributeError) as error:
         raise CoreMissing(f"the compiled core cannot be loaded: {error}") from error
-    version.restype = ctypes.c_int32
-    if version() != ABI_VERSION:
-        raise CoreMissing(f"the compiled core has interface {version()}, this package needs {ABI_VERSION}")
+    if version != abi_version:
+        raise CoreMissing(f"the compiled core has interface {version}, this package needs {abi_version}")
     _declare(core)
     return core
 

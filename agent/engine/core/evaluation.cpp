@@ -107,6 +107,7 @@ bool postProcess(const Game& game, Color toPlay, const PostParams& params, float
   out.ownership.resize(game.area());
   for (Point p = 0; p < game.area(); p++) {
     const float own = std::tanh(ownership[symmetryPoint(p, game.xSize(), game.ySize(), symmetry)]);
+    if (std::isnan(own)) return false;
     out.ownership[p] = toPlay == WHITE ? own : -own;
   }
   return true;
