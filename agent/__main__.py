@@ -153,7 +153,7 @@ def pull(
 
     with contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr) as reporter:
         for name in names or ():
-            show(pull_named(name, catalogue, store, reporter, folders=folders))
+            show(pull_named(name, catalogue, store, reporter, refresh=True, folders=folders))
         if not names:
             profile = choose(detect_hardware(), load_profiles(data_folder("profiles"))).require()
             candidates = [catalogue.find(candidate.network) for candidate in profile.networks]
@@ -233,8 +233,10 @@ def engine(
     import secrets
     import socket
 
+    from agent.engine.lifeline import die_with_parent
     from agent.engine.worker import WorkerOptions, run_worker
 
+    die_with_parent()
     chosen = secrets.randbits(63) if seed is None else seed
     options = WorkerOptions(backend, model, threads, batch, cache_positions, chosen)
     with socket.socket(fileno=fd) as end:
@@ -307,6 +309,59 @@ def status(
             print(f"{label:<10} {text}")
     if verdict.state != "up":
         raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    config: Path = typer.Option(None, "--config", help="The agent.yaml to read, instead of the default one."),
+    network: str = typer.Option(None, "--network", help="A network of the catalogue, or the path of a .bin.gz file."),
+    visits: int = typer.Option(200, "--visits", min=1, help="Visits per position."),
+    threads: int = typer.Option(None, "--threads", min=1, help="Search threads, instead of the profile's."),
+    batch: int = typer.Option(None, "--batch", min=1, help="Positions in one network call, instead of the profile's."),
+    against: Path = typer.Option(None, "--against", help="A native katago to run beside ours, same network, visits."),
+    against_threads: int = typer.Option(None, "--against-threads", min=1, help="Its search threads; default: cores."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Measure network and search on ten 19×19 positions, and a native katago beside them."""
+    import contextlib
+    import os
+
+    import msgspec
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from agent.engine.backends import open_backend
+    from agent.engine.bench import BenchOptions, run_bench
+    from agent.engine.bench_table import table
+    from agent.engine.native_katago import NativeKatago
+    from agent.export.progress import BarReporter
+    from agent.model.store import Store
+    from agent.provision import provision
+    from agent.settings import load_settings, with_overrides
+
+    settings = with_overrides(load_settings(config), network=network, threads=threads)
+    cores = len(os.sched_getaffinity(0))
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+        reporter = BarReporter(progress)
+        plan = provision(settings, reporter)
+        options = BenchOptions(plan.threads, batch or plan.batch, cores, visits, plan.cache_positions)
+        backend = open_backend(plan.backend, Path(plan.model) if plan.model else None, threads=plan.threads)
+        stack.callback(backend.close)
+        opponent = None
+        if against is not None:
+            source = Store(settings.state_dir).find(plan.network_sha256)
+            if source is None:
+                raise typer.BadParameter(
+                    "needs a network; the backend of this profile has none", param_hint="--against"
+                )
+            native = NativeKatago(against, source.path, threads=against_threads or cores, batch=options.batch)
+            opponent = stack.enter_context(native)
+        result = run_bench(backend, options, reporter, opponent=opponent)
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
+        return
+    Console().print(table(result))
 
 
 fleet = typer.Typer(help="All devices on one broker.", no_args_is_help=True, rich_markup_mode=None)

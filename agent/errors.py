@@ -21,6 +21,7 @@ AgentError
 │   ├── IllegalMove          a move that the rules forbid
 │   ├── CoreMissing          the compiled core is not there or does not load
 │   ├── BackendUnavailable   a network runtime that is missing or does not work here
+│   ├── BenchFailed          a benchmark, or the native engine beside it, gave no result
 │   └── EngineDown           the worker is gone and will not be started again by itself
 ├── ServiceError
 │   ├── ServiceDown          the agent's service or one of its sockets does not answer
@@ -130,6 +131,10 @@ class CoreMissing(EngineError):
 
 class BackendUnavailable(EngineError):
     fix = "Run `agent doctor`; it names the package that is missing."
+
+
+class BenchFailed(EngineError):
+    fix = "Check the path after --against, or leave it out; `agent doctor` checks our own engine."
 
 
 class EngineDown(EngineError):

@@ -46,6 +46,14 @@ class Converting(Event, frozen=True):
     total: int
 
 
+class Benchmarking(Event, frozen=True):
+    """A benchmark: `done` of `total` measurements are made; `what` is the next one."""
+
+    what: str
+    done: int
+    total: int
+
+
 class EngineUp(Event, frozen=True):
     """The worker is ready to search."""
 
@@ -84,6 +92,8 @@ def describe(event: Event) -> str:
         return f"source    {event.source} did not serve {event.network}: {event.reason}"
     if isinstance(event, Converting):
         return f"convert   {event.name}: {10 * (10 * event.done // max(1, event.total))} %"
+    if isinstance(event, Benchmarking):
+        return f"bench     {event.what}"
     if isinstance(event, EngineUp):
         return f"worker    up: {event.network} on {event.backend}, pid {event.pid}"
     if isinstance(event, EngineGone):

@@ -1,4 +1,4 @@
-"""Shows a conversion's progress to a person or a program. Prints nothing itself: it is given a console or a writer."""
+"""Shows the progress of long work to a person or a program. Prints nothing itself: it is given a bar or a writer."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from collections.abc import Callable
 import msgspec
 from rich.progress import Progress
 
-from agent.events import Converting, Event
+from agent.events import Benchmarking, Converting, Event
 
 
 class BarReporter:
-    """Turns `Converting` into a progress bar that the caller shows."""
+    """Turns `Converting` and `Benchmarking` into a progress bar that the caller shows."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task = progress.add_task("reading", total=None)
+        self._task = progress.add_task("starting", total=None)
 
     def report(self, event: Event) -> None:
         if isinstance(event, Converting):
             self._progress.update(
                 self._task, description=f"converting {event.name}", total=event.total, completed=event.done
             )
+        elif isinstance(event, Benchmarking):
+            self._progress.update(self._task, description=event.what, total=event.total, completed=event.done)
 
 
 class LineReporter:
