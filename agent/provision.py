@@ -101,6 +101,7 @@ def _provide_network(settings: Settings, names: Sequence[str], reporter: Reporte
     from agent.export.info import EXPORTER
     from agent.model.catalogue import load_catalogue
     from agent.model.pull import pull, pull_named
+    from agent.model.sources import check_conversion_room
     from agent.model.store import Manifest, Store
 
     store = Store(settings.state_dir)
@@ -111,6 +112,7 @@ def _provide_network(settings: Settings, names: Sequence[str], reporter: Reporte
         stored = pull([catalogue.find(name) for name in names], store, reporter)
     converted = store.find_converted(stored.sha256, PRECISION, EXPORTER)
     if converted is None:
+        check_conversion_room(store, stored.manifest.size_bytes)
         with store.staging() as folder:
             out = folder / f"{stored.manifest.name}.onnx"
             _convert(stored.path, out, reporter)

@@ -109,17 +109,19 @@ def pull_named(
     store: Store,
     reporter: Reporter | None = None,
     *,
+    refresh: bool = False,
     folders: Sequence[Path] = (),
     limits: HttpLimits | None = None,
 ) -> StoredNetwork:
-    """What the owner names: a network of the catalogue, or the path of a .bin.gz file.
+    """What the owner names: a network of the catalogue, or the path of a .bin.gz file. `refresh` reads a network that
+    is in the store already once more, and replaces it if it is damaged.
 
     Raises ConfigError for a name that is neither, and what `pull` and `import_file` raise.
     """
     path = Path(name)
     if path.is_file() or path.name != name:
         return import_file(path, store)
-    return pull([catalogue.find(name)], store, reporter, refresh=True, folders=folders, limits=limits)
+    return pull([catalogue.find(name)], store, reporter, refresh=refresh, folders=folders, limits=limits)
 
 
 def import_file(path: Path, store: Store) -> StoredNetwork:

@@ -153,10 +153,13 @@ class Store:
         return stored
 
     def activate(self, sha256: str) -> StoredNetwork:
-        """Makes that network the current one and keeps the one before as `previous`. Nothing happens if it is current.
+        """Makes that network the current one and keeps the one before as `previous`. Nothing happens if it is current,
+        so that a user who may only read the store can start with what is there.
 
-        Raises StoreDamaged when it is not here whole; then nothing changes.
+        Raises StoreDamaged when it is not here whole; then nothing changes. StoreUnwritable, StorageFull, StoreBusy.
         """
+        if (current := self.current()) and current.sha256 == sha256:
+            return current
         with self._changing():
             return self._switch(sha256)
 

@@ -56,14 +56,14 @@ def pull_in(
 def test_too_small_is_found_before_anything_is_fetched(tmp_path: Path, server: FileServer) -> None:
     outcome = pull_in(tmp_path, server, disk="3m")
     assert outcome["error"] == "StorageFull"
-    assert "3.1 MB free; network and conversion need 4.2 MB" in str(outcome["text"])
+    assert "3.1 MB free; network and conversion need 9.0 MB" in str(outcome["text"])
     assert "larger disk" in str(outcome["fix"])
     assert outcome["before"] == outcome["after"]
     assert not server.requests
 
 
 def test_filled_up_by_somebody_else_meanwhile(tmp_path: Path, server: FileServer) -> None:
-    outcome = pull_in(tmp_path, server, disk="6m", fill_at=500_000)
+    outcome = pull_in(tmp_path, server, disk="12m", fill_at=500_000)
     assert outcome["error"] == "StorageFull"
     assert "is full" in str(outcome["text"])
     assert outcome["before"] == outcome["after"], "the part of a download is given back to a full disk"

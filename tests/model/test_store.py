@@ -192,6 +192,20 @@ def test_a_waiting_lock_is_given_on(tmp_path: Path) -> None:
     assert order == ["first", "second"]
 
 
+def test_a_user_who_may_only_read_can_start(tmp_path: Path) -> None:
+    """Whatever would write fails here, even for root: there is a file where the lock files lie."""
+    store = Store(tmp_path / "state")
+    one, two = add(store, tmp_path, "one", ONE), add(store, tmp_path, "two", TWO)
+    store.activate(one.sha256)
+    shutil.rmtree(store.root / "locks")
+    (store.root / "locks").write_bytes(b"")
+    assert store.find(one.sha256) == one
+    assert store.activate(one.sha256) == one
+    with pytest.raises(StoreUnwritable):
+        store.activate(two.sha256)
+    assert store.current() == one
+
+
 def test_a_state_folder_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     path = tmp_path / "one"
