@@ -44,10 +44,13 @@ class Link:
     """A connection that comes back by itself. `will` is what the broker says when it breaks; every message given to
     `retain` is sent again on every connection; `subscribe` likewise."""
 
-    def __init__(self, broker: Mqtt, client_id: str, *, will: Message | None = None) -> None:
+    def __init__(
+        self, broker: Mqtt, client_id: str, *, will: Message | None = None, keepalive_s: int = KEEPALIVE_S
+    ) -> None:
         self._broker = broker
         self._client_id = client_id
         self._will = will
+        self._keepalive_s = keepalive_s
         self._client: Client | None = None
         self._retained: dict[str, Message] = {}
         self._backlog: deque[Message] = deque(maxlen=BACKLOG)
@@ -132,7 +135,7 @@ class Link:
         host, port = self._broker.host or "127.0.0.1", self._broker.broker_port
         try:
             # The name lookup, TCP and TLS wait; so not on the event loop.
-            await _in_thread(lambda: client.connect(host, port, KEEPALIVE_S))
+            await _in_thread(lambda: client.connect(host, port, self._keepalive_s))
             client.loop_start()
             refusal = await asyncio.wait_for(greeted, CONNECT_S)
         except asyncio.TimeoutError as error:
