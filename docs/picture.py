@@ -1,6 +1,6 @@
 """Draws what a command prints on a terminal as an SVG: python docs/picture.py OUT.svg COMMAND [ARGUMENT…]
 
-The README's picture: python docs/picture.py docs/first-run.svg ./install.sh run --once
+The README's picture: python docs/picture.py docs/first-run.svg agent run --once
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def spoken(text: str) -> Iterator[tuple[str, list[str]]]:
     code = re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL)
     for piece in code:
         for line in piece.strip("`").splitlines():
-            match = re.search(r"(?:^|\s|/)(?:katago-)?agent +((?:[a-z]+ ?)+)(.*)", line)
+            match = re.search(r"(?:^|\s|/)(?:katago-)?agent +((?:[a-z]+(?:\s|$))+)(.*)", line)
             if not match:
                 continue
             words = match[1].split()
