@@ -128,27 +128,29 @@ class Root:
         if self.is_running_system:
             return Path(path)
         pending = path.split("/")[::-1]
-        done: list[str] = []
+        top = str(self._folder)
+        here: list[str] = [top]  # the folders from the root down to the present one
         links = 0
         while pending:
             name = pending.pop()
             if name in ("", "."):
                 continue
             if name == "..":
-                done = done[:-1]
+                here = here[: max(1, len(here) - 1)]
                 continue
+            step = f"{here[-1]}/{name}"
             try:
-                target = str(self._folder.joinpath(*done, name).readlink())
+                target = os.readlink(step)  # noqa: PTH115 (Path objects would take most of the time of a detection)
             except OSError:
-                done.append(name)
+                here.append(step)
                 continue
             links += 1
             if links > MAX_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             if target.startswith("/"):
-                done = []
+                here = [top]
             pending.extend(target.split("/")[::-1])
-        return self._folder.joinpath(*done)
+        return Path(here[-1])
 
 
 def _read_up_to(descriptor: int, path: str, size_bytes: int) -> bytes | Unknown:
