@@ -37,6 +37,8 @@ class Daemon:
         }
         self.config.write_text(yaml.safe_dump(content | settings))
         self.lines: list[str] = []
+        # A command that runs the daemon elsewhere, such as in a network namespace.
+        self.prefix: tuple[str, ...] = ()
         self.process: asyncio.subprocess.Process
 
     async def __aenter__(self) -> Daemon:
@@ -46,6 +48,7 @@ class Daemon:
     async def start(self, *options: str) -> None:
         """Returns when the last line of the chain is printed."""
         self.process = await asyncio.create_subprocess_exec(
+            *self.prefix,
             *own_command(),
             "run",
             "--config",
