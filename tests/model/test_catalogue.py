@@ -28,7 +28,7 @@ def shipped() -> Catalogue:
     return load_catalogue(data_folder("profiles") / "networks.yaml")
 
 
-@pytest.mark.parametrize("alias", ["b10c128", "b15c192", "b18c384nbt", "b10c384h6nbttflrs"])
+@pytest.mark.parametrize("alias", ["b6c96", "b10c128", "b15c192", "b18c384nbt", "b10c384h6nbttflrs"])
 def test_shipped_networks(shipped: Catalogue, alias: str) -> None:
     entry = shipped.find(alias)
     assert entry.sources, "a network that nobody can fetch"
