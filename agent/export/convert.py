@@ -140,7 +140,7 @@ def _new_file(out: Path) -> Iterator[Path]:
 
 
 def _storage_error(out: Path, error: OSError) -> StorageFull | ConversionFailed:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageFull(f"no room for {out}")
     return ConversionFailed(f"cannot write {out}: {error.strerror}", fix="Choose a folder that can be written to.")
 

@@ -71,11 +71,12 @@ class GraphWriter:
         return outputs
 
     def weights(self, name: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
-        """Write a constant; returns its name, which is `name` unless another has that already."""
-        unique, count = name, 1
+        """Write a constant; returns its name, made of `name` so that nothing else in the graph has it: a network's
+        file may call its layers anything."""
+        unique, count = f"w.{name}", 1
         while unique in self._weights:
             count += 1
-            unique = f"{name}#{count}"
+            unique = f"w.{name}#{count}"
         self._weights[unique] = helper.make_tensor_value_info(unique, _TYPES[values.dtype], values.shape)
         little = values.astype(values.dtype.newbyteorder("<"), copy=False)
         tensor = TensorProto(
