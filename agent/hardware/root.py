@@ -36,11 +36,12 @@ class Root:
 
     def __init__(self, folder: Path = Path("/")) -> None:
         self._folder = folder.absolute()
+        self._is_running_system = self._folder == Path("/")
 
     @property
     def is_running_system(self) -> bool:
         """True where the root is that of this process, so that system calls tell about it too."""
-        return self._folder == Path("/")
+        return self._is_running_system
 
     def read(self, path: str, limit_bytes: int = SMALL_FILE_BYTES) -> bytes | Unknown:
         """The bytes of a regular file, or Unknown for anything else, anything larger and anything that fails."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.hardware import Hardware, Platform, Sampler, Unknown, detect
+from agent.hardware import Hardware, Platform, Unknown, detect, sample
 from agent.hardware.describe import rows, summary
 from agent.hardware.root import Root
 from agent.profile import Rule, choose, load_profiles
@@ -121,9 +121,8 @@ def look(root: Path, profiles: tuple[Rule, ...]) -> Hardware:
     """Detect, choose, sample and describe; all of it must come through and give printable text with reasons."""
     hardware = detect_with_room(root)
     choice = choose(hardware, profiles)
-    sampler = Sampler(root)
-    samples = [sampler.sample() for _ in range(2)]
-    for unknown in (*unknowns(hardware), *unknowns(samples[0]), *unknowns(samples[1])):
+    live = sample(root)
+    for unknown in (*unknowns(hardware), *unknowns(live)):
         assert unknown.reason.isprintable()
         assert len(unknown.reason) > 10
     for row in rows(hardware):
@@ -133,7 +132,7 @@ def look(root: Path, profiles: tuple[Rule, ...]) -> Hardware:
         assert (label + text).isprintable()
     assert summary(hardware).isprintable()
     assert choice.profile is not None or choice.unsupported is not None or len(choice.rejected) == len(profiles)
-    msgspec.json.encode((hardware, choice, samples))
+    msgspec.json.encode((hardware, choice, live))
     return hardware
 
 
