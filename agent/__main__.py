@@ -178,16 +178,16 @@ def install(
     settings = load_settings()
     with progress_on(sys.stderr) as reporter:
 
-        def provision() -> None:
-            from agent import run
+        def provide() -> None:
+            from agent.provision import provision
 
-            run.provision(settings, reporter)
+            provision(settings, reporter)
 
         if only_network:
-            steps = plan_network(settings.state_dir, provision)
+            steps = plan_network(settings.state_dir, provide)
         else:
             target = find_target(root, settings.state_dir, jetson=detect_hardware().board.family == "jetson")
-            steps = plan(target, LiveSystem(), provision, start=start)
+            steps = plan(target, LiveSystem(), provide, start=start)
         if plan_only:
             for step in steps:
                 print(f"{step.name:<14} {step.purpose}")
@@ -282,11 +282,17 @@ def analysis(
     visits: int = typer.Option(None, "--visits", help="Visits per move, instead of the profile's."),
     threads: int = typer.Option(None, "--threads", help="Search threads, instead of the profile's."),
     overrides: list[str] = typer.Option([], "--override-config", help="KataGo's settings: key=value,key=value."),
+    quit_without_waiting: bool = typer.Option(
+        False, "--quit-without-waiting", help="End with the input, without answers to what still waits."
+    ),
 ) -> None:
     """Speak KataGo's JSON analysis on standard input and output, as `gtp` does GTP."""
+    from functools import partial
+
     from agent import run as path
 
-    _serve_stdio("analysis", path.analysis_service, config, network, visits, threads, overrides)
+    service = partial(path.analysis_service, quit_without_waiting=quit_without_waiting)
+    _serve_stdio("analysis", service, config, network, visits, threads, overrides, may_join=not quit_without_waiting)
 
 
 @app.command()
@@ -452,6 +458,8 @@ def _serve_stdio(
     visits: int | None,
     threads: int | None,
     overrides: list[str],
+    *,
+    may_join: bool = True,
 ) -> None:
     """Join the running agent where the caller asks for nothing that it does not have, else serve with an own engine."""
     import asyncio
@@ -463,7 +471,7 @@ def _serve_stdio(
     _log_to_stderr()
     settings = with_overrides(load_settings(config), network=network, visits=visits, threads=threads)
     reporter = TextReporter(lambda line: print(line, file=sys.stderr, flush=True))
-    may_join = not (network or visits or threads or overrides)
+    may_join = may_join and not (network or visits or threads or overrides)
     asyncio.run(serve_client(settings, reporter, kind, service, overrides, may_join=may_join))
 
 

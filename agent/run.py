@@ -58,8 +58,12 @@ def gtp_service(supervisor: Supervisor, options: ServiceOptions) -> MakeConnecti
     return lambda engine: GtpConnection(options, engine.next_id, lambda: supervisor.ready)
 
 
-def analysis_service(supervisor: Supervisor, options: ServiceOptions) -> MakeConnection:
-    return lambda engine: AnalysisConnection(options, engine.next_id, lambda: supervisor.ready)
+def analysis_service(
+    supervisor: Supervisor, options: ServiceOptions, *, quit_without_waiting: bool = False
+) -> MakeConnection:
+    return lambda engine: AnalysisConnection(
+        options, engine.next_id, lambda: supervisor.ready, quit_without_waiting=quit_without_waiting
+    )
 
 
 async def serve_client(
