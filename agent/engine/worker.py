@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.engine import library
 from agent.engine.backends import Backend, open_backend
 from agent.engine.messages import (
     HEARTBEAT_S,
@@ -122,6 +123,8 @@ def run_worker(end: socket.socket, options: WorkerOptions, clock: Callable[[], f
     """Open the backend, serve until the socket closes, and return the exit status: 0, or 1 after `EngineFailed`."""
     connection = Connection(end)
     try:
+        # A core that is missing or of another version is told like a runtime that is.
+        library.load()
         backend = open_backend(options.backend, options.model, threads=options.threads)
     except AgentError as error:
         connection.send(EngineFailed(reason=str(error), fix=error.fix))
