@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from agent.events import DownloadProgress, Event
+from agent.events import ChainStep, DownloadProgress, Event
 from agent.model.catalogue import NetworkEntry
 from agent.model.http_source import HttpLimits
 from agent.model.pull import pull
@@ -60,9 +60,17 @@ class PullingProcess:
         """True when that many bytes are on the disk, False when the process is gone first."""
         with contextlib.suppress(EOFError, OSError):
             while self.acknowledged < done_bytes:
-                self.acknowledged = self._reports.recv()
+                said = self._reports.recv()
+                if isinstance(said, DownloadProgress):
+                    self.acknowledged = said.done_bytes
             return True
         return False
+
+    def wait_for_step(self) -> ChainStep:
+        """The next step that it tells."""
+        while not isinstance(said := self._reports.recv(), ChainStep):
+            pass
+        return said
 
     def kill(self) -> None:
         self.process.kill()
@@ -79,8 +87,7 @@ class _Acknowledging:
         self._reports = reports
 
     def report(self, event: Event) -> None:
-        if isinstance(event, DownloadProgress):
-            self._reports.send(event.done_bytes)
+        self._reports.send(event)
 
 
 def _pull(root: Path, entry: NetworkEntry, ca_file: Path | None, reports: Connection) -> None:

@@ -139,6 +139,36 @@ def test_killed_at_random_moments(context: ForkServerContext, memory_path: Path)
             check_no_byte_came_twice(server)
 
 
+@pytest.mark.parametrize("first_dies", [False, True], ids=["both live", "the first dies"])
+def test_two_processes_at_once(context: ForkServerContext, memory_path: Path, first_dies: bool) -> None:
+    """The second waits and says for whom. It then finds the network, or goes on where the dead one stopped."""
+    second_waits = threading.Event()
+    with FileServer({"/net": CONTENT}) as server:
+        entry = entry_of("net", CONTENT, Source(url=server.url("/net")))
+        first, second = (PullingProcess(context, memory_path, entry, None, 0) for _ in range(2))
+
+        def before_piece(offset: int, is_gone: Callable[[], bool]) -> None:
+            assert offset < CHUNK_BYTES * 4 or second_waits.wait(60)
+
+        server.before_piece = before_piece
+        first.start()
+        assert first.wait_for_bytes(CHUNK_BYTES)
+        second.start()
+        step = second.wait_for_step()
+        assert step.detail == f"process {first.process.pid} is fetching net; waits for it"
+        if first_dies:
+            first.kill()
+        second_waits.set()
+        if not first_dies:
+            first.finish()
+        second.finish()
+        assert len(server.requests) == (2 if first_dies else 1)
+        assert all(request.start >= CHUNK_BYTES for request in server.requests[1:])
+    stored = Store(memory_path).find(entry.sha256)
+    assert stored is not None
+    assert stored.path.read_bytes() == CONTENT
+
+
 def test_killed_before_every_system_call_of_storing(context: ForkServerContext, memory_path: Path) -> None:
     """No moment between the last byte and the switch of `current` is left out, and none costs the download."""
     root = memory_path / "state"
