@@ -46,14 +46,16 @@ def detect(
     from rich.text import Text
 
     from agent.hardware import detect as detect_hardware
-    from agent.hardware.describe import rows
+    from agent.hardware import sample
+    from agent.hardware.describe import live_rows, rows
 
-    hardware = detect_hardware(root)
+    hardware, live = detect_hardware(root), sample(root)
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(hardware), indent=2).decode())
+        facts = {**msgspec.to_builtins(hardware), "live": msgspec.to_builtins(live)}
+        print(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode())
         return
     table = Table("Fact", "Found", show_lines=False)
-    for row in rows(hardware):
+    for row in (*rows(hardware), *live_rows(live)):
         table.add_row(Text(row.label), Text(row.text if row.is_known else f"unknown: {row.text}"))
     Console().print(table)
 

@@ -1,4 +1,4 @@
-"""Hardware in words: the rows of `agent detect` and the one line of the start-up chain. Pure; prints nothing."""
+"""Hardware and samples in words: the rows of `agent detect`, one line of the start-up chain. Pure; prints nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 from agent.hardware.cpu import Core
 from agent.hardware.detect import Hardware
 from agent.hardware.memory import MIB
+from agent.hardware.sample import Sample
 from agent.hardware.unknown import Probe, Unknown
 
 
@@ -58,6 +59,21 @@ def rows(hardware: Hardware) -> tuple[Row, ...]:
     return tuple(found)
 
 
+def live_rows(sample: Sample) -> tuple[Row, ...]:
+    """The rows of one moment. Sensors that do not count are left out; `--json` has them with their reasons."""
+    heat, throttling = sample.heat, sample.throttling
+    gpu = sample.gpu_load_per_mille
+    return (
+        _row("Hottest sensor", _with_unit(heat.hottest_celsius, " °C")),
+        *(_row(f"  {zone.name}", f"{zone.celsius} °C") for zone in heat.zones),
+        _row("Throttled now", _yes_or_no(throttling.is_throttled)),
+        _row("Undervoltage now", _yes_or_no(throttling.is_under_voltage)),
+        _row("Load average", _with_unit(sample.load_average, "")),
+        _row("Memory available", _mebibytes(sample.memory_available_bytes)),
+        _row("GPU load", gpu if isinstance(gpu, Unknown) else f"{gpu / 10:.1f} %"),
+    )
+
+
 def summary(hardware: Hardware) -> str:
     """One line: "Raspberry Pi 5 Model B Rev 1.0, 4 × Cortex-A76, 7.9 GiB, Debian GNU/Linux 12 (bookworm)"."""
     total = hardware.memory.total_bytes
@@ -84,7 +100,11 @@ def _mebibytes(value: Probe[int]) -> Probe[str]:
     return value if isinstance(value, Unknown) else f"{value // MIB} MiB"
 
 
-def _with_unit(value: Probe[int], unit: str) -> Probe[str]:
+def _yes_or_no(value: Probe[bool]) -> Probe[str]:
+    return value if isinstance(value, Unknown) else ("yes" if value else "no")
+
+
+def _with_unit(value: Probe[int] | Probe[float], unit: str) -> Probe[str]:
     return value if isinstance(value, Unknown) else f"{value}{unit}"
 
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from agent.hardware import Hardware, Platform, Unknown, detect, sample
-from agent.hardware.describe import rows, summary
+from agent.hardware.describe import live_rows, rows, summary
 from agent.hardware.root import Root
 from agent.profile import Rule, choose, load_profiles
 from agent.profile.describe import lines
@@ -125,7 +125,7 @@ def look(root: Path, profiles: tuple[Rule, ...]) -> Hardware:
     for unknown in (*unknowns(hardware), *unknowns(live)):
         assert unknown.reason.isprintable()
         assert len(unknown.reason) > 10
-    for row in rows(hardware):
+    for row in (*rows(hardware), *live_rows(live)):
         assert row.text.isprintable()
         assert row.text
     for label, text in lines(choice):

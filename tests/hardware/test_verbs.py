@@ -29,6 +29,7 @@ def test_detect_shows_facts_and_reasons(thor: str) -> None:
     table = run("detect", "--root", thor)
     assert "p3834-0008 AGX Thor T5000" in table
     assert "Neoverse-V3AE (0x41 0xd83)" in table
+    assert "47.0 °C" in table
     assert "unknown: only the running system can tell" in table
 
 
@@ -36,6 +37,7 @@ def test_detect_as_json(thor: str) -> None:
     facts = json.loads(run("detect", "--root", thor, "--json"))
     assert facts["l4t"] == {"release": "38.2.0", "jetpack": 7, "jetpack_version": "7.0"}
     assert len(facts["cores"]) == 14
+    assert facts["live"]["heat"]["zones"][2] == {"name": "cpu-thermal", "celsius": 47.0}
     assert facts["platform"]["page_bytes"] == {"unknown": "only the running system can tell"}
 
 

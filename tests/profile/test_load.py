@@ -140,3 +140,9 @@ def test_cfg_files_are_in_katagos_form_and_used(path: Path) -> None:
     assert len(keys) == len(set(keys))
     assert {"numSearchThreads", "maxVisits", "nnMaxBatchSize", "nnCacheSizePowerOfTwo", "rules"} <= set(keys)
     assert path.name in {rule.cfg for rule in load_profiles(PROFILES)}
+
+
+def test_the_page_about_profiles_lists_them_all() -> None:
+    page = (PROFILES.parent / "docs" / "profiles.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z0-9-]+)`", "\n".join(line for line in page.splitlines() if line.startswith("| `"))))
+    assert named - {"engine", "katago"} == {rule.name for rule in load_profiles(PROFILES)}
