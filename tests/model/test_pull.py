@@ -180,6 +180,16 @@ def test_redirects_are_followed(server: FileServer, store: Store) -> None:
     assert [request.path for request in server.requests] == ["/moved", "/net"]
 
 
+def test_a_proxy_is_used(server: FileServer, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "http://behind-a-proxy.invalid/net"
+    server.files[url] = CONTENT
+    monkeypatch.setenv("http_proxy", server.url(""))
+    monkeypatch.setenv("no_proxy", "")
+    pull([entry_of("net", CONTENT, Source(url=url))], store)
+    assert is_whole(store)
+    assert [request.path for request in server.requests] == [url]
+
+
 def test_a_folder_is_looked_into_first(server: FileServer, entry: NetworkEntry, store: Store, tmp_path: Path) -> None:
     (tmp_path / "stick").mkdir()
     (tmp_path / "stick" / entry.file_name).write_bytes(CONTENT)
