@@ -161,6 +161,8 @@ class _Front:
             telemetry.announce(_twins(plan, self._settings.report_interval_s))
             reporters.add(telemetry)
             await self._keep(stack, supervisor.run())
+            # An owner who has mended something need not wait for the next try: `systemctl reload` sends this.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.retry)
             await self._keep(stack, _stay_connected(link, own))
             stack.callback(telemetry.farewell)
             interval_s = min(self._settings.report_interval_s, ONCE_INTERVAL_S if once else math.inf)

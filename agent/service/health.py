@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 
 from agent.errors import AgentError, FrontRunning, ServiceDown
-from agent.settings import parse_address
+from agent.settings import SYSTEM_STATE, default_state_dir, parse_address
 
 FRONT: Final = "front.json"
 LOCK: Final = "front.lock"
@@ -186,8 +186,10 @@ async def keep_watchdog(notifier: Notifier, interval_s: float, is_alive: Callabl
 
 
 def find_front(state_dir: Path) -> Front | None:
-    """The daemon that runs with this state folder, else the machine's own."""
-    for folder in (state_dir, SYSTEM_RUNTIME):
+    """The daemon that runs with this state folder; for somebody who has not chosen a folder of his own, also the
+    machine's service, whose state folder other users cannot read."""
+    chosen = state_dir not in (default_state_dir(), SYSTEM_STATE)
+    for folder in (state_dir,) if chosen else (state_dir, SYSTEM_RUNTIME):
         front = _read(folder / FRONT)
         if front is not None and _is_running(front.pid):
             return front
