@@ -11,7 +11,7 @@ from agent.errors import CoreMissing
 LIBRARY = Path(__file__).parent / "core" / "libkatago_agent_core.so"
 
 # Must equal KA_ABI_VERSION of core_api.h.
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 Int32s = ctypes.POINTER(ctypes.c_int32)
 Bytes = ctypes.POINTER(ctypes.c_uint8)
@@ -85,7 +85,6 @@ class CPostParams(ctypes.Structure):
         ("version", ctypes.c_int32),
         ("policy_channels", ctypes.c_int32),
         ("score_channels", ctypes.c_int32),
-        ("td_multiplier", ctypes.c_float),
         ("score_mean_multiplier", ctypes.c_float),
         ("score_stdev_multiplier", ctypes.c_float),
         ("lead_multiplier", ctypes.c_float),

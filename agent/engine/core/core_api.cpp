@@ -51,6 +51,20 @@ void copyColors(const ColorMap& colors, int area, uint8_t* out) {
 
 }  // namespace
 
+PostParams readPostParams(const KaPostParams& in) {
+  PostParams out;
+  out.version = in.version;
+  out.policyChannels = in.policy_channels;
+  out.scoreChannels = in.score_channels;
+  out.scoreMeanMultiplier = in.score_mean_multiplier;
+  out.scoreStdevMultiplier = in.score_stdev_multiplier;
+  out.leadMultiplier = in.lead_multiplier;
+  out.varianceTimeMultiplier = in.variance_time_multiplier;
+  out.shorttermValueErrorMultiplier = in.shortterm_value_error_multiplier;
+  out.shorttermScoreErrorMultiplier = in.shortterm_score_error_multiplier;
+  return out;
+}
+
 int32_t ka_abi_version() { return KA_ABI_VERSION; }
 
 void* ka_game_new(int32_t x_size, int32_t y_size, const KaRules* rules, float komi) {
@@ -204,18 +218,8 @@ bool ka_post_process(const void* game, int32_t to_play, const KaPostParams* para
                      float* policy_out, float* ownership_out) {
   if (!isPlayer(to_play) || !within(symmetry, 7)) return false;
   return guarded(false, [&] {
-    PostParams post;
-    post.version = params->version;
-    post.policyChannels = params->policy_channels;
-    post.scoreChannels = params->score_channels;
-    post.tdMultiplier = params->td_multiplier;
-    post.scoreMeanMultiplier = params->score_mean_multiplier;
-    post.scoreStdevMultiplier = params->score_stdev_multiplier;
-    post.leadMultiplier = params->lead_multiplier;
-    post.varianceTimeMultiplier = params->variance_time_multiplier;
-    post.shorttermValueErrorMultiplier = params->shortterm_value_error_multiplier;
-    post.shorttermScoreErrorMultiplier = params->shortterm_score_error_multiplier;
     Evaluation e;
+    const PostParams post = readPostParams(*params);
     if (!postProcess(constGame(game), static_cast<Color>(to_play), post, optimism, symmetry, policy, value, score, ownership, e))
       return false;
     *out = {e.whiteWin,  e.whiteLoss,   e.noResult,              e.whiteScoreMean,     e.whiteScoreMeanSq,

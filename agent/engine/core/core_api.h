@@ -5,10 +5,12 @@
 
 #include <cstdint>
 
+#include "evaluation.h"
+
 #define KA_API extern "C" __attribute__((visibility("default")))
 
 // Raised whenever a function or structure of any `*_api.h` changes, so that Python never runs with another build's library.
-constexpr int32_t KA_ABI_VERSION = 1;
+constexpr int32_t KA_ABI_VERSION = 2;
 
 struct KaRules {
   int32_t ko;              // KoRule
@@ -48,7 +50,6 @@ struct KaPostParams {
   int32_t version;
   int32_t policy_channels;
   int32_t score_channels;
-  float td_multiplier;
   float score_mean_multiplier;
   float score_stdev_multiplier;
   float lead_multiplier;
@@ -68,6 +69,8 @@ struct KaEvaluation {
   float shortterm_winloss_error;
   float shortterm_score_error;
 };
+
+katago_agent::PostParams readPostParams(const KaPostParams& in);
 
 KA_API int32_t ka_abi_version();
 

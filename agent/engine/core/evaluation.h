@@ -12,7 +12,6 @@ struct PostParams {
   int version = 8;
   int policyChannels = 1;  // 1, 2 or 4; channel 1 is the optimistic policy where there are 2 or more
   int scoreChannels = 4;   // 4 (version 8) or 6
-  float tdMultiplier = 20.0f;
   float scoreMeanMultiplier = 20.0f;
   float scoreStdevMultiplier = 20.0f;
   float leadMultiplier = 20.0f;

@@ -51,17 +51,7 @@ KA_API int64_t ka_cache_size(const void* cache) { return static_cast<const EvalC
 // ---------------------------------------------------------------- search
 
 KA_API void* ka_search_new(const KaPostParams* n, int preferPassAlive, void* cache, uint64_t seed) {
-  PostParams params;
-  params.version = n->version;
-  params.policyChannels = n->policy_channels;
-  params.scoreChannels = n->score_channels;
-  params.tdMultiplier = n->td_multiplier;
-  params.scoreMeanMultiplier = n->score_mean_multiplier;
-  params.scoreStdevMultiplier = n->score_stdev_multiplier;
-  params.leadMultiplier = n->lead_multiplier;
-  params.varianceTimeMultiplier = n->variance_time_multiplier;
-  params.shorttermValueErrorMultiplier = n->shortterm_value_error_multiplier;
-  params.shorttermScoreErrorMultiplier = n->shortterm_score_error_multiplier;
+  const PostParams params = readPostParams(*n);
   return new Search(params, preferPassAlive != 0, *static_cast<EvalCache*>(cache), seed);
 }
 KA_API void ka_search_free(void* search) { delete static_cast<Search*>(search); }
