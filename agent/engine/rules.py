@@ -220,9 +220,9 @@ def _parse_object(given: dict[str, Any], text: str, komi_allowed: bool) -> Rules
         if key == "komi" and komi_allowed:
             if not isinstance(value, int | float):
                 raise unreadable
-            komi = float(value)
-            if not abs(komi) <= MAX_KOMI or komi * 2 != int(komi * 2):
+            if not abs(value) <= MAX_KOMI or value * 2 != int(value * 2):
                 raise RulesError("Komi value is not a half-integer or is too extreme")
+            komi = float(value)
             continue
         field = _FIELDS.get(key)
         if field is None:

@@ -26,8 +26,7 @@ MAX_WAITING_COMMANDS = 1000
 # KataGo's bound: more digits are no id.
 _MAX_ID_DIGITS = 9
 
-_PRINTABLE = range(32, 127)
-_TAB = ord("\t")
+_DROPPED = bytes(byte for byte in range(256) if not (32 <= byte < 127 or byte == ord("\t")))
 
 
 class GtpConnection:
@@ -168,8 +167,7 @@ class GtpConnection:
 
 def _clean(line: bytes) -> str:
     """GTP's preprocessing: control and non-ASCII characters out, tabs to spaces, comments off."""
-    kept = bytes(byte for byte in line if byte in _PRINTABLE or byte == _TAB)
-    return kept.decode("ascii").partition("#")[0].replace("\t", " ").strip()
+    return line.translate(None, _DROPPED).decode("ascii").partition("#")[0].replace("\t", " ").strip()
 
 
 # ---------------------------------------------------------------- what there is
