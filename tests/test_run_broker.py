@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from fakes.daemons import Client, Daemon
 from fakes.listening import Heard, Listener
 
 from agent.fleet.watch import Watcher
+from agent.service.recovery import Limits
 from agent.settings import own_command
 from agent.telemetry import topics
 from agent.telemetry.topics import AGENT, ENGINE
@@ -176,3 +178,25 @@ async def output(*arguments: str) -> str:
     printed, _ = await asyncio.wait_for(child.communicate(), 60)
     assert child.returncode == 0
     return printed.decode()
+
+
+def test_a_crash_loop_is_told_everywhere_and_ends_on_request(tmp_path: Path) -> None:
+    async def scene(broker: Broker, listener: Listener, daemon: Daemon) -> None:
+        alarm, heard = "te/device/box/service/engine/a/engine_degraded", 0
+        for _ in range(Limits().deaths):
+            heard = await listener.health("box", ENGINE, "up", after=heard)
+            daemon.kill_worker(listener.heard[heard].content["pid"])
+            heard += 1
+        raised = await listener.until(lambda one: one.topic == alarm and one.content is not None)
+        assert listener.heard[raised].content["severity"] == "major"
+        status = await daemon.status()
+        assert status.engine == "degraded" and "SIGKILL" in status.reason and status.fix
+        client = await Client.connect(daemon.front.gtp_address)
+        refused = await asyncio.wait_for(client.gtp("genmove b"), 10)
+        assert refused.startswith("?") and "SIGKILL" in refused
+        daemon.process.send_signal(signal.SIGHUP)
+        await listener.health("box", ENGINE, "up", after=raised)
+        await listener.until(lambda one: one.topic == alarm and one.content is None, after=raised)
+        assert (await client.gtp("genmove b")).startswith("= ")
+
+    play(tmp_path, scene)
