@@ -123,6 +123,10 @@ int64_t Search::begin(const SearchParams& params, const MoveLimits& limits) {
                          (params_.ignorePreRootHistory && !params_.ignoreAllHistory);
     if (!differs) return root_->stats.visits;
   }
+  if (!params_.nnRandomize && symmetriesWanted_ == 1) {
+    symmetriesToDo_.push_back(0);
+    return root_->stats.visits;
+  }
   std::vector<int> all;
   for (int s = 0; s < wanted; s++) all.push_back(s);
   Random draw(seed_ ^ game_.positionHash().low);
@@ -354,7 +358,7 @@ Search::Walk Search::handOut(Leaf& leaf, Node& node, bool addsVisit) {
   }
   // One position always gets the same symmetry from one seed, whichever thread comes first.
   const uint64_t choices = leaf.game.xSize() == leaf.game.ySize() ? 8 : 4;
-  leaf.symmetry = static_cast<int>(scramble(leaf.key.high ^ seed_) % choices);
+  leaf.symmetry = params_.nnRandomize ? static_cast<int>(scramble(leaf.key.high ^ seed_) % choices) : 0;
   node.state = NodeState::EVALUATING;
   return Walk::LEAF;
 }

@@ -65,6 +65,7 @@ constexpr Member<double> DOUBLES[] = {
 
 constexpr Member<bool> BOOLS[] = {
     {"fpuParentWeightByVisitedPolicy", &SearchParams::fpuParentWeightByVisitedPolicy},
+    {"nnRandomize", &SearchParams::nnRandomize},
     {"useNoisePruning", &SearchParams::useNoisePruning},
     {"useUncertainty", &SearchParams::useUncertainty},
     {"rootSymmetryPruning", &SearchParams::rootSymmetryPruning},

@@ -28,6 +28,7 @@ struct SearchParams {
   double fpuParentWeight = 0.0;
   double policyOptimism = 1.0;
   double nnPolicyTemperature = 1.0;
+  bool nnRandomize = true;  // false: the network sees every position as it is, in no symmetry
   double numVirtualLossesPerThread = 1.0;
   double minPlayoutsPerThread = 8.0;  // a search of few visits is shared by few threads
 
@@ -69,7 +70,7 @@ struct SearchParams {
   double minVisitPropForLCB = 0.15;
 
   // Passing, history, handicap.
-  bool conservativePass = true;  // the engine for GTP and analysis sets this, the searcher alone does not
+  bool conservativePass = true;  // as KataGo's GTP and analysis engines set it
   bool fillDameBeforePass = false;
   bool enablePassingHacks = true;
   bool enableMorePassingHacks = true;
