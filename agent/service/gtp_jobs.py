@@ -20,6 +20,7 @@ from agent.service.gtp_reply import Reply
 from agent.service.gtp_setup import handicap_count, neighbours, read_color
 from agent.service.gtp_state import GtpState
 from agent.service.numbers import round_half_away
+from agent.service.options import MAX_VISITS
 from agent.service.outputs import Output, Send, Submit
 from agent.service.resignation import should_resign, win_loss
 
@@ -192,7 +193,7 @@ def _analyze(state: GtpState, arguments: AnalyzeArguments, reply: Reply) -> Job:
         state,
         arguments.player,
         arguments,
-        max_visits=options.analyze_max_visits,
+        max_visits=MAX_VISITS,
         max_time_s=None,
         tree=f"{state.tree}-analyze",
         overrides={

@@ -20,10 +20,7 @@ from agent.service.numbers import parse_bool, parse_float
 # KataGo's analysisWideRootNoise: what kata-analyze adds over genmove, so that it shows more moves.
 ANALYSIS_WIDE_ROOT_NOISE = 0.04
 
-# KataGo searches on "basically for ever" under kata-analyze. A forgotten GUI must not fill a small board's memory; the
-# worker's tree costs about 1 kB a visit.
-ANALYZE_MAX_VISITS = 200_000
-
+# KataGo's bound for a setting, and no bound at all under kata-analyze: the worker ends a search whose tree is full.
 MAX_VISITS = 1 << 50
 
 
@@ -40,7 +37,6 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     pv_len: int | None = None
     analysis_wide_root_noise: float = ANALYSIS_WIDE_ROOT_NOISE
     analysis_ignore_pre_root_history: bool = True
-    analyze_max_visits: int = ANALYZE_MAX_VISITS
     allow_resignation: bool = True
     resign_threshold: float = -0.90
     resign_consec_turns: int = 3
