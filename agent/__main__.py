@@ -63,7 +63,7 @@ def detect(
 @app.command()
 def why(
     root: Path = typer.Option(Path("/"), "--root", help="Another filesystem root, such as a mounted card."),
-    native: bool = typer.Option(False, "--native", help="Choose as if engine.path named a native katago."),
+    native: bool = typer.Option(False, "--native", help="The profile for a native katago, started by hand."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Show which profile this machine gets and why, and why each other lost."""
@@ -76,11 +76,10 @@ def why(
     from agent.hardware.describe import summary
     from agent.profile import choose, load_profiles
     from agent.profile.describe import lines
-    from agent.settings import data_folder, load_settings
+    from agent.settings import data_folder
 
     hardware = detect_hardware(root)
-    has_native = native or (root == Path("/") and load_settings().engine.path is not None)
-    choice = choose(hardware, load_profiles(data_folder("profiles")), native=has_native)
+    choice = choose(hardware, load_profiles(data_folder("profiles")), native=native)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(choice), indent=2).decode())
         return

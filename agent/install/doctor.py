@@ -151,10 +151,11 @@ def check_hardware(settings: Settings) -> str:
 
 
 def check_profile(settings: Settings) -> str:
+    del settings
     from agent.hardware import detect
     from agent.profile import choose, load_profiles
 
-    choice = choose(detect(), load_profiles(data_folder("profiles")), native=settings.engine.path is not None)
+    choice = choose(detect(), load_profiles(data_folder("profiles")))
     return f"{choice.require().name}: {choice.reason}"
 
 

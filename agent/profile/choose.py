@@ -1,5 +1,5 @@
-"""Which profile a machine gets, and why the others lost. A pure function of hardware, rules and one fact: whether the
-owner has named a native `katago`. Start reading at `choose`."""
+"""Which profile a machine gets, and why the others lost. A pure function of hardware, rules and one wish: whether an
+owner's native `katago` is to run. Start reading at `choose`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def choose(hardware: Hardware, profiles: Iterable[Rule], *, native: bool = False) -> Choice:
-    """The matching rule of the highest priority, fitted to the machine. `native` says that a katago path is set.
+    """The matching rule of the highest priority, fitted to the machine. `native` says that an owner's katago is to run.
 
     Never raises; `Choice.require` does.
     """
@@ -82,7 +82,7 @@ def _misses(rule: Rule, hardware: Hardware, native: bool) -> list[str]:
     if misses:
         return misses
     if rule.engine == "native" and not native:
-        return ["needs a native katago, and engine.path names none"]
+        return ["needs a native katago, and the built-in engine is what runs here"]
     fitting, left_out = _room(rule, hardware)
     return [] if fitting else [f"has no room: {network.name} {network.reason}" for network in left_out]
 
@@ -142,7 +142,7 @@ def _why(rule: Rule, hardware: Hardware) -> str:
     """The conditions that hold, with this machine's figures."""
     match, facts = rule.match, []
     if rule.engine == "native":
-        facts.append("engine.path names a native katago")
+        facts.append("a native katago is to run here")
     if match.family:
         facts.append(f"the board is a {hardware.board.family}")
     if match.soc:

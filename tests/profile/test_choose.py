@@ -57,7 +57,7 @@ def test_every_other_profile_has_a_reason(pi: Hardware) -> None:
     assert {lost.name for lost in choice.rejected} == {rule.name for rule in RULES} - {"rpi-4"}
     assert reason_of(choice, "rpi-5") == "Needs chip bcm2712, not bcm2711."
     assert reason_of(choice, "jetson-orin") == "Needs board family jetson, not raspberry-pi."
-    assert reason_of(choice, "rpi-native") == "Needs a native katago, and engine.path names none."
+    assert reason_of(choice, "rpi-native") == "Needs a native katago, and the built-in engine is what runs here."
     assert reason_of(choice, "arm64") == "Needs asimddp, which not every core has."
     assert reason_of(choice, "arm64-small") == "Fits too, but rpi-4 goes before it: 430 > 140."
 
@@ -97,7 +97,7 @@ def test_unknown_facts_lose_with_their_reason(pi: Hardware) -> None:
     assert reason_of(choice, "rpi-4") == "Needs chip bcm2711, which is unknown here (compatible is empty)."
 
 
-def test_native_only_where_the_owner_named_one(pi: Hardware) -> None:
+def test_native_only_where_it_is_asked_for(pi: Hardware) -> None:
     assert choose(pi, RULES).require().engine == "builtin"
     native = choose(pi, RULES, native=True).require()
     assert (native.engine, native.cfg, native.networks[0].network) == ("native", "rpi.cfg", "b10c128")
