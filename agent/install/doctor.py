@@ -221,8 +221,8 @@ def check_move(settings: Settings) -> str:
         raise EngineDown(f"no move within {MOVE_TIMEOUT_S:.0f} s") from error
     answers = [line.removeprefix("= ").strip() for line in done.stdout.splitlines() if line.startswith("= ")]
     if not answers or not answers[-1]:
-        said = done.stderr.strip().splitlines() or ["nothing"]
-        raise EngineDown(f"no move; `agent gtp` said: {said[0]}", fix=said[-1].removeprefix("fix: "))
+        said = dict(line.partition(": ")[::2] for line in done.stderr.splitlines())
+        raise EngineDown(f"no move; `agent gtp` said: {said.get('agent', 'nothing')}", fix=said.get("fix", ""))
     return f"the engine plays {answers[-1]} on an empty 9×9 board"
 
 
