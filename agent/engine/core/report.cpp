@@ -2,70 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 
+#include "ownership_sum.h"
 #include "score_value.h"
 #include "zobrist.h"
 
 namespace katago_agent {
 
 namespace {
-
-// Weighted sum of ownership maps over a subtree; deeper nodes count less. The rules for where to stop are KataGo's.
-class OwnershipSum {
- public:
-  OwnershipSum(int area, const Node& top, const std::function<double(const CompactEvaluation&)>& weightOf)
-      : sum_(area, 0.0),
-        squares_(area, 0.0),
-        minShare_(0.5 / std::pow(std::max<double>(1.0, static_cast<double>(top.stats.visits)), 0.75)),
-        weightOf_(weightOf) {
-    add(top, 1.0);
-  }
-  std::vector<float> mean() const { return std::vector<float>(sum_.begin(), sum_.end()); }
-  std::vector<float> stdev() const {
-    std::vector<float> result(sum_.size());
-    for (size_t p = 0; p < sum_.size(); p++)
-      result[p] = static_cast<float>(std::sqrt(std::max(squares_[p] - sum_[p] * sum_[p], 0.0)));
-    return result;
-  }
-
- private:
-  // False where the node has no map: the end of a game, or not evaluated yet.
-  bool add(const Node& node, double share) {
-    if (!node.evaluation) return false;
-    double own = share;
-    if (share >= minShare_ && !node.children.empty()) {
-      double weights = 0;
-      double squares = 0;
-      for (const auto& child : node.children) {
-        double weight = child->edgeWeight();
-        weights += weight;
-        squares += weight * weight;
-      }
-      const double ownWeight = std::max(weightOf_(*node.evaluation), 1e-10);
-      const double below = share * weights / (weights + ownWeight);
-      if (below > 0 && squares > 0) {
-        own = share - below;
-        for (const auto& child : node.children) {
-          double weight = child->edgeWeight();
-          double part = weight * weight / squares * below;
-          if (part < minShare_ * 0.01 || !add(*child, part)) own += part;
-        }
-      }
-    }
-    for (size_t p = 0; p < sum_.size(); p++) {
-      double value = node.evaluation->ownership(static_cast<Point>(p));
-      sum_[p] += own * value;
-      squares_[p] += own * value * value;
-    }
-    return true;
-  }
-
-  std::vector<double> sum_;
-  std::vector<double> squares_;
-  const double minShare_;
-  const std::function<double(const CompactEvaluation&)>& weightOf_;
-};
 
 bool lessHash(const Hash128& a, const Hash128& b) { return a.high != b.high ? a.high < b.high : a.low < b.low; }
 
@@ -345,7 +289,8 @@ class ReportBuilder {
       if (node->children.empty() || !node->evaluation) return;
       const Selection selection = select(*node, 1.0, true);
       if (!selection.valid) return;
-      const size_t best = static_cast<size_t>(std::max_element(selection.values.begin(), selection.values.end()) - selection.values.begin());
+      const auto top = std::max_element(selection.values.begin(), selection.values.end());
+      const size_t best = static_cast<size_t>(top - selection.values.begin());
       node = node->children[best].get();
       pv.push_back({node->move, node->stats.visits, node->edgeVisits});
     }

@@ -1,8 +1,8 @@
 // PUCT search of one game tree, driven from outside: `select` hands out positions to evaluate, `deliver` takes the answers.
 //
-// Start reading at `Search::select` (search.cpp), which walks from the root by `Search::chooseChild` (puct.cpp) to a leaf; then
-// `Search::deliver`, which adds the leaf's value and walks back up by `Search::recompute` (backup.cpp); last report.cpp, which
-// reads a finished or running search.
+// Start reading at `Search::begin` (root.cpp), which prepares a search; then `Search::select` (search.cpp), which walks from the root
+// by `Search::chooseChild` (puct.cpp) to a leaf; then `Search::deliver`, which adds the leaf's value and walks back up by
+// `Search::recompute` (backup.cpp); last report.cpp, which reads a finished or running search.
 //
 // The state is `root_` (see node.h), the game at the root, and the leaves that are out for evaluation. One mutex guards all of it;
 // encoding and reading network outputs, the costly parts, run outside. No clock here and no threads: callers bring both, and a
@@ -112,6 +112,14 @@ class Search {
   };
   enum class Walk { LEAF, DONE, COLLISION };
 
+  // root.cpp
+  void clearTree();
+  void setScoreCenter(double expectedScore);
+  void makeRootPolicy();
+  void findRootSymmetries();
+  static Evaluation averageOf(const std::vector<Evaluation>& all);
+  void setRootEvaluation(SharedEvaluation evaluation);
+
   // search.cpp
   int takeLeaf();
   Walk walk(Leaf& leaf);
@@ -123,12 +131,7 @@ class Search {
   void giveUp(Leaf& leaf);
   void release(Leaf& leaf);
   void finish(Leaf& leaf, Evaluation&& evaluation);
-  void setRootEvaluation(SharedEvaluation evaluation);
-  void makeRootPolicy();
-  void setScoreCenter(double expectedScore);
-  void findRootSymmetries();
   EncodeOptions optionsFor(const Game& game, bool isRoot) const;
-  void clearTree();
 
   // puct.cpp
   Choice chooseChild(const Node& node, const Game& game, int depth);
