@@ -219,11 +219,13 @@ def check_move(settings: Settings) -> str:
         )
     except subprocess.TimeoutExpired as error:
         raise EngineDown(f"no move within {MOVE_TIMEOUT_S:.0f} s") from error
-    answers = [line.removeprefix("= ").strip() for line in done.stdout.splitlines() if line.startswith("= ")]
-    if not answers or not answers[-1]:
+    # boardsize, clear_board and quit answer with nothing.
+    moves = [line.removeprefix("=").strip() for line in done.stdout.splitlines() if line.startswith("=")]
+    played = next((move for move in moves if move), None)
+    if played is None:
         said = dict(line.partition(": ")[::2] for line in done.stderr.splitlines())
         raise EngineDown(f"no move; `agent gtp` said: {said.get('agent', 'nothing')}", fix=said.get("fix", ""))
-    return f"the engine plays {answers[-1]} on an empty 9×9 board"
+    return f"the engine plays {played} on an empty 9×9 board"
 
 
 def check_sockets(settings: Settings) -> str:
