@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 MIN_PYTHON = (3, 10)
 # onnxruntime's wheels for Python 3.10 and newer are tagged manylinux_2_27 and 2_28 (Debian 10's glibc).
 MIN_GLIBC = (2, 28)
-# What the conversion of the smallest network (220 MiB) and the system (100) need together. The smallest board that is
+# The worker with the smallest network (120 MiB), the front (40) and a small Debian (150). The smallest board that is
 # served, a Zero 2 W, has 416 MiB, of which our unit's MemoryMax=90% leaves 374.
 MIN_MEMORY_MIB = 320
 

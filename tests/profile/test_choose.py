@@ -104,11 +104,16 @@ def test_native_only_where_it_is_asked_for(pi: Hardware) -> None:
 
 
 def test_network_without_room_is_left_out_with_figures(pi: Hardware) -> None:
-    choice = choose(with_memory(pi, 384), RULES)
+    choice = choose(with_memory(pi, 330), RULES)
     assert [network.network for network in choice.require().networks] == ["b10c128"]
-    assert choice.left_out == (Rejected("b15c192", "needs 290 MiB, more than 70 % of the 384 MiB of usable memory"),)
-    some = choose(with_memory(pi, 450), RULES)
-    assert some.left_out == (
+    assert choice.left_out == (Rejected("b15c192", "needs 250 MiB, more than 70 % of the 330 MiB of usable memory"),)
+
+
+def test_network_whose_conversion_has_no_room(pi: Hardware) -> None:
+    rule = RULES_BY_NAME["rpi-4"]
+    greedy = msgspec.structs.replace(rule.networks[1], conversion_mb=520)
+    choice = choose(with_memory(pi, 450), [msgspec.structs.replace(rule, networks=(rule.networks[0], greedy))])
+    assert choice.left_out == (
         Rejected("b15c192", "needs 520 MiB to be converted, more than the 450 MiB of usable memory"),
     )
 
@@ -116,8 +121,8 @@ def test_network_without_room_is_left_out_with_figures(pi: Hardware) -> None:
 def test_profile_without_room_for_any_network_loses(pi: Hardware) -> None:
     none = choose(with_memory(pi, 390), [msgspec.structs.replace(RULES_BY_NAME["rpi-4"], limits=Limits(1.0, 1.0))])
     assert reason_of(none, "rpi-4") == (
-        "Has no room: b10c128 needs 130 MiB, more than 1 % of the 390 MiB of usable memory; "
-        "has no room: b15c192 needs 290 MiB, more than 1 % of the 390 MiB of usable memory."
+        "Has no room: b10c128 needs 120 MiB, more than 1 % of the 390 MiB of usable memory; "
+        "has no room: b15c192 needs 250 MiB, more than 1 % of the 390 MiB of usable memory."
     )
     with pytest.raises(NoProfileFits, match="No profile fits"):
         none.require()
