@@ -32,19 +32,23 @@ def raw_evaluation(
 
     `symmetry` 0–7 turns the board before the network sees it and the answer back. `optimism` 0–1 mixes the optimistic
     policy in where the network has one. Where `player` is not the side to move, the history starts anew, as in KataGo.
+    On a board that is not square 4–7 turn it as 0–3 do: KataGo's GTP runs the network at the board's own size there.
 
     Raises:
         IllegalMove, RulesError, ValueError: as `Game.from_position`; or `symmetry` is none.
         OutputNotFinite: the network gave numbers that are none.
         BackendUnavailable: see `Backend.evaluate`.
     """
+    if not 0 <= symmetry <= 7:
+        raise ValueError(f"symmetries are 0 to 7, not {symmetry}")
     game = Game.from_position(position)
     if player != game.to_play:
         game.restart(player)
     game.set_pass_alive_under_suicide(backend.network.prefer_pass_alive)
-    spatial, global_ = encode(game, player, symmetry)
+    turn = symmetry if game.x_size == game.y_size else symmetry % 4
+    spatial, global_ = encode(game, player, turn)
     outputs = backend.evaluate(spatial[np.newaxis], global_[np.newaxis])
-    values, policy, ownership = post_process(game, player, backend.network, outputs, optimism, symmetry)
+    values, policy, ownership = post_process(game, player, backend.network, outputs, optimism, turn)
     return RawReport(
         id=request_id,
         symmetry=symmetry,

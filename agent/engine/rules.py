@@ -80,14 +80,6 @@ _SPELLINGS: Final[dict[str, RulesAndKomi]] = {
 }
 
 
-def default_komi(rules: Rules) -> float:
-    """The komi that KataGo assumes where none is given: 6.5 for territory, 7 with a button and for New Zealand's rules,
-    else 7.5."""
-    if rules.scoring == "TERRITORY":
-        return 6.5
-    return 7.0 if rules.has_button or rules == _NEW_ZEALAND.rules else 7.5
-
-
 def parse_rules(given: str | dict[str, Any]) -> Rules:
     """A rule set by name (any case), as JSON text or object, or in KataGo's short form (`koSIMPLEscoreAREAtaxNONE`).
 

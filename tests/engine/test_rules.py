@@ -6,7 +6,6 @@ import pytest
 
 from agent.engine.rules import (
     Rules,
-    default_komi,
     is_supported_by_networks,
     parse_rules,
     parse_rules_and_komi,
@@ -43,7 +42,6 @@ def test_named_rules(name: str) -> None:
     rules = Rules(*values)  # type: ignore[arg-type]  # the table's columns are the fields in order
     assert parse_rules(name) == rules
     assert parse_rules_and_komi(name) == (rules, komi)
-    assert default_komi(rules) == komi
 
 
 READABLE = {
