@@ -1,5 +1,5 @@
 """Real MQTT brokers on loopback for tests: Mosquitto where it is installed, else the agent's own embedded broker, so
-that the tests of telemetry run for everybody. `Broker.kind` says which; pytest's header prints it too."""
+that the tests of telemetry run for everybody. `KIND` says which."""
 
 from __future__ import annotations
 
