@@ -75,8 +75,8 @@ class NativeRate(msgspec.Struct, frozen=True):
 
 class BenchResult(msgspec.Struct, frozen=True):
     """What was measured. `search_efficiency` is the search's network evaluations per second divided by `evals_per_s`,
-    the best of those `raw` ways that went through all rounds; cache hits and terminal visits, which run no network, are apart. `peak_rss_bytes` is that of this
-    process, the sweep over batches included."""
+    the best of those `raw` ways that went through all rounds; cache hits and terminal visits, which run no network, are
+    apart. `peak_rss_bytes` is that of this process, the sweep over batches included."""
 
     network: str
     backend: str

@@ -1,4 +1,4 @@
-"""Writes a `Network` as an ONNX graph. Start at `emit`; docs/decisions/0012 says why the graph has this form.
+"""Writes a `Network` as an ONNX graph. Start at `emit`; docs/decisions/0013 says why the graph has this form.
 
 One graph serves every board: height and width are free, nothing is masked, and what depends on the size is computed
 from the input's shape. This file knows how a network is put together; `layers.py` knows what a layer is in ONNX.

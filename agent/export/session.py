@@ -1,6 +1,6 @@
 """Opens ONNX Runtime sessions the way we want them. The one owner of the `onnxruntime` package.
 
-Settings and what they were measured to cost are in docs/decisions/0012-one-dynamic-graph-with-winograd.md.
+Settings and what they were measured to cost are in docs/decisions/0013-one-dynamic-graph-with-winograd.md.
 """
 
 from __future__ import annotations
