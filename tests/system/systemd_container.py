@@ -207,7 +207,7 @@ def ask(port: int, command: str, limit_s: float = 60) -> str:
 
 def workers(container: Container) -> list[int]:
     """Process ids, as seen in the container, of the daemon's workers."""
-    found = container.run("pgrep", "--parent", container.show("MainPID"), "--full", " engine --fd ").stdout
+    found = container.run("pgrep", "--parent", container.show("MainPID"), "--full", " engine --backend ").stdout
     return [int(line) for line in found.split()]
 
 
