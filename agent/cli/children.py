@@ -1,0 +1,63 @@
+"""Hidden verbs: what the daemon starts as processes of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from agent.errors import AgentError
+
+
+def engine(
+    fd: int = typer.Option(..., help="The inherited end of a socket pair to the front."),
+    backend: str = typer.Option(..., help="Network runtime."),
+    model: Path | None = typer.Option(None, help="A converted network."),
+    threads: int = typer.Option(1, min=1, help="Search threads."),
+    batch: int = typer.Option(1, min=1, help="Positions that a thread evaluates at once."),
+    cache_positions: int = typer.Option(20_000, min=0, help="Evaluations kept."),
+    seed: int | None = typer.Option(None, help="For symmetries and random draws; random if not given."),
+) -> None:
+    """Serve searches to the daemon that started this process: the worker."""
+    import secrets
+    import socket
+
+    from agent.engine.lifeline import die_with_parent
+    from agent.engine.worker import WorkerOptions, run_worker
+
+    die_with_parent()
+    chosen = secrets.randbits(63) if seed is None else seed
+    options = WorkerOptions(backend, model, threads, batch, cache_positions, chosen)
+    with socket.socket(fileno=fd) as end:
+        status = run_worker(end, options)
+    raise typer.Exit(status)
+
+
+def broker(port: int = typer.Option(..., "--port")) -> None:
+    """The daemon's own MQTT broker, on loopback, until standard input ends."""
+    import asyncio
+
+    from agent.telemetry.broker import serve_broker
+
+    asyncio.run(serve_broker(port, sys.stdin.buffer, lambda: print("listening", flush=True)))
+
+
+def provision_for_parent() -> None:
+    """Detect, choose, pull and convert for the daemon: settings as JSON come on standard input, events go out."""
+    import msgspec
+
+    from agent.provision import Failure, provision
+    from agent.settings import decode_settings
+
+    def say(event: msgspec.Struct) -> None:
+        print(msgspec.json.encode(event).decode(), flush=True)
+
+    class Lines:
+        def report(self, event: msgspec.Struct) -> None:
+            say(event)
+
+    try:
+        say(provision(decode_settings(sys.stdin.buffer.read()), Lines()))
+    except AgentError as error:
+        say(Failure(message=str(error), fix=error.fix))

@@ -1,0 +1,70 @@
+"""`agent version`, `detect` and `why`: what is installed, what this machine is, and what it gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from agent.cli.options import Json, Root
+
+
+def version() -> None:
+    """Print the agent's version."""
+    from agent import __version__
+
+    print(__version__)
+
+
+def detect(
+    root: Root = Path("/"),
+    as_json: Json = False,
+) -> None:
+    """Show what machine this is. Each fact that cannot be found out stands there with the reason."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from agent.hardware import detect as detect_hardware
+    from agent.hardware import sample
+    from agent.hardware.describe import live_rows, rows
+
+    hardware, live = detect_hardware(root), sample(root)
+    if as_json:
+        facts = {**msgspec.to_builtins(hardware), "live": msgspec.to_builtins(live)}
+        print(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode())
+        return
+    table = Table("Fact", "Found", show_lines=False)
+    for row in (*rows(hardware), *live_rows(live)):
+        table.add_row(Text(row.label), Text(row.text if row.is_known else f"unknown: {row.text}"))
+    Console().print(table)
+
+
+def why(
+    root: Root = Path("/"),
+    native: bool = typer.Option(False, "--native", help="The profile for a native katago, started by hand."),
+    as_json: Json = False,
+) -> None:
+    """Show which profile this machine gets, and why. Each other profile tells why it lost."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from agent.hardware import detect as detect_hardware
+    from agent.hardware.describe import summary
+    from agent.profile import choose, load_profiles
+    from agent.profile.describe import lines
+    from agent.settings import data_folder
+
+    hardware = detect_hardware(root)
+    choice = choose(hardware, load_profiles(data_folder("profiles")), native=native)
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(choice), indent=2).decode())
+        return
+    table = Table("", "", show_header=False)
+    table.add_row("Machine", Text(summary(hardware)))
+    for label, text in lines(choice):
+        table.add_row(Text(label), Text(text))
+    Console().print(table)
