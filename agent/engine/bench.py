@@ -7,7 +7,6 @@ KataGo where one is given take turns. Searches begin with an empty tree and an e
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import resource
 import threading
@@ -20,13 +19,15 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from agent.engine.backends.interface import Array, Backend
+from agent.engine.backends.interface import Backend
+from agent.engine.bench_raw import RawBench, RawRate, Sessions, Way, rate
 from agent.engine.game import Game
 from agent.engine.messages import Position, RawReport, SearchReport, SearchRequest
 from agent.engine.player import Player
 from agent.engine.points import parse_color, parse_vertex
 from agent.engine.raw import encode
 from agent.engine.rules import parse_rules
+from agent.engine.worker import resident_bytes
 from agent.errors import BenchFailed
 from agent.events import Benchmarking, Reporter
 
@@ -54,14 +55,6 @@ class Query(msgspec.Struct, frozen=True, rename="camel"):
     moves: tuple[tuple[str, str], ...]
 
 
-class RawRate(msgspec.Struct, frozen=True):
-    """The network alone: `threads` callers at once, `batch` positions in each call."""
-
-    threads: int
-    batch: int
-    evals_per_s: float
-
-
 class NativeRate(msgspec.Struct, frozen=True):
     """A native KataGo on the same positions, network and visits. `ratio` is our visits/s divided by its."""
 
@@ -76,7 +69,8 @@ class NativeRate(msgspec.Struct, frozen=True):
 class BenchResult(msgspec.Struct, frozen=True):
     """What was measured. `search_efficiency` is the search's network evaluations per second divided by `evals_per_s`,
     the best of those `raw` ways that went through all rounds; cache hits and terminal visits, which run no network, are
-    apart. `peak_rss_bytes` is that of this process, the sweep over batches included."""
+    apart. The search shares one session; ways with one session a thread are missing from `raw` where there was no
+    memory for them. `peak_rss_bytes` is that of this process, with all its sessions and the sweep over batches."""
 
     network: str
     backend: str
@@ -112,7 +106,8 @@ class Opponent(Protocol):
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """`threads` and `batch` are the search's; `cores` bounds the sweep of the network alone."""
+    """`threads` and `batch` are the search's; `cores` bounds the sweep of the network alone, and `available_bytes` what
+    sessions beyond the first may take (0: there are none)."""
 
     threads: int
     batch: int
@@ -121,6 +116,7 @@ class BenchOptions:
     cache_positions: int = 1 << 16
     seed: int = 1
     raw_s: float = RAW_S
+    available_bytes: int = 0
 
 
 def load_positions() -> tuple[Query, ...]:
@@ -136,102 +132,86 @@ def run_bench(
     *,
     queries: Sequence[Query] = (),
     opponent: Opponent | None = None,
+    open_another: Callable[[], Backend] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> BenchResult:
-    """Measure `backend` and the search over it, on `queries` (default: the ten).
+    """Measure `backend` and the search over it, on `queries` (default: the ten). `open_another` gives further sessions
+    of the same network, which are closed again.
 
     Raises:
         BenchFailed: a search gave no result.
         BackendUnavailable: see `Backend.evaluate`.
     """
-    return _Bench(backend, options, reporter, tuple(queries) or load_positions(), opponent, clock).run()
+    sessions = Sessions(backend, open_another)
+    try:
+        return _Bench(backend, sessions, options, reporter, tuple(queries) or load_positions(), opponent, clock).run()
+    finally:
+        sessions.close_others()
 
 
 class _Bench:
     def __init__(
         self,
         backend: Backend,
+        sessions: Sessions,
         options: BenchOptions,
         reporter: Reporter,
         queries: tuple[Query, ...],
         opponent: Opponent | None,
         clock: Callable[[], float],
     ) -> None:
-        self._backend, self._options, self._reporter = backend, options, reporter
+        self._backend, self._sessions, self._options, self._reporter = backend, sessions, options, reporter
         self._queries, self._opponent, self._clock = queries, opponent, clock
         self._positions = [_position(query) for query in queries]
         games = [Game.from_position(position) for position in self._positions]
         inputs = [encode(game, game.to_play, 0) for game in games]
-        self._spatial = np.stack([spatial for spatial, _ in inputs])
-        self._global = np.stack([global_ for _, global_ in inputs])
+        spatial, global_ = (np.stack(arrays) for arrays in zip(*inputs, strict=True))
+        self._alone = RawBench(sessions, spatial, global_, options.raw_s, clock)
+        self._rss_at_start = resident_bytes()
         self._searches: list[SearchReport] = []
         self._native: list[tuple[int, float]] = []
 
     def run(self) -> BenchResult:
         counts = sorted({1, self._options.cores, min(self._options.threads, self._options.cores)})
-        ways = list(itertools.product(counts, RAW_BATCHES))
-        total = len(ways) + len(self._positions)
-        sweep = {}
-        for done, way in enumerate(ways):
-            self._reporter.report(Benchmarking(f"network alone, {way[0]} threads, batch {way[1]}", done, total))
-            sweep[way] = self._raw(*way)
-        finalists = sorted(ways, key=lambda way: -_rate([sweep[way]]))[:FINALISTS]
-        rounds: dict[tuple[int, int], list[tuple[int, float]]] = {way: [] for way in finalists}
+        shared = [Way(threads, 1, batch) for threads, batch in itertools.product(counts, RAW_BATCHES)]
+        apart = [Way(threads, threads, batch) for threads, batch in itertools.product(counts[1:], RAW_BATCHES)]
+        total = len(shared) + len(apart) + len(self._positions)
+        sweep: dict[Way, tuple[int, float]] = {}
+        for done, way in enumerate((*shared, *apart)):
+            self._reporter.report(Benchmarking(f"network alone, {way}", done, total))
+            if self._sessions.provide(way.sessions, self._fits):
+                sweep[way] = self._alone.measure(way)
+        finalists = sorted(sweep, key=lambda way: -rate([sweep[way]]))[:FINALISTS]
+        if all(way.sessions == 1 for way in finalists):
+            self._sessions.close_others()
+        rounds = self._play_rounds(finalists, total)
+        raw = tuple(RawRate(*way, rate(rounds.get(way, [measured]))) for way, measured in sweep.items())
+        return self._result(raw, max(rate(measured) for measured in rounds.values()))
+
+    def _play_rounds(self, finalists: Sequence[Way], total: int) -> dict[Way, list[tuple[int, float]]]:
+        """All that takes turns, one round for each position; returns what the network did alone."""
+        rounds: dict[Way, list[tuple[int, float]]] = {way: [] for way in finalists}
         player = self._player()
         try:
             for index in range(len(self._positions)):
-                self._reporter.report(Benchmarking(f"position {index + 1}", len(ways) + index, total))
+                done = total - len(self._positions) + index
+                self._reporter.report(Benchmarking(f"position {index + 1}", done, total))
                 for way in finalists:
-                    rounds[way].append(self._raw(*way))
+                    rounds[way].append(self._alone.measure(way))
                 self._searches.append(self._search(player, index))
                 if self._opponent is not None:
                     self._native.append(self._opponent.search(self._queries[index], self._options.visits))
         finally:
             player.close()
         self._reporter.report(Benchmarking("done", total, total))
-        rates = {**{way: [sweep[way]] for way in ways}, **rounds}
-        raw = tuple(RawRate(threads, batch, _rate(rates[threads, batch])) for threads, batch in ways)
-        best = max(_rate(rounds[way]) for way in finalists)
-        return self._result(raw, best)
+        return rounds
+
+    def _fits(self, sessions: int) -> bool:
+        """Whether there is memory for so many more. Each is taken to need what the process holds now."""
+        now = resident_bytes()
+        return now * sessions <= self._options.available_bytes - (now - self._rss_at_start)
 
     # ------------------------------------------------------------ one measurement
-
-    def _raw(self, threads: int, batch: int) -> tuple[int, float]:
-        """Evaluations and seconds of `threads` callers for about `raw_s`, after one call each that is not counted."""
-        ready = threading.Barrier(threads + 1)
-        counts, ends, errors = [0] * threads, [0.0] * threads, []
-        stop = threading.Event()
-
-        def call(index: int) -> None:
-            spatial, global_ = self._batch(index * batch, batch)
-            try:
-                self._backend.evaluate(spatial, global_)
-                ready.wait()
-                while not (stop.is_set() and counts[index]):
-                    self._backend.evaluate(spatial, global_)
-                    counts[index] += batch
-                    ends[index] = self._clock()
-            except Exception as error:  # the edge of a thread: told to the caller below
-                errors.append(error)
-                ready.abort()
-
-        callers = [threading.Thread(target=call, args=(index,), daemon=True) for index in range(threads)]
-        for caller in callers:
-            caller.start()
-        with contextlib.suppress(threading.BrokenBarrierError):
-            ready.wait()
-        start = self._clock()
-        stop.wait(0.0 if errors else self._options.raw_s)
-        stop.set()
-        for caller in callers:
-            caller.join()
-        if errors:
-            raise errors[0]
-        return sum(counts), max(ends) - start
-
-    def _batch(self, first: int, count: int) -> tuple[Array, Array]:
-        which = np.arange(first, first + count) % len(self._spatial)
-        return self._spatial[which], self._global[which]
 
     def _player(self) -> Player:
         options = self._options
@@ -294,20 +274,15 @@ class _Bench:
     def _native_rate(self, visits_per_s: float) -> NativeRate | None:
         if self._opponent is None:
             return None
-        rate = _rate(self._native)
+        native_visits_per_s = rate(self._native)
         return NativeRate(
             version=self._opponent.version,
             threads=self._opponent.threads,
             visits=sum(visits for visits, _ in self._native),
-            visits_per_s=rate,
-            ratio=visits_per_s / rate,
+            visits_per_s=native_visits_per_s,
+            ratio=visits_per_s / native_visits_per_s,
             peak_rss_bytes=self._opponent.peak_rss_bytes(),
         )
-
-
-def _rate(measurements: Sequence[tuple[int, float]]) -> float:
-    """Per second, over all `measurements` of (count, seconds)."""
-    return sum(count for count, _ in measurements) / sum(seconds for _, seconds in measurements)
 
 
 def _position(query: Query) -> Position:

@@ -14,8 +14,7 @@ def table(result: BenchResult) -> Table:
     shown.add_column("Measured")
     shown.add_column("Figure", justify="right")
     for raw in result.raw:
-        name = f"network alone, {raw.threads} threads, batch {raw.batch}"
-        shown.add_row(name, f"{raw.evals_per_s:.1f} evaluations/s")
+        shown.add_row(f"network alone, {raw.way}", f"{raw.evals_per_s:.1f} evaluations/s")
     shown.add_section()
     shown.add_row("network alone, best", f"{result.evals_per_s:.1f} evaluations/s")
     shown.add_row(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 from agent.engine.backends.interface import Array, Outputs
 from agent.engine.backends.uniform import UniformBackend
 from agent.engine.bench import RAW_BATCHES, BenchOptions, Query, load_positions, run_bench
+from agent.engine.bench_raw import Way
 from agent.engine.bench_table import table
 from agent.engine.native_katago import NativeKatago
 from agent.errors import BackendUnavailable, BenchFailed
@@ -45,13 +47,68 @@ def test_the_figures_agree_with_each_other() -> None:
     assert result.positions == 10
     assert result.visits >= 10 * OPTIONS.visits
     assert result.visits == result.evaluations + result.cache_hits + result.terminal
-    assert [(rate.threads, rate.batch) for rate in result.raw] == [(t, b) for t in (1, 2) for b in RAW_BATCHES]
+    assert [rate.way for rate in result.raw] == [Way(t, 1, b) for t in (1, 2) for b in RAW_BATCHES]
     assert result.evals_per_s == max(rate.evals_per_s for rate in result.raw if rate.evals_per_s <= result.evals_per_s)
     assert result.search_efficiency == pytest.approx(result.search_evals_per_s / result.evals_per_s)
     assert result.visits_per_s >= result.search_evals_per_s > 0
     assert result.peak_rss_bytes > 10e6
     assert result.native is None
-    assert recorder.steps[-1].done == recorder.steps[-1].total == 20
+    assert recorder.steps[-1].done == recorder.steps[-1].total == 25
+
+
+class Session(UniformBackend):
+    """Tells when it is called and closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.closed = False
+
+    def evaluate(self, spatial: Array, global_: Array) -> Outputs:
+        assert not self.closed
+        self.calls += 1
+        return super().evaluate(spatial, global_)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_one_session_for_each_thread_where_memory_allows() -> None:
+    first, others = Session(), list[Session]()
+
+    def open_another() -> Session:
+        others.append(Session())
+        return others[-1]
+
+    options = replace(OPTIONS, available_bytes=1 << 40)
+    result = run_bench(first, options, SilentReporter(), open_another=open_another)
+    assert [rate.way for rate in result.raw[10:]] == [Way(2, 2, batch) for batch in RAW_BATCHES]
+    assert len(others) == 1 and others[0].calls > 0
+    assert others[0].closed and not first.closed
+    text = io.StringIO()
+    Console(file=text, width=120).print(table(result))
+    assert "2 threads, one session, batch 4" in text.getvalue() and "2 threads, 2 sessions, batch 4" in text.getvalue()
+
+
+def test_no_further_session_without_the_memory() -> None:
+    def open_another() -> Session:
+        raise AssertionError("there is no memory for it")
+
+    options = replace(OPTIONS, available_bytes=1000)
+    result = run_bench(UniformBackend(), options, SilentReporter(), open_another=open_another)
+    assert {rate.sessions for rate in result.raw} == {1}
+
+
+def test_a_session_that_fails_ends_the_bench_and_closes_the_others() -> None:
+    class Failing(Session):
+        def evaluate(self, spatial: Array, global_: Array) -> Outputs:
+            raise BackendUnavailable("the second one is gone")
+
+    other = Failing()
+    options = replace(OPTIONS, available_bytes=1 << 40)
+    with pytest.raises(BackendUnavailable, match="the second one is gone"):
+        run_bench(UniformBackend(), options, SilentReporter(), open_another=lambda: other)
+    assert other.closed
 
 
 def test_a_native_engine_beside_ours(tmp_path: Path) -> None:
