@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,9 @@ class LiveSystem:
         environment = dict(os.environ)
         if account:
             environment |= {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
+        # Asked beforehand: with a folder on PATH that we may not read, exec reports that instead.
+        if shutil.which(argv[0]) is None:
+            raise InstallError(f"the command {argv[0]} is missing", fix=f"Install the package with {argv[0]}.")
         try:
             subprocess.run(
                 argv,
@@ -48,10 +52,6 @@ class LiveSystem:
                 group=account.pw_gid if account else None,
                 extra_groups=[] if account else None,
             )
-        except FileNotFoundError as error:
-            raise InstallError(
-                f"the command {argv[0]} is missing", fix=f"Install the package with {argv[0]}."
-            ) from error
         except subprocess.TimeoutExpired as error:
             raise InstallError(f"`{' '.join(argv)}` took longer than {COMMAND_TIMEOUT_S:.0f} s") from error
         except subprocess.CalledProcessError as error:

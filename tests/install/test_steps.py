@@ -191,6 +191,7 @@ def test_the_target_of_a_user_lies_in_the_state_folder_given(tmp_path: Path) -> 
 
 
 def test_a_missing_or_failing_command_is_named() -> None:
+    # Also where a folder on PATH may not be read, as a user's own often may not by another.
     with pytest.raises(InstallError, match="command no-such-command is missing"):
         LiveSystem().run(["no-such-command"])
     with pytest.raises(InstallError, match="`false` ended with status 1"):
