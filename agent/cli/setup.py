@@ -22,7 +22,7 @@ def install(
     from agent.install.steps import install as apply_steps
     from agent.install.system import LiveSystem
     from agent.model.progress import progress_on
-    from agent.settings import load_settings
+    from agent.settings import default_state_dir, load_settings
 
     settings = load_settings()
     with progress_on(sys.stderr) as reporter:
@@ -33,9 +33,10 @@ def install(
             provision(settings, reporter)
 
         if only_network:
-            steps = plan_network(settings.state_dir, provide)
+            # The first-boot unit looks for the marker there, wherever the networks are.
+            steps = plan_network(default_state_dir(), provide)
         else:
-            target = find_target(root, settings.state_dir, jetson=detect_hardware().board.family == "jetson")
+            target = find_target(root, settings.state_dir, board=str(detect_hardware().board.family))
             steps = plan(target, LiveSystem(), provide, start=start)
         if plan_only:
             for step in steps:

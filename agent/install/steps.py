@@ -24,10 +24,10 @@ from agent import __version__
 from agent.errors import InstallError
 from agent.events import ChainStep, Reporter
 from agent.install.config import TEMPLATE
-from agent.install.system import System, write_whole
-from agent.install.units import FIRST_BOOT, SERVICE, fitted_units
+from agent.install.system import System, remove, write_whole
+from agent.install.units import FIRST_BOOT, SERVICE, STATE, fitted_units
 from agent.model.disk import write_atomically
-from agent.settings import SYSTEM_CONFIG, SYSTEM_STATE, data_folder, own_command
+from agent.settings import SYSTEM_CONFIG, SYSTEM_STATE, data_folder, load_settings, own_command
 
 USER: Final = "katago-agent"
 MARKER: Final = "provisioned"
@@ -45,14 +45,14 @@ class Provisioned(msgspec.Struct, frozen=True):
 class Target:
     """Where to install. `root` is / or an image's folder; `prefix` is the virtual environment as the service will see
     it; `as_service` tells a service for the whole machine from a set-up for this user alone; `config` and `state_dir`
-    are as seen from inside `root`; `jetson` opens the GPU's devices to the service."""
+    are as seen from inside `root`; `board` is the family whose devices are opened to the service."""
 
     root: Path
     prefix: Path
     as_service: bool
     config: Path
     state_dir: Path
-    jetson: bool = False
+    board: str = ""
 
     @property
     def is_image(self) -> bool:
@@ -72,13 +72,22 @@ class Step:
     apply: Callable[[], str]
 
 
-def find_target(root: Path, user_state: Path, *, jetson: bool) -> Target:
+def find_target(root: Path, user_state: Path, *, board: str) -> Target:
     """What an installation by this user on this machine makes: a service as root, where systemd runs or in an image;
-    else a set-up with its state in `user_state`."""
+    else a set-up with its state in `user_state`.
+
+    Raises InstallError for an image without root, ConfigError for a wrong configuration of the service.
+    """
     prefix = Path(sys.prefix)
     as_root = os.geteuid() == 0
     if as_root and (root != Path("/") or Path("/run/systemd/system").is_dir()):
-        return Target(root, prefix, True, SYSTEM_CONFIG, SYSTEM_STATE, jetson)
+        state = SYSTEM_STATE
+        # An image's own configuration is read on its first boot, when this runs again.
+        if root == Path("/") and SYSTEM_CONFIG.is_file():
+            state = load_settings(SYSTEM_CONFIG).state_dir
+        return Target(root, prefix, True, SYSTEM_CONFIG, state, board)
+    if root != Path("/"):
+        raise InstallError(f"only root installs into {root}", fix="Run the same with sudo.")
     config = SYSTEM_CONFIG if as_root else Path.home() / ".config" / "katago-agent" / "agent.yaml"
     return Target(root, prefix, False, config, user_state)
 
@@ -92,7 +101,7 @@ def plan(target: Target, system: System, provision: Callable[[], None], *, start
         config,
         Step("units", "write the systemd units and enable them", lambda: _write_units(target, system)),
         Step("user", f"make the system user {USER}", lambda: _make_user(target, system)),
-        Step("state", f"make {target.state_dir}", lambda: _make_state_folder(target, system)),
+        Step("state", f"make {target.state_dir}", lambda: _make_state_folders(target, system)),
         Step("command", "make /usr/local/bin/katago-agent", lambda: _link_command(target)),
     ]
     if not target.is_image:
@@ -145,8 +154,11 @@ def _write_config(target: Target) -> str:
 
 
 def _write_units(target: Target, system: System) -> str:
-    files = fitted_units(data_folder("systemd"), target.prefix, jetson=target.jetson)
+    own_state = target.state_dir if target.state_dir != SYSTEM_STATE else None
+    files = fitted_units(data_folder("systemd"), target.prefix, board=target.board, state_dir=own_state)
     written = [path for path, text in files.items() if write_whole(target.root / path, text)]
+    if own_state is None and remove(target.root / STATE):
+        written.append(STATE)
     where = [f"--root={target.root}"] if target.is_image else []
     if written and not target.is_image:
         system.run(["systemctl", "daemon-reload"])
@@ -162,14 +174,23 @@ def _make_user(target: Target, system: System) -> str:
     return f"{USER} exists"
 
 
-def _make_state_folder(target: Target, system: System) -> str:
-    path = target.inside(target.state_dir)
+def _make_state_folders(target: Target, system: System) -> str:
+    """systemd's own, where the marker lies, and the configured one, which is given away only where it was not there:
+    it may be somebody's folder."""
+    home, path = target.inside(SYSTEM_STATE), target.inside(target.state_dir)
+    is_new = not path.is_dir()
     try:
-        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for folder in (home, path):
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
         raise InstallError(f"cannot make {path}: {error}") from error
     if target.is_image:
         return f"{path} made; systemd gives it to {USER}"
+    system.own(home, USER)
+    if path == home:
+        return f"{path} belongs to {USER}"
+    if not is_new:
+        return f"{path} is there, left as it is"
     system.own(path, USER)
     return f"{path} belongs to {USER}"
 

@@ -93,3 +93,14 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> bool:
     except OSError as error:
         raise InstallError(f"cannot write {path}: {error}", fix="Run as root, and check the disk's space.") from error
     return True
+
+
+def remove(path: Path) -> bool:
+    """Remove the file; true when there was one. Raises InstallError."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InstallError(f"cannot remove {path}: {error}", fix="Run as root.") from error
+    return True

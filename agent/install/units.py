@@ -9,25 +9,31 @@ from agent.errors import InstallError
 SERVICE = "katago-agent.service"
 FIRST_BOOT = "katago-agent-firstboot.service"
 SYSUSERS = "sysusers.conf"
-GPU = "gpu.conf"
+# Board family → what opens its devices to the service.
+DROP_INS = {"jetson": "gpu.conf", "raspberry-pi": "pi.conf"}
+# Written where the owner keeps networks elsewhere than systemd's own state folder.
+STATE = f"etc/systemd/system/{SERVICE}.d/state.conf"
 
 # The prefix that the units in `systemd/` name.
 USUAL_PREFIX = "/opt/katago-agent"
 # ProtectHome= makes these empty for the service.
 HIDDEN_FROM_SERVICE = ("/home", "/root", "/run/user")
+# PrivateTmp= gives the service other ones.
+PRIVATE_TO_SERVICE = ("/tmp", "/var/tmp")
 
 
-def fitted_units(folder: Path, prefix: Path, *, jetson: bool) -> dict[str, str]:
-    """Path below the root → text, of every file for systemd, with `prefix` in the place of the usual one.
+def fitted_units(folder: Path, prefix: Path, *, board: str = "", state_dir: Path | None = None) -> dict[str, str]:
+    """Path below the root → text, of every file for systemd, with `prefix` in the place of the usual one. `board` is
+    the family of agent.hardware; `state_dir` is given where it is not systemd's own state folder.
 
-    Raises InstallError for a prefix that the service could not read.
+    Raises InstallError for a prefix that the service could not read, or a state folder that it could not write.
     """
-    if any(prefix == Path(hidden) or Path(hidden) in prefix.parents for hidden in HIDDEN_FROM_SERVICE):
+    if _lies_in(prefix, HIDDEN_FROM_SERVICE):
         raise InstallError(
             f"the agent lies in {prefix}, which its service may not read",
             fix="Run `sudo ./install.sh run`; it installs under /opt/katago-agent.",
         )
-    if any(character.isspace() or character in "%$\"'\\" for character in str(prefix)):
+    if _is_special(prefix):
         raise InstallError(
             f"systemd cannot start a command from {str(prefix)!r}",
             fix="Install to a folder without spaces, quotes, %, $ and backslashes.",
@@ -37,9 +43,36 @@ def fitted_units(folder: Path, prefix: Path, *, jetson: bool) -> dict[str, str]:
         for name in (SERVICE, FIRST_BOOT)
     }
     files["etc/sysusers.d/katago-agent.conf"] = _read(folder / SYSUSERS)
-    if jetson:
-        files[f"etc/systemd/system/{SERVICE}.d/{GPU}"] = _read(folder / GPU)
+    if board in DROP_INS:
+        files[f"etc/systemd/system/{SERVICE}.d/{DROP_INS[board]}"] = _read(folder / DROP_INS[board])
+    if state_dir is not None:
+        files[STATE] = _state_drop_in(state_dir)
     return files
+
+
+def _state_drop_in(state_dir: Path) -> str:
+    if _lies_in(state_dir, (*HIDDEN_FROM_SERVICE, *PRIVATE_TO_SERVICE)) or _is_special(state_dir):
+        raise InstallError(
+            f"the service cannot keep its state in {state_dir}",
+            fix="Set `state_dir` to a plain path outside /home, /root, /run/user and /tmp, such as /srv/katago-agent.",
+        )
+    # With "-" a folder that went missing is told by the agent, not by systemd's status 226.
+    return f"""\
+# From `state_dir` in agent.yaml: ProtectSystem=strict leaves nothing else writable.
+[Unit]
+RequiresMountsFor={state_dir}
+
+[Service]
+ReadWritePaths=-{state_dir}
+"""
+
+
+def _lies_in(path: Path, folders: tuple[str, ...]) -> bool:
+    return any(path == Path(folder) or Path(folder) in path.parents for folder in folders)
+
+
+def _is_special(path: Path) -> bool:
+    return any(character.isspace() or character in "%$\"'\\" for character in str(path))
 
 
 def _read(path: Path) -> str:

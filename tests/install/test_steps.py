@@ -26,9 +26,10 @@ class Heard:
         self.steps.append(event.name)
 
 
-def image(root: Path, *, jetson: bool = False, prefix: str = "/opt/katago-agent") -> Target:
-    config, state = Path("/etc/katago-agent/agent.yaml"), Path("/var/lib/katago-agent")
-    return Target(root, Path(prefix), True, config, state, jetson)
+def image(
+    root: Path, *, board: str = "", prefix: str = "/opt/katago-agent", state: str = "/var/lib/katago-agent"
+) -> Target:
+    return Target(root, Path(prefix), True, Path("/etc/katago-agent/agent.yaml"), Path(state), board)
 
 
 def nothing() -> None:
@@ -95,9 +96,38 @@ def test_units_start_the_command_of_this_installation(tmp_path: Path) -> None:
     assert files(tmp_path)["usr/local/bin/katago-agent"] == "/srv/go/bin/agent"
 
 
-def test_a_jetson_opens_its_gpu_to_the_service(tmp_path: Path) -> None:
-    install(plan(image(tmp_path, jetson=True), RecordingSystem(), nothing, start=False), Heard())
-    assert "PrivateDevices=no" in files(tmp_path)[f"{SERVICE}.d/gpu.conf"]
+@pytest.mark.parametrize(
+    ("board", "drop_in", "says"),
+    [("jetson", "gpu.conf", "PrivateDevices=no"), ("raspberry-pi", "pi.conf", "DeviceAllow=/dev/vcio_gencmd rw")],
+)
+def test_a_board_opens_its_devices_to_the_service(tmp_path: Path, board: str, drop_in: str, says: str) -> None:
+    install(plan(image(tmp_path, board=board), RecordingSystem(), nothing, start=False), Heard())
+    assert [name for name in files(tmp_path) if ".service.d/" in name] == [f"{SERVICE}.d/{drop_in}"]
+    assert says in files(tmp_path)[f"{SERVICE}.d/{drop_in}"]
+
+
+def test_a_state_folder_elsewhere_is_made_owned_and_writable_until_it_moves_back(tmp_path: Path) -> None:
+    system, drop_in = RecordingSystem(), f"{SERVICE}.d/state.conf"
+    install(plan(live(tmp_path, state="/srv/go"), system, nothing, start=False), Heard())
+    assert "ReadWritePaths=-/srv/go\n" in files(tmp_path)[drop_in]
+    assert f"own {tmp_path / 'srv/go'} katago-agent" in system.asked
+    again = RecordingSystem()
+    install(plan(live(tmp_path, state="/srv/go"), again, nothing, start=False), Heard())
+    assert [asked for asked in again.asked if asked.startswith("own ")] == [
+        f"own {tmp_path / 'var/lib/katago-agent'} katago-agent"
+    ], "what is there may be somebody's"
+    back = RecordingSystem()
+    install(plan(live(tmp_path), back, nothing, start=False), Heard())
+    assert drop_in not in files(tmp_path)
+    assert back.asked[0] == "systemctl daemon-reload"
+
+
+@pytest.mark.parametrize("state", ["/home/pi/go", "/tmp/go", "/srv/with space"])
+def test_a_state_folder_that_the_service_cannot_write_is_refused(tmp_path: Path, state: str) -> None:
+    with pytest.raises(InstallError, match="cannot keep its state") as caught:
+        install(plan(live(tmp_path, state=state), RecordingSystem(), nothing, start=False), Heard())
+    assert "state_dir" in caught.value.fix
+    assert SERVICE not in files(tmp_path)
 
 
 @pytest.mark.parametrize("prefix", ["/home/pi/katago-agent/.venv", "/root/x", "/srv/with space", "/srv/50%"])
@@ -108,7 +138,7 @@ def test_a_place_that_the_service_cannot_use_is_refused_before_units_are_written
     assert SERVICE not in files(tmp_path)
 
 
-def live(root: Path) -> Target:
+def live(root: Path, *, state: str = "/var/lib/katago-agent") -> Target:
     """As on /, but all below a folder; the recording system does what would reach outside."""
 
     class Live(Target):
@@ -116,7 +146,7 @@ def live(root: Path) -> Target:
         def is_image(self) -> bool:
             return False
 
-    target = image(root)
+    target = image(root, state=state)
     return Live(root, target.prefix, True, target.config, target.state_dir)
 
 
@@ -184,7 +214,7 @@ def test_without_root_a_user_gets_configuration_network_and_marker(tmp_path: Pat
 
 
 def test_the_target_of_a_user_lies_in_the_state_folder_given(tmp_path: Path) -> None:
-    assert find_target(Path("/"), tmp_path, jetson=False).prefix.is_dir()
+    assert find_target(Path("/"), tmp_path, board="").prefix.is_dir()
 
 
 # ---------------------------------------------------------------- the live system
