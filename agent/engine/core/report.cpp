@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "move_selector.h"
 #include "ownership_sum.h"
 #include "score_value.h"
 #include "zobrist.h"
@@ -15,17 +16,9 @@ bool lessHash(const Hash128& a, const Hash128& b) { return a.high != b.high ? a.
 
 }  // namespace
 
-// How much each child of a node deserves to be played, and why.
-struct Selection {
-  std::vector<double> values;  // by index of child
-  std::vector<double> lcb;     // of utility, from the side to play
-  std::vector<double> radius;
-  bool valid = false;          // false: no child has any weight or prior
-};
-
 class ReportBuilder {
  public:
-  ReportBuilder(Search& search, const ReportOptions& options) : s_(search), options_(options) {}
+  ReportBuilder(Search& search, const ReportOptions& options) : s_(search), selector_(search), options_(options) {}
 
   Report build() {
     std::lock_guard<std::mutex> lock(s_.mutex_);
@@ -37,7 +30,7 @@ class ReportBuilder {
     report.raw = root.evaluation;
     addRootValues(root, report);
     addMoves(root, report);
-    report.chosen = choose(root);
+    report.chosen = selector_.choose(root);
     addHashes(report);
     if (options_.ownership || options_.ownershipStdev) addOwnership(root, report.ownership, report.ownershipStdev, options_.ownershipStdev);
     return report;
@@ -54,144 +47,11 @@ class ReportBuilder {
     if (withStdev) stdev = sum.stdev();
   }
 
-  // Lower confidence bound of a child's utility for the side to play, and how far below the mean it is.
-  void lowerBound(const Node& parent, const Node& child, double& lcb, double& radius) const {
-    const double range = s_.utilityRadius();
-    radius = 2.0 * range * s_.params_.lcbStdevs;
-    lcb = -radius;
-    double weight = child.edgeWeight();
-    double weightSq = child.edgeWeightSq();
-    if (child.stats.visits <= 0 || weight <= 0 || weightSq <= 0) return;
-    // A little weight of the widest variance there can be, so that few visits do not look certain.
-    const double samples = weight * weight / weightSq;
-    const double priorWeight = weight / (samples * samples * samples);
-    const double utility = child.stats.utility;
-    double meanSq = std::max(child.stats.utilitySq, utility * utility + 1e-8);
-    meanSq = (meanSq * weight + (meanSq + range * range) * priorWeight) / (weight + priorWeight);
-    weight += priorWeight;
-    weightSq += priorWeight * priorWeight;
-    double shown = utility;
-    if (&parent == s_.root_.get())
-      shown += s_.scoreUtilityDiff(child.stats.scoreMean, child.stats.scoreMeanSq, s_.endingBonus(child.move));
-    radius = std::sqrt((meanSq - utility * utility) / (weight * weight / weightSq)) * s_.params_.lcbStdevs;
-    lcb = (parent.toPlay == WHITE ? shown : -shown) - radius;
-  }
-
-  // Under territory scoring with fillDameBeforePass: do not pass while another move is about as good.
-  bool suppressPass(const Node& node) const {
-    if (!s_.params_.fillDameBeforePass || &node != s_.root_.get()) return false;
-    if (s_.game_.rules().scoring != Scoring::TERRITORY || s_.game_.encorePhase() > 0) return false;
-    const Node* pass = node.childAt(s_.game_.pass());
-    if (pass == nullptr || pass->stats.visits <= 0 || pass->edgeWeight() <= 1e-10) return false;
-    const double sign = node.toPlay == WHITE ? 1.0 : -1.0;
-    const Board& board = s_.game_.board();
-    auto owned = [&](Point p) { return sign * node.evaluation->ownership(p); };
-    for (const auto& child : node.children) {
-      if (child.get() == pass) continue;
-      bool nextToOwn = false;
-      for (Point neighbor : board.adjacent(child->move)) nextToOwn = nextToOwn || owned(neighbor) > 0.95;
-      if (owned(child->move) < -0.95 && !nextToOwn) continue;
-      const double weight = child->edgeWeight();
-      if ((child->edgeVisits <= 500 && weight <= 2 * std::sqrt(pass->edgeWeight())) || weight <= 1e-10) continue;
-      const NodeStats& a = child->stats;
-      const NodeStats& b = pass->stats;
-      if (sign * (a.utility - b.utility) > -0.1 && sign * (a.scoreMean - b.scoreMean) > -0.5 && sign * (a.lead - b.lead) > -0.5)
-        return true;
-    }
-    return false;
-  }
-
-  // Weight that PUCT would have given a child, had it known at first what it knows now.
-  double reducedWeight(const Node& node, const Node& child, double scaling, double bestValue) const {
-    const double weight = child.edgeWeight();
-    if (child.stats.visits <= 0 || weight <= 0) return 0;
-    const double prior = s_.policyOf(node, child.move);
-    if (prior < 0) return 0;
-    double utility = child.stats.utility + s_.scoreUtilityDiff(child.stats.scoreMean, child.stats.scoreMeanSq, s_.endingBonus(child.move));
-    double explore = bestValue - (node.toPlay == WHITE ? utility : -utility);
-    if (explore <= 0) return weight;
-    return std::min(weight, std::max(0.0, scaling * prior / explore - 1));
-  }
-
-  Selection select(const Node& node, double scaleMaxTo, bool useLcb) const {
-    const size_t n = node.children.size();
-    Selection result;
-    result.values.assign(n, 0);
-    result.lcb.assign(n, 0);
-    result.radius.assign(n, 0);
-    if (n == 0) return result;
-    const bool noPass = suppressPass(node);
-    double total = 0;
-    size_t stable = 0;  // the child whose value is best known
-    double bestGoodness = -1e30;
-    for (size_t i = 0; i < n; i++) {
-      const Node& child = *node.children[i];
-      const double prior = s_.policyOf(node, child.move);
-      total += child.edgeWeight();
-      if (prior >= 0 && !(noPass && child.move == s_.game_.pass())) result.values[i] = child.edgeWeight();
-      const double visits = static_cast<double>(child.edgeVisits);
-      const double goodness = result.values[i] * std::max(0.0, visits - 1) / std::max(1.0, visits) + 2.0 * prior;
-      if (goodness > bestGoodness) {
-        bestGoodness = goodness;
-        stable = i;
-      }
-    }
-    const double stableWeight = result.values[stable];
-    if (&node == s_.root_.get()) {
-      const Search::FirstPlay first = s_.firstPlay(node, true, 1.0);
-      const double scaling = s_.exploreScaling(total, first.stdevFactor);
-      const double best = s_.selectionValue(node, *node.children[stable], scaling, total, first, true, true, false);
-      for (size_t i = 0; i < n; i++)
-        if (i != stable && result.values[i] > 0) result.values[i] = std::ceil(reducedWeight(node, *node.children[i], scaling, best));
-    }
-    for (size_t i = 0; i < n; i++) lowerBound(node, *node.children[i], result.lcb[i], result.radius[i]);
-    if (useLcb && s_.params_.useLcbForSelection) preferBestBound(result, stableWeight);
-    finishValues(node, result, scaleMaxTo);
-    return result;
-  }
-
-  // The child with the best lower bound gets as much value as any child would need to be as sure.
-  void preferBestBound(Selection& result, double stableWeight) const {
-    int best = -1;
-    for (size_t i = 0; i < result.values.size(); i++) {
-      if (result.values[i] <= 0 || result.values[i] < s_.params_.minVisitPropForLCB * stableWeight) continue;
-      if (best < 0 || result.lcb[i] > result.lcb[best]) best = static_cast<int>(i);
-    }
-    if (best < 0) return;
-    double value = result.values[best];
-    for (size_t i = 0; i < result.values.size(); i++) {
-      const double excess = result.lcb[best] - result.lcb[i];
-      if (static_cast<int>(i) == best || excess < 0) continue;
-      const double factor = (result.radius[i] + excess) / (result.radius[i] + 0.20 * excess);
-      value = std::max(value, factor * factor * result.values[i]);
-    }
-    result.values[best] = value;
-  }
-
-  void finishValues(const Node& node, Selection& result, double scaleMaxTo) const {
-    double top = *std::max_element(result.values.begin(), result.values.end());
-    if (top <= 1e-50) {
-      for (size_t i = 0; i < result.values.size(); i++) result.values[i] = std::max(0.0, s_.policyOf(node, node.children[i]->move));
-      top = *std::max_element(result.values.begin(), result.values.end());
-      if (top <= 1e-50) return;
-    }
-    result.valid = true;
-    const double subtract = std::min(s_.params_.chosenMoveSubtract, top / 64.0);
-    const double prune = std::min(s_.params_.chosenMovePrune, top / 64.0);
-    top = 0;
-    for (double& value : result.values) {
-      value = value < prune ? 0.0 : std::max(0.0, value - subtract);
-      top = std::max(top, value);
-    }
-    if (top > 0 && top < scaleMaxTo)
-      for (double& value : result.values) value *= scaleMaxTo / top;
-  }
-
   // Averages of the root, with the weight of moves that turned out bad reduced.
   void addRootValues(const Node& root, Report& report) const {
     const NodeStats& own = root.stats;
     NodeStats sum;
-    const Selection selection = select(root, 1.0, false);
+    const Selection selection = selector_.select(root, 1.0, false);
     if (selection.valid) {
       for (size_t i = 0; i < root.children.size(); i++) {
         const Node& child = *root.children[i];
@@ -231,7 +91,7 @@ class ReportBuilder {
   }
 
   void addMoves(const Node& root, Report& report) const {
-    const Selection selection = select(root, 1.0, true);
+    const Selection selection = selector_.select(root, 1.0, true);
     double visitedPolicy = 0;
     for (const auto& child : root.children) visitedPolicy += std::max(0.0, s_.policyOf(root, child->move));
     const Search::FirstPlay first = s_.firstPlay(root, true, std::min(visitedPolicy, 1.0));
@@ -287,7 +147,7 @@ class ReportBuilder {
     const Node* node = &from;
     while (static_cast<int>(pv.size()) < options_.pvLength + 1) {
       if (node->children.empty() || !node->evaluation) return;
-      const Selection selection = select(*node, 1.0, true);
+      const Selection selection = selector_.select(*node, 1.0, true);
       if (!selection.valid) return;
       const auto top = std::max_element(selection.values.begin(), selection.values.end());
       const size_t best = static_cast<size_t>(top - selection.values.begin());
@@ -339,54 +199,6 @@ class ReportBuilder {
       out[symmetryPoint(static_cast<Point>(p), s_.game_.xSize(), s_.game_.ySize(), symmetry)] = in[p];
   }
 
-  // The move to play: by its value, with a little chance at first. Straight from the policy where nothing was searched.
-  Point choose(const Node& root) const {
-    if (s_.game_.isFinished()) return s_.game_.pass();
-    std::vector<Point> moves;
-    std::vector<double> values;
-    const Selection selection = select(root, 0.0, true);
-    if (selection.valid) {
-      values = selection.values;
-      for (const auto& child : root.children) moves.push_back(child->move);
-    } else {
-      for (int p = 0; p <= s_.game_.area(); p++) {
-        const Point move = static_cast<Point>(p);
-        const double prior = s_.policyOf(root, move);
-        if (prior < 0 || s_.limits_.forbids(root.toPlay, move, 0) || !s_.isAllowedAtRoot(move)) continue;
-        moves.push_back(move);
-        values.push_back(prior);
-      }
-    }
-    if (moves.empty()) return NO_POINT;
-    return moves[draw(values)];
-  }
-
-  size_t draw(const std::vector<double>& values) const {
-    const SearchParams& p = s_.params_;
-    const double halflives = static_cast<double>(s_.game_.moves().size()) / p.chosenMoveTemperatureHalflife * 19.0 / s_.sqrtArea_;
-    const double temperature =
-        p.chosenMoveTemperature + (p.chosenMoveTemperatureEarly - p.chosenMoveTemperature) * std::pow(0.5, halflives);
-    const size_t best = static_cast<size_t>(std::max_element(values.begin(), values.end()) - values.begin());
-    if (values[best] <= 0 || (temperature <= 1e-4 && p.chosenMoveTemperatureOnlyBelowProb >= 1)) return best;
-    double sum = 0;
-    for (double value : values) sum += std::max(0.0, value);
-    const double logTop = std::log(values[best]);
-    const double threshold =
-        std::min(0.0, std::log(std::max(1e-50, p.chosenMoveTemperatureOnlyBelowProb)) + std::log(sum) - logTop);
-    std::vector<double> chances(values.size(), 0);
-    double total = 0;
-    for (size_t i = 0; i < values.size(); i++) {
-      if (values[i] <= 0) continue;
-      double log = std::log(values[i]) - logTop;
-      if (log <= threshold) log = (log - threshold) / std::max(temperature, 1e-4) + threshold;
-      total += chances[i] = std::exp(log);
-    }
-    double ticket = s_.random_.uniform() * total;
-    for (size_t i = 0; i < chances.size(); i++)
-      if (chances[i] > 0 && (ticket -= chances[i]) < 0) return i;
-    return best;
-  }
-
   void addHashes(Report& report) const {
     const Game& game = s_.game_;
     report.hash = game.positionHash();
@@ -404,6 +216,7 @@ class ReportBuilder {
   }
 
   Search& s_;
+  const MoveSelector selector_;
   const ReportOptions& options_;
 };
 

@@ -2,7 +2,8 @@
 //
 // Start reading at `Search::begin` (root.cpp), which prepares a search; then `Search::select` (search.cpp), which walks from the root
 // by `Search::chooseChild` (puct.cpp) to a leaf; then `Search::deliver`, which adds the leaf's value and walks back up by
-// `Search::recompute` (backup.cpp); last report.cpp, which reads a finished or running search.
+// `Search::recompute` (backup.cpp); last report.cpp and move_selector.cpp, which read a finished
+// or running search.
 //
 // The state is `root_` (see node.h), the game at the root, and the leaves that are out for evaluation. One mutex guards all of it;
 // encoding and reading network outputs, the costly parts, run outside. No clock here and no threads: callers bring both, and a
@@ -87,6 +88,7 @@ class Search {
   const Game& game() const { return game_; }
 
  private:
+  friend class MoveSelector;
   friend class ReportBuilder;
 
   struct Step {
