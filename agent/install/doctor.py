@@ -36,8 +36,6 @@ from agent.settings import Settings, data_folder, load_settings, own_command, pa
 
 logger = logging.getLogger(__name__)
 
-# A converted b15c192 network is 157 MB and stands beside its source, 37 MB, while it is made; then room to spare.
-NEED_BYTES: Final = 300_000_000
 # A cold worker on a Zero 2 W loads its network from an SD card first; then one visit.
 MOVE_TIMEOUT_S: Final = 180.0
 PROBE_TIMEOUT_S: Final = 120.0
@@ -174,9 +172,11 @@ def check_state(settings: Settings) -> str:
             f"{folder} cannot be written: {error.strerror}",
             fix="Run this as the user that runs the agent (sudo katago-agent doctor), or set `state_dir`.",
         ) from error
-    free = free_bytes(folder)
-    if free < NEED_BYTES:
-        raise StorageFull(f"{folder} has {free / 1e6:.0f} MB free, {NEED_BYTES / 1e6:.0f} are needed")
+    from agent.install.room import needed_bytes
+
+    free, needed = free_bytes(folder), needed_bytes(settings)
+    if free < needed:
+        raise StorageFull(f"{folder} has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} are needed for the network")
     return f"{folder}, {free / 1e9:.1f} GB free"
 
 
