@@ -239,15 +239,16 @@ def check_sockets(settings: Settings) -> str:
 def check_broker(settings: Settings) -> str:
     host, port = settings.mqtt.host or "127.0.0.1", settings.mqtt.broker_port
     own = "" if settings.mqtt.host else ", the agent's own"
-    _connect(host, port, BrokerUnreachable, f"no MQTT broker on {host}:{port}{own}")
+    fix = ServiceDown.fix if own else ""
+    _connect(host, port, BrokerUnreachable, f"no MQTT broker on {host}:{port}{own}", fix)
     return f"{host}:{port}{own}, accepts connections"
 
 
-def _connect(host: str, port: int, failure: type[AgentError], message: str) -> None:
+def _connect(host: str, port: int, failure: type[AgentError], message: str, fix: str = "") -> None:
     try:
         socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
-        raise failure(f"{message}: {error.strerror or error}") from error
+        raise failure(f"{message}: {error.strerror or error}", fix=fix) from error
 
 
 def check_service(settings: Settings) -> str:
