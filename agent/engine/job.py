@@ -86,11 +86,15 @@ class Job:
             self.sink(report)
 
     def send_partial(self, now_s: float) -> None:
-        """Hand over what is known so far, unless nothing is yet."""
-        assert isinstance(self.request, SearchRequest) and self.tree is not None
-        report = self.tree.report(self.request, final=False, duration_s=now_s - self.started_s)
-        if report.root is not None:
-            self.send(report)
+        """Hand over what is known so far, unless nothing is yet or the search ended meanwhile."""
+        assert isinstance(self.request, SearchRequest)
+        # The tree goes to the next search only after the final report, which waits for this lock.
+        with self._delivery:
+            if self._final_sent or self.tree is None:
+                return
+            report = self.tree.report(self.request, final=False, duration_s=now_s - self.started_s)
+            if report.root is not None:
+                self.sink(report)
 
     def send_final(self, now_s: float) -> None:
         if self.error is not None:

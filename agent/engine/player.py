@@ -192,8 +192,9 @@ class Player:
         tree = self._forest.take(request.tree)
         try:
             visits = tree.begin(request)
-        except (AgentError, ValueError) as error:
-            job.error = str(error)
+        except Exception as error:
+            # The edge of a thread: a request that the front should not have sent ends itself, never the thread.
+            job.error = str(error) or type(error).__name__
             visits = 0
         job.start(tree, visits, self._clock(), self._forest.max_nodes)
 
@@ -244,7 +245,12 @@ class Player:
         return True
 
     def _finish(self, job: Job) -> None:
-        job.send_final(self._clock())
+        try:
+            job.send_final(self._clock())
+        except Exception as error:
+            # The edge of a thread: the report cannot be made or its sink fails. The next request needs the thread.
+            log.error("request %d could not be answered", job.request.id, exc_info=True)
+            job.send(job.failure(str(error) or type(error).__name__))
         with self._changed:
             self._jobs.pop(job.request.id, None)
             if job.tree is not None:
@@ -299,7 +305,10 @@ class Player:
             for job in ended:
                 self._finish(job)
             for job in reports:
-                job.send_partial(now)
+                try:
+                    job.send_partial(now)
+                except Exception as error:
+                    self._fail(job, error)  # the edge of a thread, as above
 
     def _report_is_due(self, job: Job, now: float) -> bool:
         if job.next_report_s is None or now < job.next_report_s:

@@ -12,14 +12,14 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from agent.engine import library
-from agent.engine.backends import Backend, open_backend
+from agent.engine.backends import BACKENDS, Backend, Entry, open_backend
 from agent.engine.messages import (
     HEARTBEAT_S,
     ClearCache,
@@ -119,13 +119,18 @@ class Connection:
             return b""
 
 
-def run_worker(end: socket.socket, options: WorkerOptions, clock: Callable[[], float] = time.monotonic) -> int:
+def run_worker(
+    end: socket.socket,
+    options: WorkerOptions,
+    clock: Callable[[], float] = time.monotonic,
+    backends: Mapping[str, Entry] = BACKENDS,
+) -> int:
     """Open the backend, serve until the socket closes, and return the exit status: 0, or 1 after `EngineFailed`."""
     connection = Connection(end)
     try:
         # A core that is missing or of another version is told like a runtime that is.
         library.load()
-        backend = open_backend(options.backend, options.model, threads=options.threads)
+        backend = open_backend(options.backend, options.model, threads=options.threads, table=backends)
     except AgentError as error:
         connection.send(EngineFailed(reason=str(error), fix=error.fix))
         return 1

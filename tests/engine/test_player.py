@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import queue
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +12,13 @@ from fakes.backends import GatedBackend, MisshapenBackend, NanBackend, RaisingBa
 
 from agent.engine.backends.interface import Backend
 from agent.engine.backends.uniform import UniformBackend
+from agent.engine.job import Job
 from agent.engine.messages import MoveLimit, Position, RawReport, RawRequest, SearchReport, SearchRequest
 from agent.engine.player import MAX_FAILURES, Player
 from agent.engine.points import BLACK, WHITE
 from agent.engine.rules import Rules
 from agent.engine.stop import Progress, any_of, stop_is_requested, time_passes, tree_holds, visits_reach
+from agent.engine.tree import EvalCache, SearchTree
 from agent.errors import BackendUnavailable
 
 WAIT_S = 30.0
@@ -74,16 +75,6 @@ def request(number: int, visits: int, where: Position = EMPTY, **kwargs: Any) ->
 
 def after(*points: int) -> Position:
     return Position(9, 9, Rules(), 7.0, moves=tuple((BLACK if i % 2 == 0 else WHITE, p) for i, p in enumerate(points)))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread will bring about, by looking again and again."""
-    ticker = threading.Event()
-    for _ in range(int(WAIT_S * 1000)):
-        if condition():
-            return
-        ticker.wait(0.001)
-    raise AssertionError("it never came")
 
 
 # ---------------------------------------------------------------- stop conditions
@@ -196,6 +187,29 @@ def test_named_trees_go_on_after_a_move_and_are_forgotten_on_request() -> None:
     assert anew is not None and anew.visits == 400 and anew.evaluations > 300
 
 
+def test_after_an_undo_what_was_evaluated_is_not_evaluated_again() -> None:
+    inbox = Inbox()
+    with player(threads=1) as engine:
+        engine.submit(request(1, 200, tree="game"), inbox)
+        best = inbox.final().moves[0]
+        engine.submit(request(2, 5, after(best.move), tree="game"), inbox)
+        inbox.final()
+        engine.submit(request(3, 200, tree="game"), inbox)
+        stats = inbox.final().stats
+    assert stats is not None and stats.visits == 200 and stats.evaluations < 20
+
+
+def test_a_tree_that_reached_its_bound_goes_on_with_the_next_move() -> None:
+    inbox = Inbox()
+    with player(max_nodes=300) as engine:
+        engine.submit(request(1, ENDLESS, tree="game"), inbox)
+        best = inbox.final().moves[0]
+        engine.submit(request(2, best.visits, after(best.move), tree="game"), inbox)
+        report = inbox.final()
+    assert best.visits > 1
+    assert report.stats is not None and report.stats.visits == 0, "it knew them all"
+
+
 def test_a_tree_does_not_outgrow_its_bound() -> None:
     inbox = Inbox()
     with player(max_nodes=300) as engine:
@@ -246,9 +260,11 @@ def test_stop_of_a_queued_request_reports_nothing() -> None:
 def test_time_ends_a_search_by_the_players_clock() -> None:
     now = [0.0]
     inbox = Inbox()
-    with player(clock=lambda: now[0]) as engine:
+    backend = GatedBackend()
+    with player(backend, clock=lambda: now[0]) as engine:
+        backend.open()
         engine.submit(request(1, ENDLESS, max_time_s=60.0), inbox)
-        until(lambda: engine.totals().visits > 100)
+        assert backend.wait_entered(100)
         assert inbox.empty()
         now[0] = 61.0
         report = inbox.final()
@@ -281,7 +297,41 @@ def test_a_request_for_what_is_there_already_is_answered_at_once() -> None:
         assert backend.entered == entered
 
 
+def test_a_partial_report_that_comes_late_is_none() -> None:
+    """The clock's thread chose the search, then another thread ended it and gave its tree to the next."""
+    inbox = Inbox()
+    job = Job(request(1, 5), inbox, 0)
+    tree = SearchTree(UniformBackend().network, EvalCache(10), 1)
+    assert isinstance(job.request, SearchRequest)
+    job.start(tree, tree.begin(job.request), 0.0, 100)
+    job.send_final(1.0)
+    job.tree = None
+    job.send_partial(2.0)
+    assert inbox.next().final and inbox.empty()
+
+
 # ---------------------------------------------------------------- failures
+
+
+def test_a_sink_that_fails_ends_its_request_only() -> None:
+    inbox = Inbox()
+
+    def refuse(report: SearchReport | RawReport) -> None:
+        if isinstance(report, SearchReport) and not report.final:
+            raise OSError("no room for it")
+        inbox(report)
+
+    def refuse_all(report: SearchReport | RawReport) -> None:
+        raise OSError("nobody is there")
+
+    with player() as engine:
+        engine.submit(request(1, ENDLESS, report_every_s=0.001), refuse)
+        assert "no room" in (inbox.final().error or "")
+        engine.submit(request(2, 20), refuse_all)
+        engine.submit(request(3, ENDLESS, report_every_s=0.001), inbox)
+        assert not inbox.next().final, "the clock goes on"
+        engine.stop(3)
+        assert inbox.final().error is None
 
 
 def test_an_illegal_position_is_an_error_report() -> None:
@@ -331,7 +381,8 @@ def test_a_useless_backend_is_told_at_once_and_the_request_left_for_another_work
 
 
 def test_closing_does_not_wait_for_searches() -> None:
-    inbox = Inbox()
-    with player() as engine:
-        engine.submit(request(1, ENDLESS), inbox)
-        until(lambda: engine.totals().visits > 10)
+    backend = GatedBackend()
+    with player(backend) as engine:
+        backend.open()
+        engine.submit(request(1, ENDLESS), Inbox())
+        assert backend.wait_entered(10)

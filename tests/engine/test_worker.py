@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,14 +91,14 @@ def options(backend: str = "uniform", **kwargs: Any) -> WorkerOptions:
 class Running:
     """A worker in a thread of this process."""
 
-    def __init__(self, wanted: WorkerOptions) -> None:
+    def __init__(self, wanted: WorkerOptions, backends: Mapping[str, Entry]) -> None:
         ours, theirs = socket.socketpair()
         self.front = Front(ours)
         self.status: int | None = None
 
         def run() -> None:
             with theirs:
-                self.status = run_worker(theirs, wanted)
+                self.status = run_worker(theirs, wanted, backends=backends)
 
         self._thread = threading.Thread(target=run)
         self._thread.start()
@@ -113,8 +113,8 @@ class Running:
 def start() -> Iterator[Callable[..., Running]]:
     workers: list[Running] = []
 
-    def begin(*args: Any, **kwargs: Any) -> Running:
-        workers.append(Running(options(*args, **kwargs)))
+    def begin(*args: Any, backends: Mapping[str, Entry] = BACKENDS, **kwargs: Any) -> Running:
+        workers.append(Running(options(*args, **kwargs), backends))
         return workers[-1]
 
     yield begin
@@ -215,11 +215,8 @@ def test_a_backend_that_is_none_is_told(start: Callable[..., Running]) -> None:
     assert worker.end() == 1
 
 
-def test_a_network_that_gives_no_numbers_ends_the_worker_after_telling(
-    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(BACKENDS, "nan", Entry(0, lambda model, threads: NanBackend()))
-    worker = start("nan")
+def test_a_network_that_gives_no_numbers_ends_the_worker_after_telling(start: Callable[..., Running]) -> None:
+    worker = start("nan", backends={"nan": Entry(0, lambda model, threads: NanBackend())})
     for number in range(3):
         worker.front.send(search(number, 5))
         assert "not finite" in (worker.front.final(number).error or "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,14 +48,14 @@ BACKENDS: dict[str, Entry] = {
 }
 
 
-def open_backend(name: str, model: Path | None, *, threads: int) -> Backend:
-    """The backend called `name`, with `model` (a converted network) loaded; `threads` will call it at once.
+def open_backend(name: str, model: Path | None, *, threads: int, table: Mapping[str, Entry] = BACKENDS) -> Backend:
+    """The backend called `name` in `table`, with `model` (a converted network) loaded; `threads` will call it at once.
 
     Raises:
         BackendUnavailable: no such name, its package is missing or does not work here, or `model` does not load.
     """
-    entry = BACKENDS.get(name)
+    entry = table.get(name)
     if entry is None:
-        known = ", ".join(BACKENDS)
+        known = ", ".join(table)
         raise BackendUnavailable(f"there is no backend named {name!r}", fix=f"Choose one of: {known}.")
     return entry.open(model, threads)
