@@ -19,6 +19,7 @@ import msgspec
 
 from agent.errors import AgentError, ConversionFailed
 from agent.events import ChainStep, Converting, DownloadProgress, Reporter, SourceFailed
+from agent.lifeline import die_with_parent
 from agent.settings import Settings, data_folder, encode_settings, own_command
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ MAX_LINE_BYTES: Final = 1 << 20
 
 
 class Plan(msgspec.Struct, frozen=True, tag=True):
-    """What this machine runs, and why. `model` is the converted network, None for a backend without one."""
+    """What this machine runs, and why. `model` is the converted network, None for a backend without one. `max_time_s`
+    ends the search for a move in a game that its visits have not ended; None where the owner set the visits."""
 
     hardware: str
     hardware_facts: dict[str, Any]
@@ -48,6 +50,7 @@ class Plan(msgspec.Struct, frozen=True, tag=True):
     threads: int
     batch: int
     visits: int
+    max_time_s: float | None
     cache_positions: int
 
 
@@ -75,6 +78,8 @@ def provision(settings: Settings, reporter: Reporter) -> Plan:
     choice = choose(hardware, load_profiles(data_folder("profiles")))
     profile = choice.require()
     reporter.report(ChainStep("profile", f"{profile.name}. {choice.reason}"))
+    if settings.engine.path is not None:
+        reporter.report(ChainStep("katago", f"{settings.engine.path} is not started yet; the built-in engine serves"))
     backend = settings.engine.backend or profile.networks[0].runtime
     network, source, sha256, model = "none", "none", "", None
     if backend not in WITHOUT_NETWORK:
@@ -95,6 +100,7 @@ def provision(settings: Settings, reporter: Reporter) -> Plan:
         threads=settings.threads or profile.threads,
         batch=profile.batch,
         visits=settings.visits or profile.visits,
+        max_time_s=profile.limits.max_time_s if settings.visits is None else None,
         cache_positions=profile.cache_positions,
     )
 
@@ -130,6 +136,19 @@ def _provide_network(settings: Settings, names: Sequence[str], reporter: Reporte
     return stored.manifest.name, stored.manifest.source, stored.sha256, str(converted.path)
 
 
+def drop_old_conversions(settings: Settings, plan: Plan) -> None:
+    """Remove what older exporters made of the plan's network. For the daemon alone: it holds the state folder, so no
+    daemon of an older version can have a worker that would load such a file again. What fails is tried next time."""
+    from agent.errors import ModelError
+    from agent.model.store import Store
+
+    store = Store(settings.state_dir)
+    converted = store.find(Path(plan.model).parent.name) if plan.model else None
+    if converted is not None:
+        with contextlib.suppress(ModelError):
+            store.drop_conversions(converted)
+
+
 def _have_network(settings: Settings, names: Sequence[str], store: Store, reporter: Reporter) -> StoredNetwork:
     """The network in the store; what can fetch one is imported where there is none (0.3 s of each start)."""
     from agent.model.catalogue import load_catalogue
@@ -152,7 +171,7 @@ def _have_network(settings: Settings, names: Sequence[str], store: Store, report
 def _convert(source: Path, out: Path, reporter: Reporter) -> None:
     """Convert in a process of its own, whose memory (the whole network in fp32) goes when it ends."""
     command = [*own_command(), "convert", "--json", str(source), str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=die_with_parent) as child:
         assert child.stdout is not None
         try:
             for line in child.stdout:

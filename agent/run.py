@@ -17,6 +17,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from agent import __version__
 from agent.errors import AddressTaken, AgentError
 from agent.events import ChainStep, Converting, DownloadProgress, Event, Reporter
@@ -96,7 +98,10 @@ async def serve_client(
     plan = provision(settings, reporter)
     supervisor = Supervisor(worker_command(plan), reporter)
     async with _running(supervisor.run()), _running(_tell_ready(supervisor, reporter, kind)):
-        options, _ = read_settings(ServiceOptions(max_visits=plan.visits), given)
+        defaults = _defaults(plan, kind)
+        if "maxVisits" in given:
+            defaults = msgspec.structs.replace(defaults, max_time_s=None)
+        options, _ = read_settings(defaults, given)
         await serve_stdio(service(supervisor, options), supervisor)
 
 
@@ -198,7 +203,6 @@ class _Front:
     async def _open_sockets(
         self, stack: contextlib.AsyncExitStack, plan: Plan, supervisor: Supervisor, link: Link
     ) -> health.Front:
-        options = ServiceOptions(max_visits=plan.visits)
         opened: dict[str, str | None] = {}
         for name, address, service in (
             ("gtp", self._settings.gtp_address, gtp_service),
@@ -206,7 +210,7 @@ class _Front:
         ):
             opened[name] = None
             if address is not None:
-                server = await _listen(service(supervisor, options), supervisor, address)
+                server = await _listen(service(supervisor, _defaults(plan, name)), supervisor, address)
                 stack.callback(server.close)
                 opened[name] = _address(server)
                 self._reporter.report(ChainStep(name, f"listens on {opened[name]}"))
@@ -271,6 +275,12 @@ class _Front:
 
 
 # ---------------------------------------------------------------- small parts
+
+
+def _defaults(plan: Plan, kind: str) -> ServiceOptions:
+    """What the profile says to a protocol. A player waits for a move no longer than its time limit; who asks for an
+    analysis names the visits and gets them."""
+    return ServiceOptions(max_visits=plan.visits, max_time_s=plan.max_time_s if kind == "gtp" else None)
 
 
 class _Reporters:
@@ -355,6 +365,7 @@ def _twins(plan: Plan, interval_s: float) -> dict[str, Mapping[str, object]]:
             "threads": plan.threads,
             "batch": plan.batch,
             "visits": plan.visits,
+            "max_time_s": plan.max_time_s,
             "cache_positions": plan.cache_positions,
         },
         "network": {"name": plan.network, "source": plan.network_source, "sha256": plan.network_sha256},

@@ -42,6 +42,8 @@ DEVICE_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 Visits = Annotated[int, Meta(ge=1, le=2**50)]
 Threads = Annotated[int, Meta(ge=1, le=1024)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
+# The rows of `engine/backends`, by name: that table loads numpy, which the front must not.
+BACKENDS: Final = ("onnxruntime", "check", "uniform")
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -174,6 +176,9 @@ def load_settings(path: Path | None = None) -> Settings:
             parse_address(address)
     where = f"{path}: " if path else ""
     _check_mqtt(settings.mqtt, where)
+    if settings.engine.backend not in (None, *BACKENDS):
+        wrong = f"{where}engine.backend {settings.engine.backend!r} is not known"
+        raise ConfigError(wrong, fix=f"Choose one of: {', '.join(BACKENDS)}.")
     return msgspec.structs.replace(
         settings,
         device_id=settings.device_id or default_device_id(),

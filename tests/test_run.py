@@ -130,6 +130,21 @@ def test_gtp_without_a_daemon_serves_by_itself(tmp_path: Path) -> None:
     assert "noSuchKey" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "limited"),
+    [([], True), (["--visits", "5"], False), (["--override-config", "maxVisits=5"], False)],
+    ids=["profile", "visits", "override"],
+)
+def test_the_profile_limits_the_time_of_a_move_unless_the_owner_said_how_many_visits(
+    tmp_path: Path, options: list[str], limited: bool
+) -> None:
+    config = configured(tmp_path, engine={"backend": "uniform", "path": "/opt/katago"})
+    done = verb("gtp", "--config", str(config), *options, text="kata-get-param maxTime\nquit\n")
+    # Every profile's limit is half a minute.
+    assert (float(done.stdout.split()[1]) <= 30) == limited
+    assert "/opt/katago is not started" in done.stderr
+
+
 def test_a_stale_front_file_deceives_nobody(tmp_path: Path) -> None:
     config = configured(tmp_path)
     (tmp_path / "box").mkdir()

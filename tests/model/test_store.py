@@ -73,6 +73,29 @@ def test_a_converted_network_is_found_by_what_it_was_made_of(tmp_path: Path) -> 
     assert store.find(converted.sha256) == StoredNetwork(converted.sha256, converted.path, manifest)
 
 
+def test_what_older_exporters_made_goes_and_nothing_else(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    source, other = add(store, tmp_path, "one", ONE), add(store, tmp_path, "two", TWO)
+
+    def convert(name: str, of: StoredNetwork, precision: str, exporter: str) -> StoredNetwork:
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(name.encode())
+        made = manifest_of(name, name.encode())
+        made = replace(made, source_sha256=of.sha256, precision=precision, exporter=exporter)
+        return store.add_file(path, made)
+
+    old, new = convert("old", source, "fp32", "1"), convert("new", source, "fp32", "2")
+    kept = [new, convert("half", source, "fp16", "1"), convert("foreign", other, "fp32", "1"), source, other]
+    with old.path.open("rb") as open_file:
+        store.drop_conversions(new)
+        assert open_file.read() == b"old", "who has it open keeps it"
+    assert {stored.sha256 for stored in store.entries()} == {stored.sha256 for stored in kept}
+    assert not old.path.parent.exists()
+    assert list((tmp_path / "state" / "staging").iterdir()) == []
+    store.drop_conversions(new)
+    assert len(store.entries()) == len(kept)
+
+
 def test_a_staged_file_is_taken_over(tmp_path: Path) -> None:
     store = Store(tmp_path / "state")
     with store.staging() as folder:

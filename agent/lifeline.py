@@ -1,6 +1,6 @@
 """Ties a child process to its parent, even when it is stopped or stuck: the kernel kills it when the parent dies.
 
-A worker also ends when its socket closes, but only one that still runs can read that.
+A worker also ends when its socket closes, but only one that still runs can read that; pip reads nothing of ours.
 """
 
 from __future__ import annotations
