@@ -44,7 +44,7 @@ def player(converted_network: Callable[[str], Path]) -> Iterator[Player]:
 def test_a_search_goes_as_native_katagos(row: dict[str, Any], player: Player) -> None:
     query = row["query"]
     x_size, y_size = query["boardXSize"], query["boardYSize"]
-    report = search(player, query)
+    report = search(player, query, prevent_encore=row["preventEncore"])
     root = report.root
     assert root is not None
     found = {vertex(move.move, x_size, y_size): move for move in report.moves}
@@ -66,11 +66,12 @@ def test_a_search_goes_as_native_katagos(row: dict[str, Any], player: Player) ->
     assert report.ownership == pytest.approx(row["ownership"], abs=0.02)
 
 
-def search(player: Player, query: dict[str, Any]) -> SearchReport:
+def search(player: Player, query: dict[str, Any], *, prevent_encore: bool) -> SearchReport:
     x_size, y_size = query["boardXSize"], query["boardYSize"]
     moves = [(parse_color(color), parse_vertex(name, x_size, y_size)) for color, name in query["moves"]]
     played = tuple((color, point) for color, point in moves if color is not None and point is not None)
-    position = Position(x_size, y_size, parse_rules(query["rules"]), query["komi"], moves=played)
+    rules = parse_rules(query["rules"])
+    position = Position(x_size, y_size, rules, query["komi"], moves=played, prevent_encore=prevent_encore)
     request = SearchRequest(
         id=1,
         position=position,

@@ -31,38 +31,60 @@ logDir = {folder}
 FILES = {"raw_nn": 9, "raw_nn_edges": 6}
 MAX_AREA = 170
 VISITS = 80
+# More searches by the line of their file, from 0: a whole board, and games that passes lead into the encore.
+LINES = {"raw_nn": (78,), "raw_nn_encore": (4, 24, 46, 90)}
+ENCORE = "raw_nn_encore"
+LINES_VISITS = 60
 
 
 def main() -> None:
     katago, network = sys.argv[1:]
+    for encore in (False, True):
+        asked = [query for query in queries() if query["id"].startswith(ENCORE) == encore]
+        answers = search(katago, network, asked, encore=encore)
+        for query in asked:
+            row = record(query, answers[query["id"]]) | {"preventEncore": not encore}
+            print(json.dumps(row, separators=(",", ":")))
+
+
+def search(katago: str, network: str, asked: list[dict[str, Any]], *, encore: bool) -> dict[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "analysis.cfg"
-        config.write_text(CONFIG.format(folder=folder))
+        config.write_text(CONFIG.format(folder=folder) + ("preventCleanupPhase = false\n" if encore else ""))
         command = [katago, "analysis", "-config", str(config), "-model", network]
-        lines = "".join(json.dumps(query) + "\n" for query in queries())
+        lines = "".join(json.dumps(query) + "\n" for query in asked)
         answered = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True, check=True).stdout
-    answers = {answer["id"]: answer for answer in map(json.loads, answered.splitlines())}
-    for query in queries():
-        print(json.dumps(record(query, answers[query["id"]]), separators=(",", ":")))
+    return {answer["id"]: answer for answer in map(json.loads, answered.splitlines())}
 
 
 def queries() -> Iterator[dict[str, Any]]:
     for name, step in FILES.items():
-        with gzip.open(HERE / f"{name}.jsonl.gz", "rt") as file:
-            rows = [json.loads(line) for line in file]
-        small = [row for row in rows if row["size"][0] * row["size"][1] <= MAX_AREA and not row["handicap"]]
+        small = [row for row in read(name) if row["size"][0] * row["size"][1] <= MAX_AREA and not row["handicap"]]
         for index, row in enumerate(small[::step]):
-            yield {
-                "id": f"{name}-{index}",
-                "boardXSize": row["size"][0],
-                "boardYSize": row["size"][1],
-                "rules": row["rules_full"],
-                "komi": row["komi"],
-                "moves": row["moves"],
-                "initialPlayer": "B",
-                "maxVisits": VISITS,
-                "includeOwnership": True,
-            }
+            yield query_of(row, f"{name}-{index}", VISITS)
+    for name, lines in LINES.items():
+        rows = read(name)
+        for line in lines:
+            yield query_of(rows[line], f"{name}-line-{line}", LINES_VISITS)
+
+
+def read(name: str) -> list[dict[str, Any]]:
+    with gzip.open(HERE / f"{name}.jsonl.gz", "rt") as file:
+        return [json.loads(line) for line in file]
+
+
+def query_of(row: dict[str, Any], name: str, visits: int) -> dict[str, Any]:
+    return {
+        "id": name,
+        "boardXSize": row["size"][0],
+        "boardYSize": row["size"][1],
+        "rules": row["rules_full"],
+        "komi": row["komi"],
+        "moves": row["moves"],
+        "initialPlayer": "B",
+        "maxVisits": visits,
+        "includeOwnership": True,
+    }
 
 
 def record(query: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
