@@ -20,7 +20,7 @@ from agent.engine.messages import EngineReady, RawReport, SearchReport, SearchRe
 from agent.engine.points import vertex
 from agent.errors import IllegalMove, QueryRefused
 from agent.service import analysis_format as reply
-from agent.service.analysis_fields import compact, is_too_deep
+from agent.service.analysis_fields import compact, integers, is_too_deep
 from agent.service.analysis_query import Query, QueryWarning, parse_query
 from agent.service.identity import GIT_HASH, VERSION, models
 from agent.service.options import ServiceOptions
@@ -132,9 +132,10 @@ class AnalysisConnection:
         target = given.get("terminateId")
         if given["action"] == "terminate" and not isinstance(target, str):
             return [Send(reply.field_error(given["id"], "terminateId", _TERMINATE_ID))]
-        turns = given.get("turnNumbers")
-        if "turnNumbers" in given and not (isinstance(turns, list) and all(type(turn) is int for turn in turns)):
-            return [Send(reply.field_error(given["id"], "turnNumbers", _TURN_NUMBERS))]
+        try:
+            turns = integers(given, "turnNumbers", _TURN_NUMBERS) if "turnNumbers" in given else None
+        except QueryRefused as error:
+            return [Send(reply.field_error(given["id"], error.field, str(error)))]
 
         def is_meant(task: Task) -> bool:
             is_named = given["action"] == "terminate_all" or task.query.id == target

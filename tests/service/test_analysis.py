@@ -149,6 +149,11 @@ def test_terminate_errors(fields: dict[str, Any], field: str, text: str) -> None
     assert replies(analysis().line(line)) == [{"error": text, "field": field, "id": "t"}]
 
 
+def test_terminate_takes_fractions_among_its_turns() -> None:
+    line = '{"action":"terminate","id":"q5","terminateId":"nope","turnNumbers":[1,2.5]}'
+    assert analysis().line(line).decode() == line + "\n"
+
+
 def test_terminating_an_unknown_id_is_echoed() -> None:
     line = '{"action":"terminate","id":"a6","terminateId":"zz","turnNumbers":[3]}'
     assert analysis().line(line).decode() == line + "\n"
