@@ -182,6 +182,8 @@ def _convert(source: Path, out: Path, reporter: Reporter) -> None:
         except BaseException:
             child.kill()
             raise
+    if status in (-signal.SIGINT, 128 + signal.SIGINT):
+        raise KeyboardInterrupt  # Ctrl-C reaches the child first
     if status:
         raise ConversionFailed(f"{source} could not be converted (status {status}; the reason stands above)")
 

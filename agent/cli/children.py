@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from agent.errors import AgentError
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from agent.events import Reporter
 
 
 def engine(
@@ -47,25 +54,41 @@ def broker(port: int = typer.Option(..., "--port")) -> None:
 
 
 def provision_for_parent() -> None:
-    """Detect, choose, pull and convert for the daemon: settings as JSON come on standard input, events go out."""
+    """Detect, choose, pull and convert for the daemon: settings as JSON come on standard input, events go out. Where
+    standard error is a terminal, progress is drawn there as bars instead."""
     import msgspec
 
+    from agent.events import Converting, DownloadProgress
     from agent.lifeline import die_with_parent
-    from agent.provision import Failure, drop_old_conversions, provision
-    from agent.settings import decode_settings
+    from agent.model.progress import bars_on
 
     die_with_parent()
 
     def say(event: msgspec.Struct) -> None:
         print(msgspec.json.encode(event).decode(), flush=True)
 
-    class Lines:
-        def report(self, event: msgspec.Struct) -> None:
-            say(event)
+    with bars_on(sys.stderr, lifts_prints=False) as bars:
+
+        class Lines:
+            def report(self, event: msgspec.Struct) -> None:
+                if bars is None:
+                    say(event)
+                elif isinstance(event, DownloadProgress | Converting):
+                    bars.report(event)
+                else:
+                    bars.clear()
+                    say(event)
+
+        _provision(Lines(), say)
+
+
+def _provision(reporter: Reporter, say: Callable[[msgspec.Struct], None]) -> None:
+    from agent.provision import Failure, drop_old_conversions, provision
+    from agent.settings import decode_settings
 
     try:
         settings = decode_settings(sys.stdin.buffer.read())
-        plan = provision(settings, Lines())
+        plan = provision(settings, reporter)
         drop_old_conversions(settings, plan)
         say(plan)
     except AgentError as error:

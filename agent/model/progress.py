@@ -7,19 +7,37 @@ from contextlib import contextmanager
 from typing import Final, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import TransferSpeedColumn as SpeedColumn
+from rich.text import Text
 
-from agent.events import ChainStep, DownloadProgress, Event, Reporter, SourceFailed
+from agent.events import ChainStep, Converting, DownloadProgress, Event, Reporter, SourceFailed
 
 # A log gets a line at every tenth of a file.
 TEXT_STEPS: Final = 10
 
+
+class _AmountColumn(DownloadColumn):
+    """Bytes of a file; of a conversion, which is no file, its layers."""
+
+    def render(self, task: Task) -> Text:
+        if task.fields.get("is_conversion"):
+            return Text(f"{task.completed:.0f}/{task.total or 0:.0f} layers", style="progress.download")
+        return super().render(task)
+
+
+class _RateColumn(SpeedColumn):
+    """Bytes per second of a file; of a conversion nothing."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if task.fields.get("is_conversion") else super().render(task)
+
+
 BAR_COLUMNS: Final = (
     TextColumn("{task.description}"),
     BarColumn(),
-    DownloadColumn(),
-    SpeedColumn(),
+    _AmountColumn(),
+    _RateColumn(),
     TimeRemainingColumn(),
 )
 
@@ -27,15 +45,29 @@ BAR_COLUMNS: Final = (
 @contextmanager
 def progress_on(stream: TextIO) -> Iterator[Reporter]:
     """A reporter that draws bars on a terminal and writes lines anywhere else."""
-    if stream.isatty():
-        with Progress(*BAR_COLUMNS, console=Console(file=stream)) as progress:
-            yield BarReporter(progress)
-    else:
-        yield TextReporter(lambda line: stream.write(line + "\n"))
+    with bars_on(stream, lifts_prints=True) as bars:
+        yield bars or TextReporter(lambda line: stream.write(line + "\n"))
+
+
+@contextmanager
+def bars_on(stream: TextIO, *, lifts_prints: bool) -> Iterator[BarReporter | None]:
+    """A reporter that draws bars on a terminal; None where `stream` is none. The bars go when the work is done.
+
+    `lifts_prints` moves what is printed meanwhile above the bars; not where standard output is for another program.
+    """
+    if not stream.isatty():
+        yield None
+        return
+    console = Console(file=stream)
+    progress = Progress(
+        *BAR_COLUMNS, console=console, transient=True, redirect_stdout=lifts_prints, redirect_stderr=lifts_prints
+    )
+    with progress:
+        yield BarReporter(progress)
 
 
 class BarReporter:
-    """A bar for each file, and lines above it for what failed."""
+    """A bar for each file and each conversion, and lines above them for what failed."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -44,12 +76,25 @@ class BarReporter:
     def report(self, event: Event) -> None:
         if isinstance(event, DownloadProgress):
             # A network out of a package counts the package's bytes: another file, another bar.
-            key = (event.name, event.total_bytes)
-            if key not in self._tasks:
-                self._tasks[key] = self._progress.add_task(event.name, total=event.total_bytes)
-            self._progress.update(self._tasks[key], completed=event.done_bytes)
+            self._advance(event.name, event.done_bytes, event.total_bytes, is_conversion=False)
+        elif isinstance(event, Converting):
+            self._advance(f"converting {event.name}", event.done, event.total, is_conversion=True)
         elif line := sentence(event):
             self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def clear(self) -> None:
+        """Take the bars away until there is progress again, so that another program may write to the terminal."""
+        self._progress.stop()
+        for task in self._tasks.values():
+            self._progress.remove_task(task)
+        self._tasks.clear()
+
+    def _advance(self, name: str, done: int, total: int | None, *, is_conversion: bool) -> None:
+        key = (name, total)
+        self._progress.start()
+        if key not in self._tasks:
+            self._tasks[key] = self._progress.add_task(name, total=total, is_conversion=is_conversion)
+        self._progress.update(self._tasks[key], completed=done)
 
 
 class TextReporter:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from agent.events import ChainStep, Converting, DownloadProgress, SourceFailed
-from agent.model.progress import BarReporter, TextReporter, progress_on
+from agent.model.progress import BAR_COLUMNS, BarReporter, TextReporter, bars_on, progress_on
 
 FAILED = SourceFailed("net", "https://example.org/net", "the server answered 404")
 
@@ -44,3 +44,30 @@ def test_the_stream_decides() -> None:
     with progress_on(stream) as reporter:
         reporter.report(FAILED)
     assert stream.getvalue() == "net: https://example.org/net failed: the server answered 404\n"
+
+
+def test_a_conversion_counts_layers_and_not_bytes() -> None:
+    screen = io.StringIO()
+    with Progress(*BAR_COLUMNS, console=Console(file=screen, width=120, force_terminal=True)) as progress:
+        reporter = BarReporter(progress)
+        reporter.report(DownloadProgress("net", 5_000_000, 10_000_000))
+        reporter.report(Converting("net", 3, 12))
+    shown = screen.getvalue()
+    assert "5.0/10.0 MB" in shown
+    assert "converting net" in shown and "3/12 layers" in shown
+
+
+def test_cleared_bars_come_back_only_with_new_progress() -> None:
+    progress = Progress(console=Console(file=io.StringIO(), width=120, force_terminal=True))
+    reporter = BarReporter(progress)
+    reporter.report(DownloadProgress("net", 5, 10))
+    reporter.clear()
+    assert progress.tasks == [] and not progress.live.is_started
+    reporter.report(Converting("net", 1, 2))
+    assert [task.description for task in progress.tasks] == ["converting net"] and progress.live.is_started
+    reporter.clear()
+
+
+def test_no_bars_where_there_is_no_terminal() -> None:
+    with bars_on(io.StringIO(), lifts_prints=False) as bars:
+        assert bars is None

@@ -67,7 +67,7 @@ def test_a_cut_wire_is_noticed_on_both_sides_and_forgotten_when_mended(tmp_path:
     async def scene() -> None:
         with Broker(tmp_path) as broker:
             async with Listener(broker.mqtt) as listener, Wire(broker.mqtt) as wire:
-                link = Link(wire.mqtt, "pi", will=WILL, keepalive_s=1)
+                link = Link(wire.mqtt, "pi", will=WILL, keepalive_s=3)
                 link.retain(MAKER.health(AGENT, True, 1.0))
                 async with running(link):
                     await listener.health("pi", AGENT, "up")
