@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,7 @@ class Machine:
         path.chmod(0o755)
 
     def python(self, answer: str = "311 64 1 x86_64", name: str = "python3", pip_wheel: str = "") -> None:
-        real = shutil.which("python3") or "python3"
-        text = PYTHON.format(answer=answer, real=real, log=self.log, version=VERSION, pip_wheel=pip_wheel)
+        text = PYTHON.format(answer=answer, real=sys.executable, log=self.log, version=VERSION, pip_wheel=pip_wheel)
         self.script(name, text)
 
     def wheel(self, architecture: str = "x86_64", content: str = "A = 1\n", core: bytes = CORE) -> None:
