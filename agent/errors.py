@@ -16,6 +16,10 @@ AgentError
 │   └── StoreBusy            another process holds the store
 ├── NetworkFormatError       a network file that we cannot read; names the part
 ├── ConversionFailed         a network was read but does not become a file that runs here
+├── WorkshopError
+│   ├── ToolMissing          an optional package that a format needs is not installed
+│   ├── CalibrationError     positions that cannot be read, or too few of them
+│   └── GateRefused          an artifact whose answers are too far from its reference's
 ├── EngineError
 │   ├── RulesError           a rule set that cannot be parsed
 │   ├── IllegalMove          a move that the rules forbid
@@ -111,6 +115,22 @@ class NetworkFormatError(AgentError):
 
 class ConversionFailed(AgentError):
     fix = "Run `agent doctor`, and report the network's name if the runtime is well."
+
+
+class WorkshopError(AgentError):
+    pass
+
+
+class ToolMissing(WorkshopError):
+    fix = "Install the named extra with pip, for example `pip install 'katago-agent[mnn]'`."
+
+
+class CalibrationError(WorkshopError):
+    fix = "Give an SGF folder with more games, or let `agent positions` play some."
+
+
+class GateRefused(WorkshopError):
+    fix = "Export again with more calibration positions or another precision; `agent verify` shows where it fails."
 
 
 class EngineError(AgentError):

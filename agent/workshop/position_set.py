@@ -1,0 +1,164 @@
+"""Positions to calibrate on and to judge by: the network's inputs, and where each comes from. Start at `PositionSet`.
+
+A set is a file (.npz, written in one step). Its positions are grouped by board size, because a batch has one size. A
+game belongs wholly to one half: `split` never lets one game serve both calibration and judgement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import CalibrationError
+from agent.export.info import GLOBAL_CHANNELS, SPATIAL_CHANNELS
+
+# Phases as shares of the board's points played: before a sixth the opening, after three fifths the endgame.
+PHASES = ("opening", "middle game", "endgame")
+_OPENING_SHARE, _ENDGAME_SHARE = 1 / 6, 3 / 5
+
+
+@dataclass(frozen=True)
+class Group:
+    """n positions on one board size, in the network's terms (V7 features, side to move).
+
+    `spatial` bool [n, 22, y, x] (all planes of version 7 are 0 or 1), `global_` float32 [n, 19], `legal` bool
+    [n, area + 1] with pass last, `game` int32 [n] an id that no other game of the set has, `move` int32 [n] how many
+    moves were played before."""
+
+    y_size: int
+    x_size: int
+    spatial: NDArray[np.bool_]
+    global_: NDArray[np.float32]
+    legal: NDArray[np.bool_]
+    game: NDArray[np.int32]
+    move: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.move)
+
+    @property
+    def board(self) -> str:
+        return f"{self.x_size}x{self.y_size}"
+
+    def take(self, index: NDArray[np.bool_] | NDArray[np.intp] | Sequence[int]) -> Group:
+        """The positions at `index` (a mask or numbers)."""
+        parts = (self.spatial, self.global_, self.legal, self.game, self.move)
+        return Group(self.y_size, self.x_size, *(part[np.asarray(index)] for part in parts))
+
+    def phase(self) -> NDArray[np.intp]:
+        """Of each position, as a number in PHASES."""
+        share = self.move / (self.y_size * self.x_size)
+        return np.where(share < _OPENING_SHARE, 0, np.where(share < _ENDGAME_SHARE, 1, 2)).astype(np.intp)
+
+    def inputs(self, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What `Backend.evaluate` takes, of positions `start` to `stop`."""
+        return self.spatial[start:stop].astype(np.float32), np.ascontiguousarray(self.global_[start:stop])
+
+
+@dataclass(frozen=True)
+class PositionSet:
+    """`source` says how it was made (seed, network, rules, or the SGF folder)."""
+
+    groups: tuple[Group, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return sum(len(group) for group in self.groups)
+
+    @property
+    def games(self) -> int:
+        return len({int(game) for group in self.groups for game in group.game})
+
+    def sha256(self) -> str:
+        """Of the positions, whatever the file around them looks like."""
+        total = hashlib.sha256()
+        for group in self.groups:
+            total.update(f"{group.board} {len(group)};".encode())
+            for part in (group.spatial, group.global_, group.legal, group.game, group.move):
+                total.update(np.ascontiguousarray(part).tobytes())
+        return total.hexdigest()
+
+    def split(self, share: float) -> tuple[PositionSet, PositionSet]:
+        """Two sets without a common game: about `share` of the games, and the others. Which game goes where depends on
+        its id alone, so that the same games land on the same side however many there are."""
+
+        def first(game: int) -> bool:
+            return zlib.crc32(int(game).to_bytes(4, "little")) / 2**32 < share
+
+        sides = []
+        for wanted in (True, False):
+            masks = [np.array([first(game) is wanted for game in group.game], bool) for group in self.groups]
+            groups = [group.take(mask) for group, mask in zip(self.groups, masks, strict=True) if mask.any()]
+            sides.append(PositionSet(tuple(groups), self.source))
+        return sides[0], sides[1]
+
+    def sample(self, count: int, seed: int) -> PositionSet:
+        """At most `count` positions, each group keeping its share."""
+        if count >= len(self):
+            return self
+        random = np.random.default_rng(seed)
+        order = [(group, random.permutation(len(group))) for group in self.groups]
+        kept = [(group, index[: max(1, round(count * len(group) / len(self)))]) for group, index in order]
+        return PositionSet(tuple(group.take(np.sort(index)) for group, index in kept), self.source)
+
+    def save(self, path: Path) -> None:
+        """Write the set in one step.
+
+        Raises:
+            CalibrationError: `path` cannot be written; what was there is still there.
+        """
+        arrays: dict[str, NDArray[np.generic]] = {"source": np.array(self.source)}
+        for number, group in enumerate(self.groups):
+            arrays |= {
+                f"{number}.size": np.array([group.y_size, group.x_size]),
+                f"{number}.spatial": np.packbits(group.spatial, axis=None),
+                f"{number}.global": group.global_,
+                f"{number}.legal": np.packbits(group.legal, axis=None),
+                f"{number}.game": group.game,
+                f"{number}.move": group.move,
+            }
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with fresh.open("wb") as file:
+                file.write(buffer.getvalue())
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise CalibrationError(f"cannot write {path}: {error.strerror}") from error
+
+
+def load_position_set(path: Path) -> PositionSet:
+    """Raises CalibrationError: not there, or not a whole set."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            groups = [_group(arrays, number) for number in range(sum(name.endswith(".size") for name in arrays.files))]
+            return PositionSet(tuple(groups), str(arrays["source"]))
+    except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
+        raise CalibrationError(f"{path} is no position set: {error}") from error
+    except Exception as error:  # zipfile's BadZipFile has no base but Exception
+        raise CalibrationError(f"{path} is no position set: {error}") from error
+
+
+def _group(arrays: np.lib.npyio.NpzFile, number: int) -> Group:
+    y_size, x_size = (int(size) for size in arrays[f"{number}.size"])
+    move = arrays[f"{number}.move"]
+    count, area = len(move), y_size * x_size
+    shape = (count, SPATIAL_CHANNELS, y_size, x_size)
+    spatial = np.unpackbits(arrays[f"{number}.spatial"], count=int(np.prod(shape))).reshape(shape).astype(bool)
+    legal = np.unpackbits(arrays[f"{number}.legal"], count=count * (area + 1)).reshape(count, area + 1).astype(bool)
+    global_ = arrays[f"{number}.global"]
+    if global_.shape != (count, GLOBAL_CHANNELS):
+        raise ValueError(f"group {number} has global inputs of shape {global_.shape}")
+    return Group(y_size, x_size, spatial, global_, legal, arrays[f"{number}.game"], move)
