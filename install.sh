@@ -16,6 +16,8 @@ MAX_MINOR=14
 # The venv takes 255 MB (measured on x86-64), b15c192 37 MB and 157 MB converted, beside the 64 MB package that it may
 # come out of. The rest is for cmake, ninja and what pip unpacks meanwhile. b18c384nbt needs more; the agent asks itself.
 NEED_MB=800
+# For tests and development PyTorch and the other tools of the workshop come in: 1.2 GB, and their archives meanwhile.
+NEED_MB_TOOLS=3000
 
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here"
@@ -146,8 +148,10 @@ check_machine() {
     [ -w "$parent" ] || die "cannot write to $parent" "clone into a folder of your own, or set KATAGO_AGENT_PREFIX"
     if [ ! -d "$venv" ]; then
         free_mb=$(($(df -Pk "$parent" | awk 'NR==2 {print $4}') / 1024))
-        [ "$free_mb" -ge "$NEED_MB" ] ||
-            die "$parent has $free_mb MB free, $NEED_MB are needed" "free some space, or set KATAGO_AGENT_PREFIX to a larger disk"
+        need_mb=$NEED_MB
+        [ "$extras" = '' ] || need_mb=$NEED_MB_TOOLS
+        [ "$free_mb" -ge "$need_mb" ] ||
+            die "$parent has $free_mb MB free, $need_mb are needed" "free some space, or set KATAGO_AGENT_PREFIX to a larger disk"
     fi
 }
 
