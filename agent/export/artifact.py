@@ -76,12 +76,22 @@ _FACTS = {
 }
 
 
-class Accuracy(msgspec.Struct, frozen=True):
+# Shares of positions whose error is at most the quantile: what a plot of the distribution is drawn from.
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+
+# Slices that are no part of the verified positions but a yardstick beside them: the reference against its own mirrored
+# input, and native KataGo in fp32 against the reference.
+NOISE_SLICE = "symmetry noise"
+NATIVE_SLICE = "native KataGo"
+
+
+class Accuracy(msgspec.Struct, frozen=True, omit_defaults=True):
     """How far a network's answers are from a reference's on the same positions (`workshop/accuracy.py` computes it).
 
     `slice` names the positions: "all", "golden", "phase opening", "board 9x9", "policy entropy low" and so on. `top1`
     is the share of positions whose best move is the reference's; `policy_kl` in nats, reference to candidate, over
-    legal moves; win errors in probability (0 to 1) of the side to move; score and lead in points; ownership in tanh."""
+    legal moves; win errors in probability (0 to 1) of the side to move; score and lead in points; ownership in tanh.
+    The quantiles are those of QUANTILES, of the absolute win error and of the policy's KL."""
 
     slice: str
     positions: int
@@ -93,6 +103,8 @@ class Accuracy(msgspec.Struct, frozen=True):
     score_mae: float
     lead_mae: float
     ownership_mae: float
+    win_quantiles: tuple[float, ...] = ()
+    kl_quantiles: tuple[float, ...] = ()
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -117,6 +129,15 @@ class Speed(msgspec.Struct, frozen=True):
     native_ratio: float | None = None
 
 
+class LayerSensitivity(msgspec.Struct, frozen=True):
+    """What quantizing this one layer costs, everything else in fp32; `kept` is the precision that it got."""
+
+    layer: str
+    policy_kl: float
+    win_mae: float
+    kept: str
+
+
 class ArtifactManifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one artifact is. `file` is its name beside the manifest, `sha256` its hash (`digest`). `network` names the
     source (`network.sha256`) and what a backend must know; its `precision` is the format's. `board_sizes` says which
@@ -135,6 +156,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, omit_defaults=True):
     gate_reasons: tuple[str, ...] = ()
     verifications: tuple[Verification, ...] = ()
     speeds: tuple[Speed, ...] = ()
+    sensitivity: tuple[LayerSensitivity, ...] = ()
 
 
 @dataclass(frozen=True)
