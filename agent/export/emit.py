@@ -1,4 +1,5 @@
-"""Writes a `Network` as an ONNX graph. Start at `emit`; docs/decisions/0013 says why the graph has this form.
+"""Writes a `Network` as an ONNX graph. Start at `emit`; docs/decisions/0013 says why the graph has this form. Other
+formats take the same nodes through `describe`.
 
 One graph serves every board: height and width are free, nothing is masked, and what depends on the size is computed
 from the input's shape. This file knows how a network is put together; `layers.py` knows what a layer is in ONNX.
@@ -14,6 +15,7 @@ import onnx
 
 from agent.events import Converting, Reporter
 from agent.export.graph import GraphWriter
+from agent.export.graph_interface import Graph
 from agent.export.info import EXPORTER, GLOBAL_CHANNELS, METADATA_KEY, SPATIAL_CHANNELS, VALUE_CHANNELS
 from agent.export.layers import Layers, PlainLayers, activate, matmul
 from agent.export.network import (
@@ -70,16 +72,23 @@ def emit(network: Network, form: Form, out: BinaryIO, reporter: Reporter) -> Non
     Raises:
         ConversionFailed: the graph is larger than an ONNX file may be.
     """
-    _Emitter(network, form, out, reporter).emit()
+    graph = GraphWriter(out)
+    describe(network, form, graph, reporter)
+    graph.finish(network.info.name, PRODUCER, EXPORTER, {METADATA_KEY: msgspec.json.encode(network.info).decode()})
+
+
+def describe(network: Network, form: Form, graph: Graph, reporter: Reporter) -> None:
+    """Add the inputs, nodes and outputs of `network`, as `emit` names them, to `graph`."""
+    _Emitter(network, form, graph, reporter).emit()
 
 
 class _Emitter:
-    def __init__(self, network: Network, form: Form, out: BinaryIO, reporter: Reporter) -> None:
+    def __init__(self, network: Network, form: Form, graph: Graph, reporter: Reporter) -> None:
         self._network = network
         self._reporter = reporter
         self._done = 0
         self._total = count_blocks(network.trunk.blocks) + 2
-        graph = self._graph = GraphWriter(out)
+        self._graph = graph
         self._spatial = graph.input("spatial", ["batch", SPATIAL_CHANNELS, "height", "width"])
         self._global = graph.input("global", ["batch", GLOBAL_CHANNELS])
         self._layers: Layers = PlainLayers(graph) if form is Form.PLAIN else WinogradLayers(graph, self._spatial)
@@ -92,8 +101,6 @@ class _Emitter:
         self._progress()
         self._value(network.value_head, x)
         self._progress()
-        metadata = {METADATA_KEY: msgspec.json.encode(network.info).decode()}
-        self._graph.finish(network.info.name, PRODUCER, EXPORTER, metadata)
 
     # ------------------------------------------------------------ trunk
 

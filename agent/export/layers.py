@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from agent.export.graph import GraphWriter
+from agent.export.graph_interface import Graph
 from agent.export.network import Activation, Array, BatchNorm, Conv, MatMul
 
 
@@ -43,7 +43,7 @@ class Layers(Protocol):
 class PlainLayers:
     """Convolutions as they are, channels first."""
 
-    def __init__(self, graph: GraphWriter) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
 
     def enter(self, conv: Conv, spatial: str) -> str:
@@ -73,7 +73,7 @@ class PlainLayers:
         return self._graph.node("Reshape", [x, self._graph.constant([0, 0, -1])])
 
 
-def convolution(graph: GraphWriter, conv: Conv, x: str, bn: BatchNorm | None = None) -> str:
+def convolution(graph: Graph, conv: Conv, x: str, bn: BatchNorm | None = None) -> str:
     """A convolution node with "same" padding on [n, channels, y, x], `bn` folded into it."""
     weights = conv.weights if bn is None else conv.weights * bn.scale[:, None, None, None]
     inputs = [x, graph.weights(conv.name, weights)]
@@ -84,7 +84,7 @@ def convolution(graph: GraphWriter, conv: Conv, x: str, bn: BatchNorm | None = N
     return graph.node("Conv", inputs, kernel_shape=kernel, dilations=conv.dilation, pads=[*pads, *pads])
 
 
-def matmul(graph: GraphWriter, layer: MatMul, column: str, bias: Array | None = None) -> str:
+def matmul(graph: Graph, layer: MatMul, column: str, bias: Array | None = None) -> str:
     """Column to column."""
     inputs = [column, graph.weights(layer.name, layer.weights)]
     if bias is not None:
@@ -92,7 +92,7 @@ def matmul(graph: GraphWriter, layer: MatMul, column: str, bias: Array | None = 
     return graph.node("Gemm", inputs)
 
 
-def activate(graph: GraphWriter, activation: Activation, x: str) -> str:
+def activate(graph: Graph, activation: Activation, x: str) -> str:
     """Map to map, or column to column."""
     if activation is Activation.IDENTITY:
         return x
@@ -103,7 +103,7 @@ def activate(graph: GraphWriter, activation: Activation, x: str) -> str:
     return _mish(graph, x)
 
 
-def _mish(graph: GraphWriter, x: str) -> str:
+def _mish(graph: Graph, x: str) -> str:
     """x·tanh(softplus(x)) without the logarithm: with s = sigmoid(x) and t = s·(2 − s), it is x·t/(2 − t).
 
     ONNX Runtime's Softplus alone took 110 of 265 ms in b18c384nbt. For large negative x, t keeps its precision, which

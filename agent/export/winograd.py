@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.export.graph import GraphWriter
+from agent.export.graph_interface import Graph
 from agent.export.layers import convolution
 from agent.export.network import Array, BatchNorm, Conv
 
@@ -52,7 +52,7 @@ _A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0,
 class WinogradLayers:
     """Channels last. Convolutions other than 3×3 are one matrix product (1×1) or ONNX's own (the rest)."""
 
-    def __init__(self, graph: GraphWriter, spatial: str) -> None:
+    def __init__(self, graph: Graph, spatial: str) -> None:
         self._graph = graph
         size = [self._dimension(spatial, axis) for axis in (2, 3)]
         self._cut_y, self._cut_x = (self._sliced(_cutting(), side, tiles_axis=1) for side in size)
