@@ -8,6 +8,7 @@ copies of a network: on a board with 512 MB that decides whether it can be done 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -130,6 +131,18 @@ class GraphWriter:
             onnx.checker.check_model(whole, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise ConversionFailed(f"the graph is not valid ONNX: {error}") from error
+
+
+def check_file(model: Path) -> None:
+    """Have ONNX's checker judge a file as anybody would read it, types and shapes included.
+
+    Raises:
+        ConversionFailed: it is not valid.
+    """
+    try:
+        onnx.checker.check_model(str(model), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionFailed(f"{model.name} is not valid ONNX: {error}") from error
 
 
 def _varint(value: int, groups: int = 1) -> bytes:

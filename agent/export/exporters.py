@@ -1,0 +1,212 @@
+"""The formats a network is exported to: one table, and the way from a network file to artifacts. Start at `export`.
+
+A row names the writer of a format, which is imported when it is used: a tool that is not installed costs its own
+formats, nothing else. What a writer is told stands in `job.py`, how its result gets its name in `publish.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from agent.errors import AgentError, CalibrationError, ConversionFailed, NetworkFormatError, ToolMissing
+from agent.events import ChainStep, Reporter
+from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_in, digest, size_bytes, write_manifest
+from agent.export.info import EXPORTER, NetworkInfo
+from agent.export.job import Job, Writer, Written
+from agent.export.network import Network
+from agent.export.parse import parse_network
+from agent.export.publish import publish, publishing, storage_errors
+
+# Runs the artifact through the runtime it is for; raises AgentError when it does not work. Its manifest lies beside it.
+# The runtimes are above this part, so the caller brings it.
+Prove = Callable[[Artifact], None]
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A row of the table. `load` imports the writer. `version` is raised whenever the same network would become another
+    artifact. `tools` are the distributions that decide what the artifact is. `inputs` tells what else does (a device,
+    a driver); it may raise ToolMissing. A row with `calibrates` takes positions into account."""
+
+    load: Callable[[], Writer]
+    version: str
+    tools: tuple[str, ...] = ()
+    inputs: Callable[[], Mapping[str, str]] = dict
+    calibrates: bool = False
+
+
+def _onnx_fp32() -> Writer:
+    from agent.export.onnx_float import write_fp32
+
+    return write_fp32
+
+
+# In the order in which `all` makes them.
+EXPORTERS: Mapping[Format, Exporter] = {
+    Format.ONNX_FP32: Exporter(_onnx_fp32, "1", ("onnx",)),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one format. `made` is false where the artifact was there already; without an artifact, `error`
+    says why."""
+
+    format: Format
+    artifact: Artifact | None
+    made: bool
+    seconds: float
+    error: AgentError | None = None
+
+
+def export(
+    source: Path,
+    formats: Sequence[Format],
+    folder: Path,
+    prove: Prove,
+    reporter: Reporter,
+    *,
+    calibration: Path | None = None,
+    table: Mapping[Format, Exporter] = EXPORTERS,
+) -> Iterator[Outcome]:
+    """Export the network file `source` to each of `formats`, into `folder`; what is there already and would become the
+    same is left alone. A format that fails leaves an older artifact as it was, and the next one follows.
+
+    Raises:
+        NetworkFormatError: `source` is not a network that we can run.
+        StoreBusy, StorageFull, StoreUnwritable: about `folder` as a whole.
+    """
+    with publishing(folder) as staging:
+        run = _Export(source, staging, prove, reporter, calibration, table)
+        for each in formats:
+            started = time.monotonic()
+            try:
+                artifact, made = run.provide(each)
+            except NetworkFormatError:
+                raise
+            except AgentError as error:
+                reporter.report(ChainStep(each.value, str(error)))
+                yield Outcome(each, None, False, time.monotonic() - started, error)
+            else:
+                yield Outcome(each, artifact, made, time.monotonic() - started)
+
+
+class _Export:
+    """One network on its way; it is read once, and only if something has to be made."""
+
+    def __init__(
+        self,
+        source: Path,
+        staging: Path,
+        prove: Prove,
+        reporter: Reporter,
+        calibration: Path | None,
+        table: Mapping[Format, Exporter],
+    ) -> None:
+        self._source = source
+        self._staging = staging
+        self._prove = prove
+        self._reporter = reporter
+        self._calibration = calibration
+        self._table = table
+        self._sha256 = _hash_of(source, NetworkFormatError)
+        self._calibration_sha256 = _hash_of(calibration, CalibrationError) if calibration else ""
+        self._network: Network | None = None
+
+    def provide(self, format: Format) -> tuple[Artifact, bool]:
+        """The artifact, and whether it had to be made."""
+        exporter = self._table.get(format)
+        if exporter is None:
+            raise ConversionFailed(f"nothing writes {format.value} yet", fix="Choose another format.")
+        tools = {name: _version(name, format) for name in exporter.tools}
+        inputs = {"writer": f"{EXPORTER}.{exporter.version}", **exporter.inputs()}
+        if exporter.calibrates:
+            inputs["calibration"] = self._calibration_sha256
+        for artifact in artifacts_in(self._staging.parent, self._sha256):
+            if artifact.manifest.format == format.value and _is_current(artifact, tools, inputs):
+                self._reporter.report(ChainStep(format.value, "is there already"))
+                return artifact, False
+        writer = exporter.load()
+        self._reporter.report(ChainStep(format.value, "is being made"))
+        info = msgspec.structs.replace(self._parsed().info, precision=format.facts.precision)
+
+        def make(out: Path) -> ArtifactManifest:
+            written = writer(self._job(info, out))
+            manifest = _manifest(out, format, info, tools, inputs, written)
+            self._run(out, manifest)
+            return manifest
+
+        return publish(self._staging, f"{info.name}{format.facts.suffix}", make), True
+
+    def _job(self, info: NetworkInfo, out: Path) -> Job:
+        network = dataclasses.replace(self._parsed(), info=info)
+        onnx = self._onnx
+        return Job(self._source, info, out, lambda: network, onnx, self._calibration, self._reporter)
+
+    def _onnx(self) -> Path:
+        return self.provide(Format.ONNX_FP32)[0].path
+
+    def _parsed(self) -> Network:
+        if self._network is None:
+            network = parse_network(self._source)
+            info = msgspec.structs.replace(network.info, sha256=self._sha256, exporter=EXPORTER)
+            self._network = dataclasses.replace(network, info=info)
+        return self._network
+
+    def _run(self, out: Path, manifest: ArtifactManifest) -> None:
+        """Run the artifact as a device will, with its manifest beside it."""
+        self._prove(write_manifest(out, manifest))
+
+
+def _manifest(
+    out: Path,
+    format: Format,
+    info: NetworkInfo,
+    tools: Mapping[str, str],
+    inputs: Mapping[str, str],
+    written: Written,
+) -> ArtifactManifest:
+    with storage_errors(out):
+        return ArtifactManifest(
+            file=out.name,
+            format=format.value,
+            size_bytes=size_bytes(out),
+            sha256=digest(out),
+            network=msgspec.structs.replace(info, form=written.form),
+            board_sizes=written.board_sizes,
+            tools=dict(tools),
+            recipe={**written.recipe, **inputs},
+        )
+
+
+def _is_current(artifact: Artifact, tools: Mapping[str, str], inputs: Mapping[str, str]) -> bool:
+    """Would making it anew give the same, and is it undamaged?"""
+    manifest = artifact.manifest
+    named = manifest.file == f"{manifest.network.name}{artifact.format.facts.suffix}"
+    same = manifest.tools == tools and {key: manifest.recipe.get(key) for key in inputs} == dict(inputs)
+    return named and same and digest(artifact.path) == manifest.sha256
+
+
+def _version(distribution: str, format: Format) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError as error:
+        extra = format.facts.extra
+        raise ToolMissing(
+            f"{format.value} needs the package {distribution}, which is not installed",
+            fix=f"Run `pip install 'katago-agent[{extra}]'`." if extra else f"Install {distribution}.",
+        ) from error
+
+
+def _hash_of(path: Path, kind: type[NetworkFormatError] | type[CalibrationError]) -> str:
+    try:
+        return digest(path)
+    except OSError as error:
+        raise kind(f"cannot read {path}: {error.strerror}", fix="Give a file that is there.") from error

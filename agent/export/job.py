@@ -1,0 +1,51 @@
+"""What the writer of a format is told, and what it tells. `exporters.py` has the table of writers.
+
+A writer writes one file (or, for Core ML, a folder) and knows nothing of manifests, proofs and names: those are
+`publish.py`'s. It raises ConversionFailed, ToolMissing, CalibrationError or StorageFull.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.events import Reporter
+from agent.export.info import NetworkInfo
+from agent.export.network import Network
+
+ANY_BOARD = "1x1 to 19x19"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One artifact to write, to `out`. The folder of `out` is the writer's own until it returns: what else it leaves
+    there is thrown away. `out` does not exist yet and ends in the format's suffix.
+
+    `source` is the network's own file, `info` what it says, with its hash and, as `precision`, the format's; a writer
+    that stores the info in the artifact stores this one. `network()` is the parsed network with that info. `onnx()` is
+    the ONNX fp32 artifact of the same network in its plain form (convolutions as they are), which ONNX Runtime has run;
+    it is made first where it is not there. `calibration` is a file of positions (`workshop/position_set.py`) or None.
+    """
+
+    source: Path
+    info: NetworkInfo
+    out: Path
+    network: Callable[[], Network]
+    onnx: Callable[[], Path]
+    calibration: Path | None
+    reporter: Reporter
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a writer did. `recipe` is what a reader of the manifest wants to know of how it was made, as text. `form` is
+    the graph's (`emit.Form`, or a word of the writer's). `board_sizes` is what the artifact takes: ANY_BOARD, or the
+    sizes it was made for as "19x19, 13x13"."""
+
+    recipe: Mapping[str, str] = field(default_factory=dict)
+    form: str = "plain"
+    board_sizes: str = ANY_BOARD
+
+
+Writer = Callable[[Job], Written]

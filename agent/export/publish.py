@@ -1,0 +1,113 @@
+"""Puts an artifact into its folder so that it is offered whole or not at all. Start at `publishing`, then `publish`.
+
+Work in progress lies in `<folder>/.export/`, which nobody reads. Whoever holds the lock on the folder is the only one
+who exports into it, so what lies in `.export/` when the lock is taken was left by a process that died, and goes. An
+artifact moves to its place by one rename, after its bytes are on the disk and it has run; its manifest follows by
+another. Between the two there is no manifest, and an artifact without one does not count (`artifact.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from agent.errors import ConversionFailed, StorageFull, StoreBusy, StoreUnwritable
+from agent.export.artifact import Artifact, ArtifactManifest, manifest_path, read_artifact, write_manifest
+from agent.model import disk
+
+STAGING: Final = ".export"
+
+# Writes the artifact to a path, runs it, and returns its manifest.
+Make = Callable[[Path], ArtifactManifest]
+
+
+@contextlib.contextmanager
+def publishing(folder: Path) -> Iterator[Path]:
+    """Hold `folder`, which is made if need be, and sweep it; gives the folder for work in progress, removed at the end.
+
+    Raises:
+        StoreBusy: another process exports into `folder`.
+        StorageFull, StoreUnwritable: nothing can be written there.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    staging = folder / STAGING
+    try:
+        if not disk.try_lock(descriptor, folder):
+            raise StoreBusy(
+                f"another process exports into {folder}", fix="Wait for it to finish, or give another --out."
+            )
+        with storage_errors(folder):
+            _sweep(folder)
+            staging.mkdir()
+        yield staging
+    finally:
+        # What cannot be removed now is swept next time.
+        shutil.rmtree(staging, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for each in made:
+                each.rmdir()
+        os.close(descriptor)
+
+
+def publish(staging: Path, file_name: str, make: Make) -> Artifact:
+    """Have `make` write `file_name` into a folder of its own below `staging`, and put the result beside `staging`,
+    in the place of an older one. When `make` raises, the older one is untouched.
+
+    Raises what `make` raises; an OSError of it becomes StorageFull or StoreUnwritable.
+    """
+    target = staging.parent / file_name
+    with storage_errors(target):
+        room = Path(tempfile.mkdtemp(dir=staging))
+    try:
+        fresh = room / file_name
+        with storage_errors(target):
+            manifest = make(fresh)
+            _sync(fresh)
+            write_manifest(fresh, manifest)
+            if read_artifact(fresh) is None:
+                raise ConversionFailed(f"{file_name} is not what its manifest says")
+            manifest_path(target).unlink(missing_ok=True)
+            if target.is_dir():
+                target.replace(room / "replaced")
+            fresh.replace(target)
+            disk.sync_file(target.parent)
+            manifest_path(fresh).replace(manifest_path(target))
+            disk.sync_file(target.parent)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    return Artifact(target, manifest)
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """As `disk.storage_errors`, with what helps here."""
+    try:
+        with disk.storage_errors(path):
+            yield
+    except StorageFull as error:
+        raise StorageFull(str(error), fix="Free some space, or export to a larger disk with --out.") from error
+    except StoreUnwritable as error:
+        raise StoreUnwritable(str(error), fix="Choose a folder that can be written to with --out.") from error
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what dead processes left: work in progress, and manifests that were being written."""
+    shutil.rmtree(folder / STAGING, ignore_errors=True)
+    for path in folder.glob(".*.json.*.tmp"):
+        process = path.name.split(".")[-2]
+        if process.isdecimal() and not Path("/proc", process).exists():
+            path.unlink(missing_ok=True)
+
+
+def _sync(artifact: Path) -> None:
+    """Return when the artifact is on the disk."""
+    for path in [*artifact.rglob("*"), artifact] if artifact.is_dir() else [artifact]:
+        disk.sync_file(path)
