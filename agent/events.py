@@ -54,6 +54,14 @@ class Benchmarking(Event, frozen=True):
     total: int
 
 
+class WorkshopProgress(Event, frozen=True):
+    """Long work on networks: `done` of `total` steps (positions, games, layers) of `what` are made."""
+
+    what: str
+    done: int
+    total: int
+
+
 class EngineUp(Event, frozen=True):
     """The worker is ready to search."""
 
@@ -94,6 +102,8 @@ def describe(event: Event) -> str:
         return f"convert   {event.name}: {10 * (10 * event.done // max(1, event.total))} %"
     if isinstance(event, Benchmarking):
         return f"bench     {event.what}"
+    if isinstance(event, WorkshopProgress):
+        return f"workshop  {event.what}: {10 * (10 * event.done // max(1, event.total))} %"
     if isinstance(event, EngineUp):
         return f"worker    up: {event.network} on {event.backend}, pid {event.pid}"
     if isinstance(event, EngineGone):

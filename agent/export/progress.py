@@ -7,11 +7,11 @@ from collections.abc import Callable
 import msgspec
 from rich.progress import Progress
 
-from agent.events import Benchmarking, Converting, Event
+from agent.events import Benchmarking, Converting, Event, WorkshopProgress
 
 
 class BarReporter:
-    """Turns `Converting` and `Benchmarking` into a progress bar that the caller shows."""
+    """Turns `Converting`, `Benchmarking` and `WorkshopProgress` into a progress bar that the caller shows."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -22,7 +22,7 @@ class BarReporter:
             self._progress.update(
                 self._task, description=f"converting {event.name}", total=event.total, completed=event.done
             )
-        elif isinstance(event, Benchmarking):
+        elif isinstance(event, Benchmarking | WorkshopProgress):
             self._progress.update(self._task, description=event.what, total=event.total, completed=event.done)
 
 
