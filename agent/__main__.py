@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from agent.cli import children, fleet, machine, measure, networks, serving, setup
+from agent.cli import children, export, fleet, machine, measure, networks, report, serving, setup
 from agent.errors import AgentError
 
 app = typer.Typer(
@@ -26,11 +26,13 @@ for verb in (
     machine.why,
     networks.pull,
     networks.convert,
+    export.export,
     serving.run,
     serving.gtp,
     serving.analysis,
     serving.status,
     measure.bench,
+    report.report,
     setup.install,
     setup.doctor,
 ):

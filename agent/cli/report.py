@@ -1,0 +1,57 @@
+"""`agent report`: everything known of a network's artifacts on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from agent.cli.options import Config, Json
+
+
+def report(
+    networks: list[str] = typer.Argument(None, help="Networks of the catalogue or .bin.gz files; none: all artifacts."),
+    out: Path = typer.Option(Path("report.html"), "--out", help="The page to write."),
+    folders: list[Path] = typer.Option([], "--from", help="Folders of artifacts, instead of the state folder's."),
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Write a page about exported networks: sizes, accuracy, speed, and what is still to do before one is deployed."""
+    import datetime
+
+    import msgspec
+
+    from agent import __version__
+    from agent.errors import CalibrationError
+    from agent.export.artifact import artifacts_in
+    from agent.hardware import detect
+    from agent.hardware.describe import summary
+    from agent.model.catalogue import load_catalogue
+    from agent.model.disk import sha256_of, storage_errors, write_atomically
+    from agent.settings import data_folder, load_settings
+    from agent.workshop.report import build_report
+    from agent.workshop.report_page import page
+
+    settings = load_settings(config)
+    catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
+    wanted = [sha256_of(Path(name)) if Path(name).is_file() else catalogue.find(name).sha256 for name in networks or ()]
+    kept = settings.state_dir / "artifacts"
+    places = folders or (sorted(kept.iterdir()) if kept.is_dir() else [])
+    artifacts = [each for place in places for each in artifacts_in(place)]
+    if wanted:
+        artifacts = [each for source in wanted for each in artifacts if each.manifest.network.sha256 == source]
+    if not artifacts:
+        raise CalibrationError(
+            f"there are no artifacts of {', '.join(networks) if networks else 'any network'} in "
+            + (", ".join(str(place) for place in places) or str(kept)),
+            fix="Make some with `agent export NETWORK --to all`.",
+        )
+    made = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    built = build_report(artifacts, summary(detect()), made, __version__)
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(built), indent=2).decode())
+        return
+    content = page(built).encode()
+    with storage_errors(out):
+        write_atomically(out, content)
+    print(f"{out}: {len(artifacts)} artifacts of {len(built.networks)} networks, {len(content) / 1000:.0f} kB")

@@ -1,0 +1,241 @@
+"""What the report says, as values: everything in it is computed here from the artifacts' manifests, and nothing is
+measured. `report_page.py` makes a page of it, `report_plots.py` its pictures. Start at `build_report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from agent.export.artifact import Accuracy, Artifact, ArtifactManifest, Format, LayerSensitivity, Speed, digest
+
+# The sizes of what others promise, and of what our own gates ask (agent/workshop/gates.py).
+HALF, QUARTER = 0.51, 0.28
+TWICE = 2.0
+ONE_PERCENT = 0.01
+ALL = "all"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One artifact. `size_ratio` is over the ONNX fp32 artifact of the same network; `accuracy` its newest verification
+    over all positions; `speed` the fastest measurement; `whole` says that the file still has its manifest's hash."""
+
+    format: str
+    precision: str
+    file: str
+    sha256: str
+    size_bytes: int
+    size_ratio: float | None
+    whole: bool
+    gate: str
+    gate_reasons: tuple[str, ...]
+    accuracy: Accuracy | None
+    slices: tuple[Accuracy, ...]
+    speed: Speed | None
+    speeds: tuple[Speed, ...]
+    sensitivity: tuple[LayerSensitivity, ...]
+    tools: dict[str, str]
+    recipe: dict[str, str]
+    never_run: str
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A figure that is often told of quantized networks, and what was measured here. `holds` is None where nothing was
+    measured."""
+
+    said: str
+    measured: str
+    holds: bool | None
+
+
+class Check(msgspec.Struct, frozen=True):
+    """A line of the deployment checklist; `by` says what ticks it, or what would."""
+
+    line: str
+    ticked: bool
+    by: str
+
+
+class NetworkReport(msgspec.Struct, frozen=True):
+    name: str
+    sha256: str
+    rows: tuple[Row, ...]
+    claims: tuple[Claim, ...]
+    checklist: tuple[Check, ...]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """`hardware` is the machine that the report was made on, `made` an ISO date and time in UTC."""
+
+    hardware: str
+    made: str
+    version: str
+    networks: tuple[NetworkReport, ...]
+
+
+class Deployed(msgspec.Struct, frozen=True):
+    """What the tuner chose for this machine: the artifact's hash, in words, and the memory it was measured to take."""
+
+    sha256: str
+    words: str
+    peak_rss_bytes: int | None
+
+
+def build_report(
+    artifacts: Sequence[Artifact], hardware: str, made: str, version: str, deployed: Sequence[Deployed] = ()
+) -> Report:
+    """The report on `artifacts`, grouped by the network that they were made of, in the order given."""
+    sources = list(dict.fromkeys(artifact.manifest.network.sha256 for artifact in artifacts))
+    networks = [
+        _network([each for each in artifacts if each.manifest.network.sha256 == source], hardware, deployed)
+        for source in sources
+    ]
+    return Report(hardware, made, version, tuple(networks))
+
+
+def _network(artifacts: Sequence[Artifact], hardware: str, deployed: Sequence[Deployed]) -> NetworkReport:
+    order = [format.value for format in Format]
+    artifacts = sorted(artifacts, key=lambda each: (order.index(each.manifest.format), each.manifest.file))
+    bases = [each.manifest.size_bytes for each in artifacts if each.format is Format.ONNX_FP32]
+    rows = tuple(_row(each, bases[0] if bases else None) for each in artifacts)
+    network = artifacts[0].manifest.network
+    return NetworkReport(network.name, network.sha256, rows, _claims(rows), _checklist(rows, hardware, [*deployed]))
+
+
+def _row(artifact: Artifact, base_bytes: int | None) -> Row:
+    manifest, facts = artifact.manifest, artifact.format.facts
+    newest = manifest.verifications[-1].accuracies if manifest.verifications else ()
+    return Row(
+        format=manifest.format,
+        precision=facts.precision,
+        file=manifest.file,
+        sha256=manifest.sha256,
+        size_bytes=manifest.size_bytes,
+        size_ratio=manifest.size_bytes / base_bytes if base_bytes else None,
+        whole=digest(artifact.path) == manifest.sha256,
+        gate=manifest.gate,
+        gate_reasons=manifest.gate_reasons,
+        accuracy=next((accuracy for accuracy in newest if accuracy.slice == ALL), None),
+        slices=tuple(accuracy for accuracy in newest if accuracy.slice != ALL),
+        speed=max(manifest.speeds, key=lambda speed: (speed.board == "19x19", speed.evals_per_s), default=None),
+        speeds=manifest.speeds,
+        sensitivity=manifest.sensitivity,
+        tools=manifest.tools,
+        recipe=manifest.recipe,
+        never_run=_never_run(artifact.format, manifest),
+    )
+
+
+def _never_run(format: Format, manifest: ArtifactManifest) -> str:
+    if format is Format.COREML_FP16:
+        return "Core ML: never run on Apple hardware"
+    if format in (Format.TENSORRT_FP16, Format.TENSORRT_INT8) and not manifest.speeds:
+        return "TensorRT: never run"
+    return ""
+
+
+# ---------------------------------------------------------------- what is often said, and what was measured
+
+
+def _claims(rows: Sequence[Row]) -> tuple[Claim, ...]:
+    return (
+        _size_claim("FP16 is half the size", rows, "fp16", HALF),
+        _size_claim("INT8 is a quarter of the size", rows, "int8", QUARTER),
+        _size_claim("INT8 weights alone are a quarter of the size", rows, "int8-weights", QUARTER),
+        _speed_claim(rows),
+        _loss_claim(rows),
+    )
+
+
+def _size_claim(said: str, rows: Sequence[Row], precision: str, bound: float) -> Claim:
+    sizes = [(row.size_ratio, row.format) for row in rows if row.precision == precision and row.size_ratio is not None]
+    if not sizes:
+        return Claim(said, "not measured", None)
+    ratio, _ = min(sizes)
+    text = ", ".join(f"{format} {size:.1%}" for size, format in sorted(sizes))
+    return Claim(said, f"{text} of ONNX fp32", ratio <= bound)
+
+
+def _speed_claim(rows: Sequence[Row]) -> Claim:
+    """INT8 against the fastest fp32 on the same machine and board, and not against native KataGo alone."""
+    said = "INT8 is twice as fast"
+    pairs = []
+    for row in rows:
+        for speed in row.speeds if row.precision == "int8" else ():
+            full = [
+                other.evals_per_s
+                for each in rows
+                for other in each.speeds
+                if each.precision == "fp32" and (other.hardware, other.board) == (speed.hardware, speed.board)
+            ]
+            if full:
+                pairs.append((speed.evals_per_s / max(full), row.format, speed.board))
+    if not pairs:
+        return Claim(said, "not measured", None)
+    best, format, board = max(pairs)
+    return Claim(said, f"{best:.2f} × the fastest fp32 on {board} ({format})", best >= TWICE)
+
+
+def _loss_claim(rows: Sequence[Row]) -> Claim:
+    said = "INT8 loses less than 1 %"
+    measured = [(row.accuracy, row.format) for row in rows if row.precision == "int8" and row.accuracy is not None]
+    if not measured:
+        return Claim(said, "not measured", None)
+    accuracy, format = min(measured, key=lambda pair: pair[0].win_mae)
+    text = f"win rate {accuracy.win_mae:.2%} off on average, another best move in {1 - accuracy.top1:.1%} ({format})"
+    return Claim(said, text, accuracy.win_mae < ONE_PERCENT)
+
+
+# ---------------------------------------------------------------- the checklist
+
+
+def _checklist(rows: Sequence[Row], hardware: str, deployed: Sequence[Deployed]) -> tuple[Check, ...]:
+    hashes = {row.sha256 for row in rows}
+    chosen = next((each for each in deployed if each.sha256 in hashes), None)
+    calibrated = next((row for row in rows if row.precision == "int8" and "calibration" in row.recipe), None)
+    broken = [row.file for row in rows if not row.whole]
+    passed = [row for row in rows if row.gate == "passed"]
+    failed = [row for row in rows if row.gate == "failed"]
+    timed = [row for row in rows for speed in row.speeds if speed.hardware == hardware]
+    memory = chosen.peak_rss_bytes if chosen else None
+    return (
+        Check("Precision chosen", chosen is not None, chosen.words if chosen else "`agent tune` chooses by measuring"),
+        Check(
+            "Calibration prepared",
+            calibrated is not None,
+            f"{calibrated.recipe['calibration']}"
+            if calibrated
+            else "`agent positions` makes the calibration positions",
+        ),
+        Check(
+            "Exported",
+            bool(rows) and not broken,
+            f"{', '.join(broken)}: not the bytes of the manifest"
+            if broken
+            else f"{len(rows)} artifacts, each with the hash of its manifest",
+        ),
+        Check(
+            "Accuracy within bounds",
+            bool(passed),
+            "; ".join(
+                [f"{len(passed)} passed their gate"]
+                + [f"{row.format} failed and is offered to no device" for row in failed]
+            ),
+        ),
+        Check(
+            "Speed measured on the target",
+            bool(timed),
+            f"{len(timed)} measurements on {hardware}" if timed else f"`agent tune` on the target; here: {hardware}",
+        ),
+        Check(
+            "Memory",
+            memory is not None,
+            f"{memory / 1e6:.0f} MB peak RSS" if memory is not None else "`agent tune` measures it",
+        ),
+        Check(
+            "Automated",
+            chosen is not None,
+            "the service takes the tuner's choice at every start" if chosen else "nothing is tuned yet for the service",
+        ),
+    )

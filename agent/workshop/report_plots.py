@@ -1,0 +1,144 @@
+"""The report's pictures, as SVG that stands in the page. The one owner of matplotlib. Knows no manifest: it is given
+the report's values. The same report gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from agent.errors import ToolMissing
+from agent.export.artifact import QUANTILES, LayerSensitivity
+from agent.workshop.report import NetworkReport, Row
+
+_PASSED, _FAILED, _UNKNOWN, _NATIVE = "#2a7d4f", "#b3402e", "#7a7f87", "#c98a1b"
+_GATE_COLOURS = {"passed": _PASSED, "failed": _FAILED, "not verified": _UNKNOWN}
+_WIDTH_IN, _ROW_IN, _FRAME_IN = 7.2, 0.28, 1.1
+# Errors below this are the printing of a float; a logarithmic axis begins here.
+_SMALLEST_ERROR = 1e-6
+
+
+def plots(report: NetworkReport) -> dict[str, str]:
+    """Title → SVG, of those pictures that there are figures for.
+
+    Raises:
+        ToolMissing: matplotlib is not installed.
+    """
+    pictures = {"Size": _sizes(report.rows)}
+    distributed = [row for row in report.rows if row.accuracy and row.accuracy.win_quantiles]
+    if distributed:
+        pictures["Win-rate error: share of positions within it"] = _distribution(distributed)
+    judged = [row for row in report.rows if row.accuracy and row.size_ratio]
+    if judged:
+        pictures["Size against accuracy"] = _trade(judged)
+    timed = [row for row in report.rows if row.speed]
+    if timed:
+        pictures["Speed"] = _speeds(timed)
+    layered = next((row for row in report.rows if row.sensitivity), None)
+    if layered:
+        pictures[f"What each layer costs in INT8 ({layered.format})"] = _sensitivity(layered.sensitivity)
+    return pictures
+
+
+def _sizes(rows: Sequence[Row]) -> str:
+    figure, axes = _figure(len(rows))
+    names = [row.format for row in rows]
+    sizes_mb = [row.size_bytes / 1e6 for row in rows]
+    axes.barh(names, sizes_mb, color=[_GATE_COLOURS[row.gate] for row in rows])
+    for row, size_mb in zip(rows, sizes_mb, strict=True):
+        ratio = f"  {row.size_ratio:.0%}" if row.size_ratio else ""
+        axes.annotate(f" {size_mb:.1f} MB{ratio}", (size_mb, row.format), va="center", fontsize=8)
+    axes.margins(x=0.22)
+    axes.set_xlabel("MB, and share of ONNX fp32 (green: gate passed, red: failed, grey: not verified)")
+    axes.invert_yaxis()
+    return _svg(figure)
+
+
+def _distribution(rows: Sequence[Row]) -> str:
+    figure, axes = _figure(10)
+    for row in rows:
+        assert row.accuracy is not None
+        errors = [max(error, _SMALLEST_ERROR) for error in row.accuracy.win_quantiles]
+        axes.plot(errors, QUANTILES, marker=".", label=row.format)
+    axes.set_xscale("log")
+    axes.set_xlabel("absolute error of the win rate")
+    axes.set_ylabel("share of positions")
+    axes.legend(fontsize=7)
+    axes.set_ylim(0, 1.02)
+    return _svg(figure)
+
+
+def _trade(rows: Sequence[Row]) -> str:
+    figure, axes = _figure(10)
+    for row in rows:
+        assert row.accuracy is not None and row.size_ratio is not None
+        point = (row.size_ratio, max(row.accuracy.policy_kl, _SMALLEST_ERROR))
+        axes.scatter(*point, color=_GATE_COLOURS[row.gate])
+        axes.annotate(row.format, point, textcoords="offset points", xytext=(4, 4), fontsize=7)
+    axes.set_yscale("log")
+    axes.margins(0.15)
+    axes.set_xlabel("share of ONNX fp32's size")
+    axes.set_ylabel("policy KL to fp32 (nats)")
+    return _svg(figure)
+
+
+def _speeds(rows: Sequence[Row]) -> str:
+    figure, axes = _figure(len(rows))
+    for row in rows:
+        assert row.speed is not None
+        axes.barh(row.format, row.speed.evals_per_s, color=_GATE_COLOURS[row.gate])
+        ratio = f"  {row.speed.native_ratio:.2f} × native" if row.speed.native_ratio else ""
+        axes.annotate(
+            f" {row.speed.evals_per_s:.1f}{ratio}", (row.speed.evals_per_s, row.format), va="center", fontsize=8
+        )
+    natives = [row.speed.evals_per_s / row.speed.native_ratio for row in rows if row.speed and row.speed.native_ratio]
+    if natives:
+        axes.axvline(sum(natives) / len(natives), color=_NATIVE, linestyle="--", label="native KataGo, best setting")
+        axes.legend(fontsize=7)
+    axes.margins(x=0.25)
+    axes.set_xlabel("evaluations/s of the network alone, 19×19")
+    axes.invert_yaxis()
+    return _svg(figure)
+
+
+def _sensitivity(layers: Sequence[LayerSensitivity]) -> str:
+    figure, axes = _figure(max(6, round(len(layers) * 0.6)))
+    kept = list(dict.fromkeys(layer.kept for layer in layers))
+    colours = dict(zip(kept, (_PASSED, _NATIVE, _UNKNOWN, _FAILED), strict=False))
+    names = [layer.layer for layer in layers]
+    errors = [max(layer.policy_kl, _SMALLEST_ERROR) for layer in layers]
+    axes.barh(names, errors, color=[colours.get(layer.kept, _UNKNOWN) for layer in layers])
+    for name, colour in colours.items():
+        axes.barh([names[0]], [0], color=colour, label=name)
+    axes.set_xscale("log")
+    axes.tick_params(axis="y", labelsize=5)
+    axes.legend(fontsize=7, title="kept in", title_fontsize=7)
+    axes.set_xlabel("policy KL with this layer alone in INT8 (nats)")
+    axes.invert_yaxis()
+    return _svg(figure)
+
+
+def _figure(rows: int) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ToolMissing(
+            "the report's plots need matplotlib", fix="Install it: pip install 'katago-agent[report]'."
+        ) from error
+    figure = Figure(figsize=(_WIDTH_IN, _FRAME_IN + _ROW_IN * rows), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    """Without date and with fixed ids; text stays text, so that it can be searched and read aloud."""
+    import matplotlib
+
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "katago-agent", "svg.fonttype": "none"}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = out.getvalue()
+    return text[text.index("<svg") :]

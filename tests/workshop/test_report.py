@@ -1,0 +1,190 @@
+"""The report: figures from manifests, the claims and the checklist, and the page that a browser shows."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agent.export.artifact import (
+    QUANTILES,
+    Accuracy,
+    Artifact,
+    ArtifactManifest,
+    LayerSensitivity,
+    Speed,
+    Verification,
+    artifacts_in,
+    digest,
+    offered,
+    write_manifest,
+)
+from agent.export.info import NetworkInfo
+from agent.workshop.report import Deployed, Report, build_report
+from agent.workshop.report_page import page
+
+HARDWARE = "a board with four cores"
+SOURCE = "ab" * 32
+
+
+def accuracy(win_mae: float, slice: str = "all") -> Accuracy:
+    quantiles = tuple(win_mae * 2 * share for share in QUANTILES)
+    return Accuracy(slice, 500, 100, 0.98, 0.003, win_mae, win_mae * 9, 0.2, 0.2, 0.004, quantiles, quantiles)
+
+
+def artifact(folder: Path, name: str, format: str, size: int, **facts: object) -> Artifact:
+    path = folder / name
+    path.write_bytes(bytes(size))
+    network = NetworkInfo(name="b6 <of> tests", version=8, sha256=SOURCE)
+    manifest = ArtifactManifest(name, format, size, digest(path), network, "1x1 to 19x19", {"onnx": "1.23"}, **facts)  # type: ignore[arg-type]
+    return write_manifest(path, manifest)
+
+
+def speed(evals_per_s: float, board: str = "19x19", ratio: float | None = None) -> Speed:
+    return Speed(HARDWARE, "onnxruntime", board, 2, 8, evals_per_s, ratio)
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> list[Artifact]:
+    return make_artifacts(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page on the same artifacts; drawing it takes a second."""
+    return page(report(make_artifacts(tmp_path_factory.mktemp("shown"))))
+
+
+def make_artifacts(tmp_path: Path) -> list[Artifact]:
+    verified = (Verification(SOURCE, "cd" * 32, (accuracy(0.004), accuracy(0.02, "board 9x9"))),)
+    sensitivity = (LayerSensitivity("conv1", 0.1, 0.05, "fp32"), LayerSensitivity("rconv2", 0.001, 0.0002, "int8"))
+    artifact(tmp_path, "n.onnx", "onnx-fp32", 1000, gate="passed", speeds=(speed(30, ratio=1.3), speed(120, "9x9")))
+    artifact(tmp_path, "n.fp16.onnx", "onnx-fp16", 505)
+    artifact(
+        tmp_path,
+        "n.int8.onnx",
+        "onnx-int8",
+        300,
+        gate="failed",
+        gate_reasons=("win MAE 0.02 on 9x9 is more than 0.015",),
+        verifications=verified,
+        speeds=(speed(45, ratio=1.95),),
+        sensitivity=sensitivity,
+        recipe={"calibration": "1000 positions <script>"},
+    )
+    artifact(tmp_path, "n.mlpackage", "coreml-fp16", 510)
+    return artifacts_in(tmp_path, SOURCE)
+
+
+def report(artifacts: list[Artifact], **deployed: object) -> Report:
+    return build_report(
+        artifacts, HARDWARE, "2026-01-01T00:00:00+00:00", "0.1.0", [Deployed(**deployed)] if deployed else ()
+    )  # type: ignore[arg-type]
+
+
+def test_sizes_and_claims_are_those_of_the_manifests(artifacts: list[Artifact]) -> None:
+    (network,) = report(artifacts).networks
+    assert [(row.format, row.size_ratio) for row in network.rows] == [
+        ("onnx-fp32", 1.0),
+        ("onnx-fp16", 0.505),
+        ("onnx-int8", 0.3),
+        ("coreml-fp16", 0.51),
+    ]
+    claims = {claim.said: (claim.measured, claim.holds) for claim in network.claims}
+    assert claims["FP16 is half the size"] == ("onnx-fp16 50.5%, coreml-fp16 51.0% of ONNX fp32", True)
+    assert claims["INT8 is a quarter of the size"] == ("onnx-int8 30.0% of ONNX fp32", False)
+    assert claims["INT8 weights alone are a quarter of the size"] == ("not measured", None)
+    assert claims["INT8 is twice as fast"] == ("1.50 × the fastest fp32 on 19x19 (onnx-int8)", False)
+    assert claims["INT8 loses less than 1 %"][1] is True
+
+
+def test_the_checklist_is_ticked_by_what_was_done(artifacts: list[Artifact]) -> None:
+    lines = {check.line: check for check in report(artifacts).networks[0].checklist}
+    ticked = {line for line, check in lines.items() if check.ticked}
+    assert ticked == {"Calibration prepared", "Exported", "Accuracy within bounds", "Speed measured on the target"}
+    assert "onnx-int8 failed" in lines["Accuracy within bounds"].by
+    chosen = report(artifacts, sha256=artifacts[0].manifest.sha256, words="onnxruntime fp32", peak_rss_bytes=10**8)
+    assert all(check.ticked for check in chosen.networks[0].checklist)
+
+
+def test_a_file_that_changed_after_its_export_is_named(artifacts: list[Artifact]) -> None:
+    by_name = {each.path.name: each for each in artifacts}
+    by_name["n.onnx"].path.write_bytes(b"x" * 1000)
+    (network,) = report(artifacts).networks
+    assert [row.file for row in network.rows if not row.whole] == ["n.onnx"]
+    assert next(check for check in network.checklist if check.line == "Exported").ticked is False
+    assert not offered(by_name["n.onnx"])
+    assert [row.whole for row in network.rows] == [False, True, True, True]
+
+
+def test_an_artifact_of_another_size_than_its_manifest_does_not_count(artifacts: list[Artifact]) -> None:
+    artifacts[0].path.write_bytes(b"half")
+    assert artifacts[0].path not in [each.path for each in artifacts_in(artifacts[0].path.parent)]
+
+
+class Elements(HTMLParser):
+    """Opens and closes; what a page fetches; its ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+        self.ids: list[str] = []
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "br", "link", "img"):
+            self.open.append(tag)
+        self.scripts += tag == "script"
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("src", "href", "xlink:href") and not (value or "").startswith("#"):
+                self.fetched.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in ("meta", "br", "link", "img"):
+            self.handle_endtag(tag)
+
+
+def test_the_page_is_whole_and_needs_nothing_beside_it(shown: str) -> None:
+    elements = Elements()
+    elements.feed(shown)
+    assert elements.open == [] and elements.fetched == [] and elements.scripts == 0
+    assert len(elements.ids) == len(set(elements.ids))
+    assert "&lt;of&gt;" in shown and "1000 positions &lt;script&gt;" in shown
+    assert shown.count("<svg") == 5
+    assert "Core ML: never run on Apple hardware" in shown
+    assert not re.search(r"url\((?!#)", shown)
+
+
+def test_the_same_report_is_the_same_page(artifacts: list[Artifact], shown: str) -> None:
+    assert page(report(artifacts)) == shown
+
+
+def test_the_report_survives_json(artifacts: list[Artifact]) -> None:
+    built = report(artifacts)
+    assert msgspec.json.decode(msgspec.json.encode(built), type=Report) == built
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium; the CI script installs it")
+def test_a_real_browser_shows_the_page(shown: str, tmp_path: Path) -> None:
+    """Chromium parses it, draws the pictures and finds nothing to fetch."""
+    path = tmp_path / "report.html"
+    path.write_text(shown, "utf-8")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+    command += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'home'}"]
+    done = subprocess.run(
+        [*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.count("</svg>") == 5
+    assert "Ready to deploy?" in done.stdout
