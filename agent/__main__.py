@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from agent.cli import children, export, fleet, machine, measure, networks, report, serving, setup
+from agent.cli import children, export, fleet, machine, measure, networks, report, serving, setup, verify
 from agent.errors import AgentError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ for verb in (
     networks.pull,
     networks.convert,
     export.export,
+    verify.positions,
     serving.run,
     serving.gtp,
     serving.analysis,
@@ -46,6 +47,7 @@ app.add_typer(fleet_app, name="fleet")
 app.command(hidden=True)(children.engine)
 app.command(hidden=True)(children.broker)
 app.command("provision", hidden=True)(children.provision_for_parent)
+app.command(hidden=True)(children.probe)
 
 
 def main() -> None:

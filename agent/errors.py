@@ -19,12 +19,15 @@ AgentError
 ├── WorkshopError
 │   ├── ToolMissing          an optional package that a format needs is not installed
 │   ├── CalibrationError     positions that cannot be read, or too few of them
+│   ├── JournalUnusable      the journal of resumable work cannot be written, or another process writes it
 │   └── GateRefused          an artifact whose answers are too far from its reference's
 ├── EngineError
 │   ├── RulesError           a rule set that cannot be parsed
 │   ├── IllegalMove          a move that the rules forbid
 │   ├── CoreMissing          the compiled core is not there or does not load
 │   ├── BackendUnavailable   a network runtime that is missing or does not work here
+│   ├── TuningDamaged        what `agent tune` remembered cannot be read
+│   ├── TuneFailed           nothing that was to be measured works on this machine
 │   ├── BenchFailed          a benchmark, or the native engine beside it, gave no result
 │   └── EngineDown           the worker is gone and will not be started again by itself
 ├── ServiceError
@@ -129,6 +132,10 @@ class CalibrationError(WorkshopError):
     fix = "Give an SGF folder with more games, or let `agent positions` play some."
 
 
+class JournalUnusable(WorkshopError):
+    fix = "Wait for the other process, or name another file; a full disk needs room first."
+
+
 class GateRefused(WorkshopError):
     fix = "Export again with more calibration positions or another precision; `agent verify` shows where it fails."
 
@@ -151,6 +158,14 @@ class CoreMissing(EngineError):
 
 class BackendUnavailable(EngineError):
     fix = "Run `agent doctor`; it names the package that is missing."
+
+
+class TuningDamaged(EngineError):
+    fix = "Run `agent tune`; it makes the file anew."
+
+
+class TuneFailed(EngineError):
+    fix = "Run `agent doctor`; it checks the engine link by link."
 
 
 class BenchFailed(EngineError):

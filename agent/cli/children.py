@@ -93,3 +93,17 @@ def _provision(reporter: Reporter, say: Callable[[msgspec.Struct], None]) -> Non
         say(plan)
     except AgentError as error:
         say(Failure(message=str(error), fix=error.fix))
+
+
+def probe() -> None:
+    """Try a backend for the process that started this one; requests come on standard input."""
+    import os
+
+    from agent.lifeline import die_with_parent
+    from agent.workshop.probe_child import serve_probe
+
+    die_with_parent()
+    # Runtimes print to standard output what they like; the replies keep it for themselves.
+    with os.fdopen(os.dup(1), "wb") as replies:
+        os.dup2(2, 1)
+        serve_probe(sys.stdin.buffer, replies)

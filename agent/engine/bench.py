@@ -20,13 +20,14 @@ import msgspec
 import numpy as np
 
 from agent.engine.backends.interface import Backend
-from agent.engine.bench_raw import RawBench, RawRate, Sessions, Way, rate
+from agent.engine.bench_raw import RawBench, RawRate, Sessions, rate
 from agent.engine.game import Game
 from agent.engine.messages import Position, RawReport, SearchReport, SearchRequest
 from agent.engine.player import Player
 from agent.engine.points import parse_color, parse_vertex
 from agent.engine.raw import encode
 from agent.engine.rules import parse_rules
+from agent.engine.way import Way
 from agent.engine.worker import resident_bytes
 from agent.errors import BenchFailed
 from agent.events import Benchmarking, Reporter
@@ -162,7 +163,7 @@ class _Bench:
     ) -> None:
         self._backend, self._sessions, self._options, self._reporter = backend, sessions, options, reporter
         self._queries, self._opponent, self._clock = queries, opponent, clock
-        self._positions = [_position(query) for query in queries]
+        self._positions = [parse_query(query) for query in queries]
         games = [Game.from_position(position) for position in self._positions]
         inputs = [encode(game, game.to_play, 0) for game in games]
         spatial, global_ = (np.stack(arrays) for arrays in zip(*inputs, strict=True))
@@ -285,7 +286,8 @@ class _Bench:
         )
 
 
-def _position(query: Query) -> Position:
+def parse_query(query: Query) -> Position:
+    """The position in the core's terms. Raises BenchFailed for a move that is none."""
     x_size, y_size = query.board_x_size, query.board_y_size
 
     def pair(color: str, vertex: str) -> tuple[int, int]:

@@ -9,24 +9,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from agent.engine.backends.interface import Array, Backend
-
-
-class Way(NamedTuple):
-    """`sessions` is 1 or `threads`."""
-
-    threads: int
-    sessions: int
-    batch: int
-
-    def __str__(self) -> str:
-        shared = "one session" if self.sessions == 1 else f"{self.sessions} sessions"
-        return f"{self.threads} threads, {shared}, batch {self.batch}"
+from agent.engine.way import Way
 
 
 class RawRate(msgspec.Struct, frozen=True):
@@ -84,8 +72,8 @@ class RawBench:
         self._sessions, self._spatial, self._global = sessions, spatial, global_
         self._seconds, self._clock = seconds, clock
 
-    def measure(self, way: Way) -> tuple[int, float]:
-        """Evaluations and seconds, after one call of each thread that is not counted.
+    def measure(self, way: Way, *, warm: bool = True) -> tuple[int, float]:
+        """Evaluations and seconds, after one call of each thread that is not counted (with `warm`).
 
         Raises:
             BackendUnavailable: see `Backend.evaluate`.
@@ -99,7 +87,8 @@ class RawBench:
             backend = self._sessions.of(index, way.sessions)
             spatial, global_ = self._batch(index * way.batch, way.batch)
             try:
-                backend.evaluate(spatial, global_)
+                if warm:
+                    backend.evaluate(spatial, global_)
                 ready.wait()
                 while not (stop.is_set() and counts[index]):
                     backend.evaluate(spatial, global_)

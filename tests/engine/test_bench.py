@@ -10,9 +10,9 @@ from rich.console import Console
 from agent.engine.backends.interface import Array, Outputs
 from agent.engine.backends.uniform import UniformBackend
 from agent.engine.bench import RAW_BATCHES, BenchOptions, Query, load_positions, run_bench
-from agent.engine.bench_raw import Way
 from agent.engine.bench_table import table
 from agent.engine.native_katago import NativeKatago
+from agent.engine.way import Way
 from agent.errors import BackendUnavailable, BenchFailed
 from agent.events import Benchmarking, Event, SilentReporter
 

@@ -1,0 +1,161 @@
+"""The process in which a backend is tried: it may crash, hang or answer nonsense, and only this process is lost.
+
+Start at `serve_probe`. Requests come as lines on one stream, replies go to another (`probe_messages.py`); the parent's
+end of it is `probe.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+
+from agent.engine.backends import BACKENDS, Backend, Entry, open_backend
+from agent.engine.backends.interface import Array
+from agent.engine.bench import load_positions, parse_query
+from agent.engine.bench_raw import RawBench, Sessions
+from agent.engine.game import Game
+from agent.engine.messages import Position
+from agent.engine.raw import encode
+from agent.engine.way import Way
+from agent.errors import AgentError, BackendUnavailable
+from agent.workshop.probe_messages import Answer, Answers, Ask, Measure, Measured, Open, Opened, Refused, Reply, Request
+
+# Small positions stand beside two large ones: a runtime may take other kernels for them.
+CHECK_SIDES = (19, 19, 9)
+# So many different positions in a batch; beyond them they come again.
+_POSITIONS = 8
+# Moves that a made-up position on a small board has.
+_SMALL_MOVES_SHARE = 0.3
+_KOMI = 7.5
+
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+# Documentation/filesystems/proc.rst of the kernel: 5 resets the peak resident set size.
+_RESET_PEAK = "5"
+
+
+def serve_probe(requests: BinaryIO, replies: BinaryIO, table: Mapping[str, Entry] = BACKENDS) -> None:
+    """Answer requests until they end. What a backend raises is a reply; what it does worse ends the process."""
+    child = _Child(table)
+    for line in requests:
+        try:
+            reply: Reply = child.do(msgspec.json.decode(line, type=Request))
+        except AgentError as error:
+            reply = Refused(str(error))
+        except Exception as error:  # the edge of a backend: a runtime's own classes have nothing else in common
+            reply = Refused(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+        replies.write(msgspec.json.encode(reply) + b"\n")
+        replies.flush()
+
+
+class _Child:
+    def __init__(self, table: Mapping[str, Entry]) -> None:
+        self._table = table
+        self._sessions: Sessions | None = None
+        self._reopen: Callable[[], Backend] | None = None
+        self._warm: set[tuple[Way, int]] = set()
+
+    def do(self, request: Request) -> Reply:
+        match request:
+            case Open():
+                return self._open(request)
+            case Ask():
+                return self._ask()
+            case Measure():
+                return self._measure(request)
+
+    def _open(self, request: Open) -> Opened:
+        model = Path(request.model) if request.model else None
+
+        def open_for(threads: int) -> Backend:
+            return open_backend(request.backend, model, threads=threads, table=self._table)
+
+        first = open_for(request.threads)
+        self._sessions = Sessions(first, lambda: open_for(1))
+        return Opened(first.versions())
+
+    def _ask(self) -> Answers:
+        backend = self._opened().of(0, 1)
+        answers = []
+        for number, side in enumerate(CHECK_SIDES):
+            spatial, global_ = check_inputs(side)
+            which = slice(number, number + 1)
+            outputs = backend.evaluate(spatial[which], global_[which])
+            value, policy = _softmax(outputs.value[0]), _softmax(outputs.policy[0, 0])
+            if policy.shape != (side * side + 1,) or value.shape != (3,):
+                raise BackendUnavailable(f"the outputs have shapes {outputs.policy.shape} and {outputs.value.shape}")
+            if not all(np.isfinite(part).all() for part in (*outputs, value, policy)):
+                raise BackendUnavailable("an output is not a finite number")
+            answers.append(Answer(f"{side}x{side}", tuple(value.tolist()), tuple(policy.tolist())))
+        return Answers(tuple(answers))
+
+    def _measure(self, request: Measure) -> Measured:
+        sessions, way = self._opened(), Way(request.threads, request.sessions, request.batch)
+        if way.sessions == 1:
+            sessions.close_others()  # or their memory would count as this way's
+        sessions.provide(way.sessions, lambda _: True)
+        _reset_peak()
+        spatial, global_ = check_inputs(request.side)
+        bench = RawBench(sessions, spatial, global_, request.seconds, time.monotonic)
+        evaluations, seconds = bench.measure(way, warm=(way, request.side) not in self._warm)
+        self._warm.add((way, request.side))
+        return Measured(evaluations, seconds, peak_rss_bytes())
+
+    def _opened(self) -> Sessions:
+        if self._sessions is None:
+            raise BackendUnavailable("no network was opened")
+        return self._sessions
+
+
+@functools.cache
+def check_inputs(side: int) -> tuple[Array, Array]:
+    """The same positions on every machine: spatial [n, 22, side, side] and global [n, 19]. On 19×19 out of games, on
+    other boards stones in a fixed pattern."""
+    positions = [parse_query(query) for query in load_positions()[:_POSITIONS]] if side == 19 else _made_up(side)
+    games = [Game.from_position(each) for each in positions]
+    inputs = [encode(game, game.to_play, 0) for game in games]
+    spatial, global_ = (np.stack(arrays) for arrays in zip(*inputs, strict=True))
+    return spatial, global_
+
+
+def _made_up(side: int) -> list[Position]:
+    """Legal moves in an order that depends on nothing but the numbers, not on a library's random stream."""
+    positions = []
+    for seed in range(_POSITIONS):
+        order = sorted(range(side * side), key=lambda point: zlib.crc32(f"{seed} {point}".encode()))
+        game, moves = Game(side, side), list[tuple[int, int]]()
+        for point in order[: int(_SMALL_MOVES_SHARE * side * side)]:
+            move = (game.to_play, point)
+            if game.is_legal(*move):
+                game.play(*move)
+                moves.append(move)
+        positions.append(Position(side, side, game.rules, _KOMI, moves=tuple(moves)))
+    return positions
+
+
+def _softmax(logits: Array) -> Array:
+    exponents = np.exp(logits - logits.max())
+    return np.asarray(exponents / exponents.sum(), np.float32)
+
+
+def _reset_peak() -> None:
+    # A kernel that does not offer it tells the peak since the start, which is no less.
+    with contextlib.suppress(OSError):
+        _CLEAR_REFS.write_text(_RESET_PEAK)
+
+
+def peak_rss_bytes() -> int:
+    """Of this process, by /proc; 0 where there is none."""
+    try:
+        lines = _STATUS.read_text(encoding="ascii").splitlines()
+        return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,137 @@
+"""Backends that crash, hang or answer nonsense cost a process, never the prober."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.probe_child import COMMAND
+
+from agent.engine.way import Way
+from agent.errors import BackendUnavailable
+from agent.workshop.probe import Probe
+from agent.workshop.probe_messages import Answer, Answers
+from agent.workshop.small_check import BOUNDS, FILE, differences, load_answers, store_answers
+
+
+@pytest.fixture
+def probe() -> Iterator[Probe]:
+    with Probe(COMMAND) as child:
+        yield child
+
+
+@pytest.mark.parametrize(
+    ("backend", "reason"),
+    [
+        ("sigill", r"crashed with SIGILL: it uses an instruction that this processor lacks \(a last word\)"),
+        ("sigsegv", "crashed with SIGSEGV: it read or wrote memory"),
+        ("nan", "an output is not a finite number"),
+        ("misshapen", r"outputs have shapes \(1, 1, 361\)"),
+        ("missing", "the package imaginary is not installed"),
+        ("odd", "^RuntimeError: a class of the runtime's own$"),
+        ("imaginary", "there is no backend named 'imaginary'"),
+    ],
+)
+def test_what_goes_wrong_becomes_a_sentence(probe: Probe, backend: str, reason: str) -> None:
+    with pytest.raises(BackendUnavailable, match=reason):
+        probe.open(backend, "", 1)
+        probe.answers()
+
+
+def test_a_child_that_hangs_is_ended(probe: Probe) -> None:
+    probe.open("hanging", "", 1)
+    with pytest.raises(BackendUnavailable, match=r"it hung: no answer within 0\.2 s"):
+        probe.answers(patience_s=0.2)
+    with pytest.raises(BackendUnavailable):
+        probe.answers()
+
+
+def test_what_was_refused_leaves_the_child_in_use(probe: Probe) -> None:
+    with pytest.raises(BackendUnavailable, match="no network was opened"):
+        probe.answers()
+    with pytest.raises(BackendUnavailable, match="imaginary"):
+        probe.open("missing", "", 1)
+    probe.open("uniform", "", 1)
+    assert len(probe.answers().answers) == 3
+
+
+def test_no_child_outlives_its_probe() -> None:
+    with Probe(COMMAND) as probe:
+        probe.open("hanging", "", 1)
+        pid = probe.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_what_a_runtime_prints_is_no_reply(probe: Probe) -> None:
+    probe.open("chatty", "", 1)
+    assert [answer.board for answer in probe.answers().answers] == ["19x19", "19x19", "9x9"]
+
+
+def test_a_command_that_is_none_and_one_that_talks_nonsense() -> None:
+    with pytest.raises(BackendUnavailable, match="no process to try it in"):
+        Probe(["/nonexistent/agent"])
+    talks, ends = "print('hello', flush=True); input()", "input(); raise SystemExit('no agent here')"
+    with Probe([sys.executable, "-c", talks]) as probe, pytest.raises(BackendUnavailable, match="nonsense"):
+        probe.answers()
+    with Probe([sys.executable, "-c", ends]) as probe, pytest.raises(BackendUnavailable, match=r"1 \(no agent here\)"):
+        probe.answers()
+
+
+def test_measurements_tell_speed_and_memory(probe: Probe) -> None:
+    probe.open("slow", "", 2)
+    one = probe.measure(Way(1, 1, 4), 9, 0.1)
+    two = probe.measure(Way(2, 2, 4), 9, 0.1)
+    # 8 ms a position and 2 ms a call, or slower where the machine is busy.
+    assert 0 < one.evaluations / one.seconds < 125
+    assert 0 < two.evaluations / two.seconds < 250
+    assert one.peak_rss_bytes > 10e6
+
+
+def test_memory_is_that_of_the_backend(probe: Probe) -> None:
+    probe.open("uniform", "", 1)
+    small = probe.measure(Way(1, 1, 1), 9, 0.01).peak_rss_bytes
+    with Probe(COMMAND) as other:
+        other.open("greedy", "", 1)
+        assert other.measure(Way(1, 1, 1), 9, 0.01).peak_rss_bytes > small + 150e6
+
+
+# ---------------------------------------------------------------- the check
+
+
+def answers_of(backend: str) -> Answers:
+    with Probe(COMMAND) as probe:
+        probe.open(backend, "", 1)
+        return probe.answers()
+
+
+def test_wrong_answers_are_told_from_right_ones() -> None:
+    right, wrong = answers_of("uniform"), answers_of("wrong")
+    for precision in BOUNDS:
+        assert differences(right, right, precision) is None
+        assert "wrong on 19x19: win off by 0.49" in (differences(wrong, right, precision) or "")
+
+
+def test_bounds_widen_with_the_precision_and_nan_is_beyond_all() -> None:
+    right = Answers((Answer("9x9", (0.5, 0.5, 0.0), (0.5, 0.5)),))
+    off = Answers((Answer("9x9", (0.55, 0.45, 0.0), (0.45, 0.55)),))
+    nan = Answers((Answer("9x9", (float("nan"), 0.5, 0.0), (0.5, 0.5)),))
+    assert [differences(off, right, precision) is None for precision in BOUNDS] == [False, False, True, True]
+    assert all(differences(nan, right, precision) for precision in BOUNDS)
+    assert differences(Answers(()), right, "int8")
+    assert differences(Answers((Answer("9x9", (0.5, 0.5, 0.0), (1.0,)),)), right, "int8")
+
+
+def test_answers_are_kept_and_damage_is_no_harm(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    answers = Answers((Answer("9x9", (0.5, 0.5, 0.0), (0.5, 0.5)),))
+    assert load_answers(tmp_path / "new") is None
+    store_answers(tmp_path / "new", answers)
+    assert load_answers(tmp_path / "new") == answers
+    (tmp_path / "new" / FILE).write_bytes(b"{")
+    assert load_answers(tmp_path / "new") is None
+    (tmp_path / "file").write_text("")
+    store_answers(tmp_path / "file", answers)
+    assert "are not kept" in caplog.text
