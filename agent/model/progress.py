@@ -1,4 +1,4 @@
-"""Shows a pull's progress to a person. Prints nothing itself: it is given a bar or a writer."""
+"""Shows the progress of a pull, and of what follows one, to a person. Prints nothing itself: it is given a bar or a writer."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from rich.progress import BarColumn, DownloadColumn, Progress, Task, TaskID, Tex
 from rich.progress import TransferSpeedColumn as SpeedColumn
 from rich.text import Text
 
-from agent.events import ChainStep, Converting, DownloadProgress, Event, Reporter, SourceFailed
+from agent.events import ChainStep, Converting, DownloadProgress, Event, Reporter, SourceFailed, WorkshopProgress
 
 # A log gets a line at every tenth of a file.
 TEXT_STEPS: Final = 10
 
 
 class _AmountColumn(DownloadColumn):
-    """Bytes of a file; of a conversion, which is no file, its layers."""
+    """Bytes of a file; of other work, which is no file, its steps."""
 
     def render(self, task: Task) -> Text:
-        if task.fields.get("is_conversion"):
-            return Text(f"{task.completed:.0f}/{task.total or 0:.0f} layers", style="progress.download")
+        unit = task.fields.get("unit")
+        if unit is not None:
+            return Text(f"{task.completed:.0f}/{task.total or 0:.0f}{unit}", style="progress.download")
         return super().render(task)
 
 
 class _RateColumn(SpeedColumn):
-    """Bytes per second of a file; of a conversion nothing."""
+    """Bytes per second of a file; of other work nothing."""
 
     def render(self, task: Task) -> Text:
-        return Text("") if task.fields.get("is_conversion") else super().render(task)
+        return Text("") if task.fields.get("unit") is not None else super().render(task)
 
 
 BAR_COLUMNS: Final = (
@@ -67,7 +68,7 @@ def bars_on(stream: TextIO, *, lifts_prints: bool) -> Iterator[BarReporter | Non
 
 
 class BarReporter:
-    """A bar for each file and each conversion, and lines above them for what failed."""
+    """A bar for each file, conversion and piece of other work, and lines above them for what failed."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -76,9 +77,11 @@ class BarReporter:
     def report(self, event: Event) -> None:
         if isinstance(event, DownloadProgress):
             # A network out of a package counts the package's bytes: another file, another bar.
-            self._advance(event.name, event.done_bytes, event.total_bytes, is_conversion=False)
+            self._advance(event.name, event.done_bytes, event.total_bytes, None)
         elif isinstance(event, Converting):
-            self._advance(f"converting {event.name}", event.done, event.total, is_conversion=True)
+            self._advance(f"converting {event.name}", event.done, event.total, " layers")
+        elif isinstance(event, WorkshopProgress):
+            self._advance(event.what, event.done, event.total, "")
         elif line := sentence(event):
             self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -89,16 +92,17 @@ class BarReporter:
             self._progress.remove_task(task)
         self._tasks.clear()
 
-    def _advance(self, name: str, done: int, total: int | None, *, is_conversion: bool) -> None:
+    def _advance(self, name: str, done: int, total: int | None, unit: str | None) -> None:
+        """`unit` is what `total` counts where that is not bytes."""
         key = (name, total)
         self._progress.start()
         if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(name, total=total, is_conversion=is_conversion)
+            self._tasks[key] = self._progress.add_task(name, total=total, unit=unit)
         self._progress.update(self._tasks[key], completed=done)
 
 
 class TextReporter:
-    """A line for what failed, and one at each tenth of a file."""
+    """A line for what failed, and one at each tenth of a file and of other work."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
@@ -112,6 +116,11 @@ class TextReporter:
             if step != self._shown.get(event.name, 0):
                 self._shown[event.name] = step
                 self._write(f"{event.name}: {event.done_bytes / 1e6:.1f} of {event.total_bytes / 1e6:.1f} MB")
+        elif isinstance(event, WorkshopProgress):
+            step = event.done * TEXT_STEPS // max(1, event.total)
+            if step != self._shown.get(event.what, 0):
+                self._shown[event.what] = step
+                self._write(f"{event.what}: {event.done} of {event.total}")
         elif line := sentence(event):
             self._write(line)
 
