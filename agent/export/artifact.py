@@ -91,7 +91,8 @@ class Accuracy(msgspec.Struct, frozen=True, omit_defaults=True):
     `slice` names the positions: "all", "golden", "phase opening", "board 9x9", "policy entropy low" and so on. `top1`
     is the share of positions whose best move is the reference's; `policy_kl` in nats, reference to candidate, over
     legal moves; win errors in probability (0 to 1) of the side to move; score and lead in points; ownership in tanh.
-    The quantiles are those of QUANTILES, of the absolute win error and of the policy's KL."""
+    The quantiles are those of QUANTILES, of the absolute win error and of the policy's KL; `policy_max` is the largest
+    difference of one move's probability, `ownership_max` that of one point."""
 
     slice: str
     positions: int
@@ -105,6 +106,10 @@ class Accuracy(msgspec.Struct, frozen=True, omit_defaults=True):
     ownership_mae: float
     win_quantiles: tuple[float, ...] = ()
     kl_quantiles: tuple[float, ...] = ()
+    policy_max: float = 0.0
+    score_max: float = 0.0
+    lead_max: float = 0.0
+    ownership_max: float = 0.0
 
 
 class Verification(msgspec.Struct, frozen=True):

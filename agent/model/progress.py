@@ -1,4 +1,4 @@
-"""Shows the progress of a pull, and of what follows one, to a person. Prints nothing itself: it is given a bar or a writer."""
+"""Shows the progress of a pull and of other work to a person. Prints nothing itself: it gets a bar or a writer."""
 
 from __future__ import annotations
 

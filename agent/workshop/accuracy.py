@@ -8,7 +8,7 @@ not a number counts as the worst there can be, so that no mean hides it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -48,14 +48,16 @@ class Answers:
 @dataclass(frozen=True)
 class Differences:
     """One row for each position of a set, in the order of its groups. `entropy` is the reference's, in nats; errors are
-    absolute."""
+    absolute; `policy` and `ownership_max` are the largest of a position's moves and points."""
 
     agree: NDArray[np.bool_]
     kl: Real
+    policy: Real
     win: Real
     score: Real
     lead: Real
     ownership: Real
+    ownership_max: Real
     entropy: Real
 
     def take(self, mask: NDArray[np.bool_]) -> Differences:
@@ -67,7 +69,7 @@ class Differences:
         return Differences(*(np.concatenate(column) for column in columns))
 
     def _parts(self) -> tuple[NDArray[Any], ...]:
-        return self.agree, self.kl, self.win, self.score, self.lead, self.ownership, self.entropy
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
 def evaluate(
@@ -98,14 +100,18 @@ def evaluate(
     return results
 
 
-def answers(outputs: Outputs, group: Group, network: NetworkInfo) -> Answers:
-    """`outputs` of the group's positions, as the engine reads them; channel 0 of the policy."""
+def answers(outputs: Outputs, group: Group, network: NetworkInfo, optimism: float = 0.0) -> Answers:
+    """`outputs` of the group's positions, as the engine reads them; `optimism` 0 to 1 mixes the optimistic policy in
+    where the network has one."""
+    logits = outputs.policy[:, 0]
+    if optimism and network.policy_channels > 1:
+        logits = logits + (outputs.policy[:, 1] - logits) * np.float32(optimism)
     finite = np.ones(len(group), bool)
-    for part in (outputs.policy[:, 0], outputs.value, outputs.score[:, [_SCORE_MEAN, _LEAD]], outputs.ownership):
+    for part in (logits, outputs.value, outputs.score[:, [_SCORE_MEAN, _LEAD]], outputs.ownership):
         finite &= np.isfinite(part.reshape(len(group), -1)).all(axis=1)
     policy, value, score, ownership = (
         np.where(np.isfinite(part), part, 0).astype(np.float64)
-        for part in (outputs.policy[:, 0], outputs.value, outputs.score, outputs.ownership)
+        for part in (logits, outputs.value, outputs.score, outputs.ownership)
     )
     void = (group.global_[:, _KO_NOT_SIMPLE] == 0) | (group.global_[:, _TERRITORY] != 0)
     value[:, 2] = np.where(void, value[:, 2], -np.inf)
@@ -131,14 +137,17 @@ def differences(reference: Answers, candidate: Answers) -> Differences:
     def or_worst(error: Real, worst: float) -> Real:
         return np.where(usable, np.minimum(error, worst), worst)
 
+    ownership = np.abs(reference.ownership - candidate.ownership)
     kl = np.maximum((probability * (log_reference - log_candidate)).sum(axis=1), 0.0)
     return Differences(
         agree=usable & (reference.log_policy.argmax(axis=1) == candidate.log_policy.argmax(axis=1)),
         kl=or_worst(kl, WORST_KL),
+        policy=or_worst(np.abs(probability - np.exp(candidate.log_policy)).max(axis=1), WORST_WIN),
         win=or_worst(np.abs(reference.win - candidate.win), WORST_WIN),
         score=or_worst(np.abs(reference.score - candidate.score), WORST_SCORE),
         lead=or_worst(np.abs(reference.lead - candidate.lead), WORST_SCORE),
-        ownership=or_worst(np.abs(reference.ownership - candidate.ownership).mean(axis=1), WORST_OWNERSHIP),
+        ownership=or_worst(ownership.mean(axis=1), WORST_OWNERSHIP),
+        ownership_max=or_worst(ownership.max(axis=1), WORST_OWNERSHIP),
         entropy=-(probability * log_reference).sum(axis=1),
     )
 
@@ -179,6 +188,10 @@ def accuracy(name: str, found: Differences, games: NDArray[np.int32]) -> Accurac
         ownership_mae=float(found.ownership.mean()),
         win_quantiles=tuple(float(each) for each in np.quantile(found.win, QUANTILES)),
         kl_quantiles=tuple(float(each) for each in np.quantile(found.kl, QUANTILES)),
+        policy_max=float(found.policy.max()),
+        score_max=float(found.score.max()),
+        lead_max=float(found.lead.max()),
+        ownership_max=float(found.ownership_max.max()),
     )
 
 
