@@ -11,7 +11,7 @@ from agent.errors import CoreMissing
 LIBRARY = Path(__file__).parent / "core" / "libkatago_agent_core.so"
 
 # Must equal KA_ABI_VERSION of core_api.h.
-ABI_VERSION = 2
+ABI_VERSION = 3
 
 Int32s = ctypes.POINTER(ctypes.c_int32)
 Bytes = ctypes.POINTER(ctypes.c_uint8)
@@ -119,6 +119,43 @@ class CEvaluation(ctypes.Structure):
     )
 
 
+class CFinish(ctypes.Structure):
+    """KaFinish; buffers are −1 for none."""
+
+    bias: int | None
+    next_scale: int | None
+    next_bias: int | None
+    column: int
+    activation: int
+    accumulate: int
+    next: int
+    next_activation: int
+    _fields_ = (
+        ("bias", Floats),
+        ("next_scale", Floats),
+        ("next_bias", Floats),
+        ("column", ctypes.c_int32),
+        ("activation", ctypes.c_int32),
+        ("accumulate", ctypes.c_int32),
+        ("next", ctypes.c_int32),
+        ("next_activation", ctypes.c_int32),
+    )
+
+
+class CConvolution(ctypes.Structure):
+    """KaConvolution."""
+
+    _fields_ = (
+        ("weights", Floats),
+        ("in_channels", ctypes.c_int32),
+        ("out_channels", ctypes.c_int32),
+        ("y_size", ctypes.c_int32),
+        ("x_size", ctypes.c_int32),
+        ("y_dilation", ctypes.c_int32),
+        ("x_dilation", ctypes.c_int32),
+    )
+
+
 @functools.cache
 def load() -> ctypes.CDLL:
     """The core, loaded once. Calls release the GIL.
@@ -179,6 +216,19 @@ def _declare(core: ctypes.CDLL) -> None:
                 *(ctypes.POINTER(CEvaluation), Floats, Floats),
             ),
         ),
+    }
+    finish, window = ctypes.POINTER(CFinish), ctypes.POINTER(CConvolution)
+    signatures |= {
+        "ka_network_new": (pointer, (int32,)),
+        "ka_network_free": (None, (pointer,)),
+        "ka_network_kernels": (ctypes.c_char_p, (int32,)),
+        "ka_network_buffer": (int32, (pointer, int32, int32)),
+        "ka_network_convolution": (boolean, (pointer, int32, int32, window, finish)),
+        "ka_network_product": (boolean, (pointer, int32, int32, int32, int32, Floats, finish)),
+        "ka_network_affine": (boolean, (pointer, int32, int32, Floats, Floats, int32)),
+        "ka_network_pool": (boolean, (pointer, int32, int32, int32)),
+        "ka_network_outputs": (boolean, (pointer, int32, int32, int32, int32, int32)),
+        "ka_network_run": (boolean, (pointer, int32, int32, int32, Floats, Floats, Floats, Floats, Floats, Floats)),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(core, name)

@@ -35,6 +35,12 @@ def _open_onnxruntime(model: Path | None, threads: int) -> Backend:
     return open_onnxruntime(model, threads)
 
 
+def _open_core(model: Path | None, threads: int) -> Backend:
+    from agent.engine.backends.core import open_core
+
+    return open_core(model, threads)
+
+
 def _open_check(model: Path | None, threads: int) -> Backend:
     from agent.engine.backends.check import open_check
 
@@ -43,6 +49,7 @@ def _open_check(model: Path | None, threads: int) -> Backend:
 
 BACKENDS: dict[str, Entry] = {
     "onnxruntime": Entry(100, _open_onnxruntime),
+    "core": Entry(50, _open_core),
     "check": Entry(0, _open_check),
     "uniform": Entry(0, _open_uniform),
 }

@@ -1,0 +1,286 @@
+"""The core's own runtime: a network file as KataGo publishes it, without conversion and without a further package.
+
+Start at `_Builder`, which knows how a network is put together and writes it as the steps of `core/network_api.h`. Every
+3×3 convolution runs by Winograd's method, with normalisation, activation and the residual sum done while its results
+are at hand; docs/decisions/0017 has the measurements.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+
+from agent.engine.backends.interface import VALUE_CHANNELS, Array, NetworkInfo, Outputs
+from agent.engine.library import CConvolution, CFinish, load
+from agent.errors import BackendUnavailable, NetworkFormatError
+from agent.export.network import (
+    Activation,
+    BatchNorm,
+    Block,
+    Conv,
+    GpoolBlock,
+    MatMul,
+    NestedBlock,
+    Network,
+    OrdinaryBlock,
+)
+from agent.export.parse import parse_network
+
+# core/kernels.h: Activation.
+_ACTIVATIONS = {Activation.IDENTITY: 0, Activation.RELU: 1, Activation.MISH: 2, Activation.SILU: 3}
+# core/network.h: PoolKind.
+_POLICY_POOL, _VALUE_POOL = 0, 1
+_SPATIAL, _GLOBAL = 0, 1
+_NONE = -1
+
+
+class CoreBackend:
+    """One network's weights, shared by all threads that call; each call takes buffers of its own, and keeps them for
+    the next."""
+
+    name = "core"
+
+    def __init__(self, source: Path, *, generic: bool = False) -> None:
+        """Load the network file `source`. `generic` takes the kernels that run on every processor of this kind.
+
+        Raises:
+            BackendUnavailable: not a network file, or one with blocks that these kernels do not know.
+        """
+        try:
+            network = parse_network(source)
+        except NetworkFormatError as error:
+            raise BackendUnavailable(str(error), fix=error.fix) from error
+        self._core = load()
+        self._kernels = self._core.ka_network_kernels(generic).decode()
+        self._handle = _Builder(network, self._core.ka_network_new(generic)).handle
+        self.network: NetworkInfo = network.info
+
+    def evaluate(self, spatial: Array, global_: Array) -> Outputs:
+        """See `Backend.evaluate`."""
+        count, _, y_size, x_size = spatial.shape
+        area = y_size * x_size
+        outputs = Outputs(
+            policy=np.empty((count, self.network.policy_channels, area + 1), np.float32),
+            value=np.empty((count, VALUE_CHANNELS), np.float32),
+            score=np.empty((count, self.network.score_channels), np.float32),
+            ownership=np.empty((count, area), np.float32),
+        )
+        inputs = [np.ascontiguousarray(part, np.float32) for part in (spatial, global_)]
+        addresses = [part.ctypes.data for part in (*inputs, *outputs)]
+        if not self._core.ka_network_run(self._handle, count, y_size, x_size, *addresses):
+            raise BackendUnavailable("the memory for a batch ran out", fix="Use a smaller batch, or fewer threads.")
+        return outputs
+
+    def versions(self) -> dict[str, str]:
+        from agent import __version__
+
+        return {"core": f"{__version__} {self._kernels}"}
+
+    def close(self) -> None:
+        """Free the network; later calls fail."""
+        if self._handle:
+            self._core.ka_network_free(self._handle)
+            self._handle = None
+
+
+def open_core(model: Path | None, threads: int) -> CoreBackend:
+    """For the table."""
+    del threads  # any number may call
+    if model is None:
+        raise BackendUnavailable("no network was given", fix="Give a network file (.bin.gz).")
+    return CoreBackend(model)
+
+
+class _Builder:
+    """Writes the steps of one network. A map that a step normalises for the next one is called `ready`."""
+
+    def __init__(self, network: Network, handle: int | None) -> None:
+        self._core = load()
+        self.handle = self._taken(handle)
+        self._buffers: dict[tuple[str, int, bool], int] = {}
+        try:
+            self._build(network)
+        except BaseException:
+            self._core.ka_network_free(self.handle)
+            raise
+
+    def _build(self, network: Network) -> None:
+        trunk, info = network.trunk, network.info
+        if trunk.metadata_encoder is not None or not isinstance(trunk.tip_norm, BatchNorm):
+            raise _unknown(network.info.name, "a metadata encoder or RMS normalisation")
+        for block in trunk.blocks:
+            if not isinstance(block, OrdinaryBlock | GpoolBlock | NestedBlock):
+                raise _unknown(network.info.name, f"block {block.name}")
+        spatial = self._buffer("spatial", trunk.initial_conv.in_channels, is_map=True)
+        global_ = self._buffer("global", trunk.initial_matmul.in_channels, is_map=False)
+        assert (spatial, global_) == (_SPATIAL, _GLOBAL)
+        channels = trunk.initial_conv.out_channels
+        column = self._buffer("initial", channels, is_map=False)
+        self._product(trunk.initial_matmul, global_, column)
+        x, ready = self._buffer("trunk", channels), self._buffer("ready", channels)
+        first = self._entry(trunk.blocks, (trunk.tip_norm, trunk.tip_act))
+        self._conv(trunk.initial_conv, spatial, x, column=column, following=(ready, *first))
+        self._blocks(trunk.blocks, x, ready, (trunk.tip_norm, trunk.tip_act))
+        policy, passes = self._policy(network, ready)
+        value, score, ownership = self._value(network, ready)
+        self._check(self._core.ka_network_outputs(self.handle, policy, passes, value, score, ownership), info.name)
+
+    # ------------------------------------------------------------ trunk
+
+    def _entry(self, blocks: tuple[Block, ...], after: tuple[BatchNorm, Activation]) -> tuple[BatchNorm, Activation]:
+        """The normalisation and activation that `blocks` begin with, or what comes after them where there are none."""
+        if not blocks:
+            return after
+        block = blocks[0]
+        if not isinstance(block, OrdinaryBlock | GpoolBlock | NestedBlock):
+            raise _unknown("this network", f"block {block.name}")
+        return block.pre_bn, block.pre_act
+
+    def _blocks(self, blocks: tuple[Block, ...], x: int, ready: int, after: tuple[BatchNorm, Activation]) -> None:
+        """`ready` holds what the first block reads; in the end it holds what `after` makes of the sum `x`."""
+        for place, block in enumerate(blocks):
+            following = (ready, *self._entry(blocks[place + 1 :], after))
+            if isinstance(block, OrdinaryBlock):
+                inner = self._buffer("inner", block.regular_conv.out_channels)
+                self._conv(block.regular_conv, ready, inner, bn=block.mid_bn, act=block.mid_act)
+                self._conv(block.final_conv, inner, x, accumulate=True, following=following)
+            elif isinstance(block, GpoolBlock):
+                self._gpool(block, x, ready, following)
+            elif isinstance(block, NestedBlock):
+                channels = block.pre_conv.out_channels
+                nested, nested_ready = self._buffer("nested", channels), self._buffer("nested ready", channels)
+                first = self._entry(block.blocks, (block.post_bn, block.post_act))
+                self._conv(block.pre_conv, ready, nested, following=(nested_ready, *first))
+                self._blocks(block.blocks, nested, nested_ready, (block.post_bn, block.post_act))
+                self._conv(block.post_conv, nested_ready, x, accumulate=True, following=following)
+
+    def _gpool(self, block: GpoolBlock, x: int, ready: int, following: tuple[int, BatchNorm, Activation]) -> None:
+        channels, pooling = block.regular_conv.out_channels, block.gpool_conv.out_channels
+        inner, pooled = self._buffer("inner", channels), self._buffer("pooling", pooling)
+        means, bias = self._buffer("pooled", 3 * pooling, is_map=False), self._buffer("bias", channels, is_map=False)
+        self._conv(block.gpool_conv, ready, pooled, bn=block.gpool_bn, act=block.gpool_act)
+        self._check(self._core.ka_network_pool(self.handle, pooled, means, _POLICY_POOL), block.name)
+        self._product(_scaled(block.gpool_to_bias, block.mid_bn), means, bias)
+        self._conv(block.regular_conv, ready, inner, bn=block.mid_bn, act=block.mid_act, column=bias)
+        self._conv(block.final_conv, inner, x, accumulate=True, following=following)
+
+    # ------------------------------------------------------------ heads
+
+    def _policy(self, network: Network, ready: int) -> tuple[int, int]:
+        head, outputs = network.policy_head, network.info.policy_channels
+        channels, pooling = head.p1_conv.out_channels, head.g1_conv.out_channels
+        pooled, points = self._buffer("g1", pooling), self._buffer("p1", channels)
+        means = self._buffer("g1 pooled", 3 * pooling, is_map=False)
+        bias = self._buffer("p1 bias", channels, is_map=False)
+        self._conv(head.g1_conv, ready, pooled, bn=head.g1_bn, act=head.g1_act)
+        self._check(self._core.ka_network_pool(self.handle, pooled, means, _POLICY_POOL), head.name)
+        self._product(_scaled(head.gpool_to_bias, head.p1_bn), means, bias)
+        self._conv(head.p1_conv, ready, points, bn=head.p1_bn, act=head.p1_act, column=bias)
+        policy, passes = self._buffer("policy", outputs), self._buffer("pass", outputs, is_map=False)
+        self._conv(head.p2_conv, points, policy)
+        if head.pass_head is None:
+            self._product(head.gpool_to_pass, means, passes)
+        else:
+            hidden = self._buffer("pass hidden", head.gpool_to_pass.out_channels, is_map=False)
+            self._product(head.gpool_to_pass, means, hidden, bias=head.pass_head.bias, act=head.pass_head.act)
+            self._product(head.pass_head.matmul, hidden, passes)
+        return policy, passes
+
+    def _value(self, network: Network, ready: int) -> tuple[int, int, int]:
+        head = network.value_head
+        v1 = self._buffer("v1", head.v1_conv.out_channels)
+        means = self._buffer("v1 pooled", 3 * head.v1_conv.out_channels, is_map=False)
+        hidden = self._buffer("v2", head.v2_matmul.out_channels, is_map=False)
+        value = self._buffer("value", head.v3_matmul.out_channels, is_map=False)
+        score = self._buffer("score", head.score_matmul.out_channels, is_map=False)
+        ownership = self._buffer("ownership", head.ownership_conv.out_channels)
+        self._conv(head.v1_conv, ready, v1, bn=head.v1_bn, act=head.v1_act)
+        self._check(self._core.ka_network_pool(self.handle, v1, means, _VALUE_POOL), head.name)
+        self._product(head.v2_matmul, means, hidden, bias=head.v2_bias, act=head.v2_act)
+        self._product(head.v3_matmul, hidden, value, bias=head.v3_bias)
+        self._product(head.score_matmul, hidden, score, bias=head.score_bias)
+        self._conv(head.ownership_conv, v1, ownership)
+        return value, score, ownership
+
+    # ------------------------------------------------------------ steps
+
+    def _buffer(self, role: str, channels: int, *, is_map: bool = True) -> int:
+        """The buffer of that role and width: blocks one after another share theirs."""
+        key = (role, channels, is_map)
+        if key not in self._buffers:
+            buffer = self._core.ka_network_buffer(self.handle, channels, is_map)
+            self._check(buffer >= 0, role)
+            self._buffers[key] = buffer
+        return self._buffers[key]
+
+    def _conv(
+        self,
+        conv: Conv,
+        source: int,
+        to: int,
+        *,
+        bn: BatchNorm | None = None,
+        act: Activation = Activation.IDENTITY,
+        column: int = _NONE,
+        accumulate: bool = False,
+        following: tuple[int, BatchNorm, Activation] | None = None,
+    ) -> None:
+        """The core copies the weights; the arrays only have to live through the call."""
+        weights = _plain(conv.weights if bn is None else conv.weights * bn.scale[:, None, None, None])
+        bias = None if bn is None else _plain(bn.bias)
+        finish = CFinish(None if bias is None else bias.ctypes.data, None, None, column, _ACTIVATIONS[act], accumulate)
+        finish.next = _NONE
+        kept = []
+        if following is not None:
+            finish.next, norm, next_act = following
+            kept = [_plain(norm.scale), _plain(norm.bias)]
+            finish.next_scale, finish.next_bias = kept[0].ctypes.data, kept[1].ctypes.data
+            finish.next_activation = _ACTIVATIONS[next_act]
+        out, into, y_size, x_size = weights.shape
+        window = CConvolution(weights.ctypes.data, into, out, y_size, x_size, *conv.dilation)
+        done = self._core.ka_network_convolution(self.handle, source, to, ctypes.byref(window), ctypes.byref(finish))
+        self._check(done, conv.name)
+        del kept
+
+    def _product(
+        self,
+        layer: MatMul,
+        source: int,
+        to: int,
+        *,
+        bias: Array | None = None,
+        act: Activation = Activation.IDENTITY,
+    ) -> None:
+        weights, kept = _plain(layer.weights), None if bias is None else _plain(bias)
+        finish = CFinish(None if kept is None else kept.ctypes.data, None, None, _NONE, _ACTIVATIONS[act], 0, _NONE)
+        done = self._core.ka_network_product(
+            self.handle, source, to, *weights.shape, weights.ctypes.data, ctypes.byref(finish)
+        )
+        self._check(done, layer.name)
+
+    def _taken(self, handle: int | None) -> int:
+        if not handle:
+            raise BackendUnavailable("no memory for a network", fix="Use a smaller network.")
+        return handle
+
+    def _check(self, done: bool, part: str) -> None:
+        if not done:
+            raise BackendUnavailable(
+                f"{part} could not be added: memory ran out, or its channels do not fit its neighbours",
+                fix="Use a smaller network, or another backend.",
+            )
+
+
+def _plain(values: Array) -> Array:
+    return np.ascontiguousarray(values, np.float32)
+
+
+def _scaled(layer: MatMul, bn: BatchNorm) -> MatMul:
+    """`layer` for a sum that is normalised by `bn`, where the other summand carries the bias."""
+    return MatMul(layer.name, layer.weights * bn.scale)
+
+
+def _unknown(name: str, part: str) -> BackendUnavailable:
+    return BackendUnavailable(f"{name}: {part} is nothing that the core's kernels run", fix="Use backend onnxruntime.")
