@@ -48,9 +48,16 @@ def _onnx_fp32() -> Writer:
     return write_fp32
 
 
+def _coreml() -> Writer:
+    from agent.export.coreml import write_coreml
+
+    return write_coreml
+
+
 # In the order in which `all` makes them.
 EXPORTERS: Mapping[Format, Exporter] = {
     Format.ONNX_FP32: Exporter(_onnx_fp32, "1", ("onnx",)),
+    Format.COREML_FP16: Exporter(_coreml, "1", ("coremltools",)),
 }
 
 
