@@ -46,7 +46,10 @@ PACKAGED = {
 }
 
 # The modules that decide what a converted file holds; the other formats are none of its business.
-CONVERTER = ("convert", "emit", "graph", "info", "layers", "network", "parse", "token_stream", "winograd")
+CONVERTER = (
+    *("convert", "emit", "graph", "info", "layer_reader", "layers", "network"),
+    *("parse", "parse_transformer", "token_stream", "transformer", "winograd"),
+)
 # The exporter's newest and the one before, for going back and forth between two commits.
 CONVERSIONS_KEPT = 2
 

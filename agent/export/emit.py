@@ -13,6 +13,7 @@ from typing import BinaryIO
 import msgspec
 import onnx
 
+from agent.errors import ConversionFailed
 from agent.events import Converting, Reporter
 from agent.export.graph import GraphWriter
 from agent.export.graph_interface import Graph
@@ -27,10 +28,13 @@ from agent.export.network import (
     Network,
     OrdinaryBlock,
     PolicyHead,
+    RmsNorm,
+    TransformerBlock,
     ValueHead,
     count_blocks,
     walk_blocks,
 )
+from agent.export.transformer import TransformerLayers
 from agent.export.winograd import WinogradLayers, winograd_bytes
 
 PRODUCER = "katago-agent"
@@ -56,13 +60,16 @@ _MAX_WINOGRAD_BYTES = 400_000_000
 
 
 def best_form(network: Network) -> Form:
-    """The faster form for `network` on this kind of machine, judged by how wide its 3×3 convolutions are."""
-    blocks = [block for block in walk_blocks(network.trunk.blocks) if not isinstance(block, NestedBlock)]
-    widths = [min(block.regular_conv.in_channels, block.regular_conv.out_channels) for block in blocks]
-    convs = [conv for block in blocks for conv in (block.regular_conv, block.final_conv)]
+    """The faster form for `network` on this kind of machine, judged by how wide its 3×3 convolutions are. Transformer
+    blocks want channels last, which is how the Winograd form keeps its maps."""
+    blocks = list(walk_blocks(network.trunk.blocks))
+    residual = [block for block in blocks if isinstance(block, OrdinaryBlock | GpoolBlock)]
+    widths = [min(block.regular_conv.in_channels, block.regular_conv.out_channels) for block in residual]
+    convs = [conv for block in residual for conv in (block.regular_conv, block.final_conv)]
     size_bytes = sum(winograd_bytes(conv) for conv in convs)
-    pays = max(widths, default=0) >= _WINOGRAD_CHANNELS and size_bytes <= _MAX_WINOGRAD_BYTES
-    return Form.WINOGRAD if pays else Form.PLAIN
+    has_transformer = any(isinstance(block, TransformerBlock) for block in blocks)
+    pays = has_transformer or max(widths, default=0) >= _WINOGRAD_CHANNELS
+    return Form.WINOGRAD if pays and size_bytes <= _MAX_WINOGRAD_BYTES else Form.PLAIN
 
 
 def emit(network: Network, form: Form, out: BinaryIO, reporter: Reporter) -> None:
@@ -91,7 +98,10 @@ class _Emitter:
         self._graph = graph
         self._spatial = graph.input("spatial", ["batch", SPATIAL_CHANNELS, "height", "width"])
         self._global = graph.input("global", ["batch", GLOBAL_CHANNELS])
-        self._layers: Layers = PlainLayers(graph) if form is Form.PLAIN else WinogradLayers(graph, self._spatial)
+        self._layers: Layers = (
+            PlainLayers(graph, self._spatial) if form is Form.PLAIN else WinogradLayers(graph, self._spatial)
+        )
+        self._transformer = TransformerLayers(graph, self._spatial)
 
     def emit(self) -> None:
         network = self._network
@@ -106,13 +116,33 @@ class _Emitter:
 
     def _trunk(self) -> str:
         trunk, layers = self._network.trunk, self._layers
+        if trunk.metadata_encoder is not None:
+            raise ConversionFailed(
+                f"{self._network.info.name} is a human-style network, which plays as a kind of player that it is told",
+                fix="Use a network without a metadata encoder.",
+            )
         per_channel = matmul(self._graph, trunk.initial_matmul, self._global)
         x = layers.add_column(layers.enter(trunk.initial_conv, self._spatial), per_channel)
-        for block in trunk.blocks:
-            x = self._block(block, x)
-        return activate(self._graph, trunk.tip_act, layers.batch_norm(trunk.tip_bn, x))
+        x = self._stack(trunk.blocks, x)
+        tip = trunk.tip_norm
+        x = layers.rms_norm(tip, x) if isinstance(tip, RmsNorm) else layers.batch_norm(tip, x)
+        return activate(self._graph, trunk.tip_act, x)
 
-    def _block(self, block: Block, x: str) -> str:
+    def _stack(self, blocks: tuple[Block, ...], x: str) -> str:
+        """Transformer blocks in a row keep their tokens from one to the next."""
+        channels = 0  # of the tokens; 0 while x is a map
+        for block in blocks:
+            if isinstance(block, TransformerBlock):
+                x = x if channels else self._layers.tokens(x, block.norm.channels)
+                channels = block.norm.channels
+                x = self._transformer.block(block, x)
+            else:
+                x = self._block(block, self._layers.from_tokens(x) if channels else x)
+                channels = 0
+            self._progress()
+        return self._layers.from_tokens(x) if channels else x
+
+    def _block(self, block: OrdinaryBlock | GpoolBlock | NestedBlock, x: str) -> str:
         graph, layers = self._graph, self._layers
         inner = activate(graph, block.pre_act, layers.batch_norm(block.pre_bn, x))
         if isinstance(block, OrdinaryBlock):
@@ -122,7 +152,6 @@ class _Emitter:
             inner = self._gpool(block, inner)
         else:
             inner = self._nested(block, inner)
-        self._progress()
         return graph.node("Add", [inner, x])
 
     def _gpool(self, block: GpoolBlock, x: str) -> str:
@@ -135,8 +164,7 @@ class _Emitter:
     def _nested(self, block: NestedBlock, x: str) -> str:
         layers = self._layers
         x = layers.conv(block.pre_conv, x)
-        for inside in block.blocks:
-            x = self._block(inside, x)
+        x = self._stack(block.blocks, x)
         x = activate(self._graph, block.post_act, layers.batch_norm(block.post_bn, x))
         return layers.conv(block.post_conv, x)
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from agent.export.graph_interface import Graph
-from agent.export.network import Activation, Array, BatchNorm, Conv, MatMul
+from agent.export.network import Activation, Array, BatchNorm, Conv, MatMul, RmsNorm
 
 
 class Layers(Protocol):
@@ -26,6 +26,15 @@ class Layers(Protocol):
 
     def batch_norm(self, bn: BatchNorm, x: str) -> str:
         """Map to map: a normalisation that follows a sum and so cannot be folded."""
+
+    def rms_norm(self, norm: RmsNorm, x: str) -> str:
+        """Map to map."""
+
+    def tokens(self, x: str, channels: int) -> str:
+        """Map to [n, area, channels], points row by row."""
+
+    def from_tokens(self, x: str) -> str:
+        """The way back."""
 
     def add_column(self, x: str, column: str) -> str:
         """Add to every point of a map."""
@@ -43,8 +52,9 @@ class Layers(Protocol):
 class PlainLayers:
     """Convolutions as they are, channels first."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, spatial: str) -> None:
         self._graph = graph
+        self._spatial = spatial
 
     def enter(self, conv: Conv, spatial: str) -> str:
         return self.conv(conv, spatial)
@@ -59,6 +69,22 @@ class PlainLayers:
         mean = graph.constant(np.zeros(bn.channels, np.float32))
         variance = graph.constant(np.ones(bn.channels, np.float32))
         return graph.node("BatchNormalization", [x, scale, bias, mean, variance], epsilon=0.0)
+
+    def rms_norm(self, norm: RmsNorm, x: str) -> str:
+        graph = self._graph
+        scale, bias = norm.scale[:, None, None], norm.bias[:, None, None]
+        x = rms_normalised(graph, norm, x, [1, 2, 3] if norm.spatial else [1], scale)
+        return graph.node("Add", [x, graph.weights(f"{norm.name}.bias", bias)])
+
+    def tokens(self, x: str, channels: int) -> str:
+        points = self._graph.node("Reshape", [x, self._graph.constant([0, channels, -1])])
+        return self._graph.node("Transpose", [points], perm=[0, 2, 1])
+
+    def from_tokens(self, x: str) -> str:
+        graph = self._graph
+        size = graph.node("Shape", [self._spatial], start=2, end=4)
+        shape = graph.node("Concat", [graph.constant([0, -1]), size], axis=0)
+        return graph.node("Reshape", [graph.node("Transpose", [x], perm=[0, 2, 1]), shape])
 
     def add_column(self, x: str, column: str) -> str:
         return self._graph.node("Add", [x, self._graph.node("Unsqueeze", [column, self._graph.constant([2, 3])])])
@@ -113,3 +139,10 @@ def _mish(graph: Graph, x: str) -> str:
     s = graph.node("Sigmoid", [x])
     t = graph.node("Mul", [s, graph.node("Sub", [two, s])])
     return graph.node("Mul", [x, graph.node("Div", [t, graph.node("Sub", [two, t])])])
+
+
+def rms_normalised(graph: Graph, norm: RmsNorm, x: str, axes: list[int], scale: Array) -> str:
+    """`norm` over `axes`, without its bias, written so that ONNX Runtime makes one node of it where it can."""
+    mean = graph.node("ReduceMean", [graph.node("Pow", [x, graph.constant(2.0)])], axes=axes)
+    root = graph.node("Sqrt", [graph.node("Add", [mean, graph.constant(norm.epsilon)])])
+    return graph.node("Mul", [graph.node("Div", [x, root]), graph.weights(norm.name, scale)])

@@ -1,7 +1,7 @@
 """A KataGo network as values: what `parse.py` reads and `emit.py` writes. Knows neither files nor graphs.
 
 Start at `Network` and go up. The names are those of KataGo's `cpp/neuralnet/desc.h`; arrays are float32.
-Every block is a residual: its result is added to what went in.
+Every block is a residual: its result is added to what went in. Points count row by row; x is the column, y the row.
 """
 
 from __future__ import annotations
@@ -74,6 +74,22 @@ class MatMul:
 
 
 @dataclass(frozen=True)
+class RmsNorm:
+    """x / √(mean of x² + epsilon) · scale + bias: the mean over the channels of each point, or, where it is `spatial`,
+    over all channels of the whole board. `bias` is zero inside transformer blocks."""
+
+    name: str
+    scale: Array
+    bias: Array
+    epsilon: float
+    spatial: bool
+
+    @property
+    def channels(self) -> int:
+        return int(self.scale.shape[0])
+
+
+@dataclass(frozen=True)
 class OrdinaryBlock:
     name: str
     pre_bn: BatchNorm
@@ -115,7 +131,74 @@ class NestedBlock:
     post_conv: Conv
 
 
-Block = OrdinaryBlock | GpoolBlock | NestedBlock
+@dataclass(frozen=True)
+class Rope:
+    """Rotary position encoding: at the point (x, y) the channels 2p and 2p + 1 of a query or key are turned, as the two
+    parts of a complex number, by x·frequencies[h, p, 0] + y·frequencies[h, p, 1]. `h` is the key's head; where all
+    heads turn alike, there is only one."""
+
+    frequencies: Array
+
+    @property
+    def heads(self) -> int:
+        return int(self.frequencies.shape[0])
+
+    @property
+    def pairs(self) -> int:
+        return int(self.frequencies.shape[1])
+
+
+@dataclass(frozen=True)
+class AttentionBlock:
+    """Every point attends to every point. Keys and values have `kv_heads` heads, each of which serves as many of the
+    `heads` of the queries in a row; scores are divided by the root of a query's channels."""
+
+    name: str
+    norm: RmsNorm
+    heads: int
+    kv_heads: int
+    query: MatMul
+    key: MatMul
+    value: MatMul
+    out: MatMul
+    rope: Rope | None
+
+    @property
+    def query_dim(self) -> int:
+        return self.query.out_channels // self.heads
+
+    @property
+    def value_dim(self) -> int:
+        return self.value.out_channels // self.kv_heads
+
+
+@dataclass(frozen=True)
+class FfnBlock:
+    """SwiGLU at every point: out(silu(linear(x)) · gate(x))."""
+
+    name: str
+    norm: RmsNorm
+    linear: MatMul
+    gate: MatMul
+    out: MatMul
+
+
+TransformerBlock = AttentionBlock | FfnBlock
+Block = OrdinaryBlock | GpoolBlock | NestedBlock | TransformerBlock
+
+
+@dataclass(frozen=True)
+class MetadataEncoder:
+    """Turns what a human-style network is told about the players into a column that is added at the trunk's start."""
+
+    name: str
+    matmul1: MatMul
+    bias1: Array
+    act1: Activation
+    matmul2: MatMul
+    bias2: Array
+    act2: Activation
+    matmul3: MatMul
 
 
 @dataclass(frozen=True)
@@ -123,8 +206,9 @@ class Trunk:
     name: str
     initial_conv: Conv
     initial_matmul: MatMul
+    metadata_encoder: MetadataEncoder | None
     blocks: tuple[Block, ...]
-    tip_bn: BatchNorm
+    tip_norm: BatchNorm | RmsNorm
     tip_act: Activation
 
 

@@ -11,16 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from agent.errors import NetworkFormatError
 from agent.export.info import GLOBAL_CHANNELS, SPATIAL_CHANNELS, VALUE_CHANNELS, NetworkInfo
+from agent.export.layer_reader import MAX_CHANNELS, LayerReader, agree, chain
 from agent.export.network import (
-    Activation,
-    Array,
     BatchNorm,
     Block,
-    Conv,
     GpoolBlock,
     MatMul,
     NestedBlock,
@@ -31,20 +28,25 @@ from agent.export.network import (
     Trunk,
     ValueHead,
 )
+from agent.export.parse_transformer import (
+    METADATA_ENCODER_VERSION,
+    read_attention,
+    read_ffn,
+    read_metadata_encoder,
+)
 from agent.export.token_stream import TokenStream
 
 # Files from 8 on take V7 features; 17 is the last that KataGo 1.17 knows.
 OLDEST_VERSION = 8
 LATEST_VERSION = 17
-# The widest published networks have 768 channels and 60 blocks.
-MAX_CHANNELS = 8192
+# The deepest published networks have 60 blocks.
 MAX_BLOCKS = 1024
 # Published networks nest once.
 MAX_NESTING = 4
-MAX_KERNEL = 19
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,96}")
-_NORM_KINDS = {1: "RMSNorm"}
+# desc.h: TRUNK_NORM_KIND_STANDARD and TRUNK_NORM_KIND_RMSNORM.
+_BATCH_NORM, _RMS_NORM = 0, 1
 
 
 def parse_network(path: Path) -> Network:
@@ -65,7 +67,8 @@ def parse_network(path: Path) -> Network:
 class _Parser:
     def __init__(self, tokens: TokenStream) -> None:
         self._tokens = tokens
-        self._version = 0
+        self._layers = LayerReader(tokens)
+        self._metadata_encoder = False
         self._blocks_read = 0
 
     # ------------------------------------------------------------ the whole
@@ -75,9 +78,9 @@ class _Parser:
         trunk = self._trunk()
         policy = self._policy_head()
         value = self._value_head()
-        channels = trunk.tip_bn.channels
+        channels = trunk.tip_norm.channels
         for conv in (policy.p1_conv, policy.g1_conv, value.v1_conv):
-            _agree(conv.name, "input channels", conv.in_channels, channels)
+            agree(conv.name, "input channels", conv.in_channels, channels)
         info = msgspec.structs.replace(
             info, policy_channels=policy.p2_conv.out_channels, score_channels=value.score_matmul.out_channels
         )
@@ -87,52 +90,50 @@ class _Parser:
         name = self._tokens.word("network name")
         if not _NAME.fullmatch(name):
             raise NetworkFormatError("this is no KataGo network: it does not begin with a network's name")
-        self._version = self._tokens.integer("file version", 0, 1 << 30)
-        if not OLDEST_VERSION <= self._version <= LATEST_VERSION:
-            raise NetworkFormatError(f"file version {self._version} is not supported")
+        self._layers.version = self._tokens.integer("file version", 0, 1 << 30)
+        if not OLDEST_VERSION <= self._layers.version <= LATEST_VERSION:
+            raise NetworkFormatError(f"file version {self._layers.version} is not supported")
         spatial = self._tokens.integer("spatial channels", 1, MAX_CHANNELS)
-        _agree("network", "spatial input channels", spatial, SPATIAL_CHANNELS)
+        agree("network", "spatial input channels", spatial, SPATIAL_CHANNELS)
         global_ = self._tokens.integer("global channels", 1, MAX_CHANNELS)
-        _agree("network", "global input channels", global_, GLOBAL_CHANNELS)
-        info = NetworkInfo(name=name, version=self._version)
-        if self._version >= 13:
+        agree("network", "global input channels", global_, GLOBAL_CHANNELS)
+        info = NetworkInfo(name=name, version=self._layers.version)
+        if self._layers.version >= 13:
             fields = [field for field in NetworkInfo.__struct_fields__ if field.endswith("_multiplier")]
             info = msgspec.structs.replace(info, **{field: self._tokens.positive(field) for field in fields})
-        if self._version >= 15:
+        if self._layers.version >= 15:
             encoder = self._tokens.integer("metadata encoder version", 0, 1 << 30)
-            if encoder:
-                raise NetworkFormatError(
-                    f"metadata encoder version {encoder} (a human-style network) is not supported",
-                    fix="Use a network without a metadata encoder.",
-                )
+            if encoder not in (0, METADATA_ENCODER_VERSION):
+                raise NetworkFormatError(f"metadata encoder version {encoder} is not supported")
+            self._metadata_encoder = encoder > 0
             prefer = self._tokens.integer("preferPassAlive", 0, 1)
             info = msgspec.structs.replace(info, prefer_pass_alive=bool(prefer))
-            self._zeros("network option", 6)
+            self._layers.zeros("network option", 6)
         return info
 
     def _trunk(self) -> Trunk:
         name = self._tokens.word("trunk name")
         count = self._tokens.integer(f"{name}: number of blocks", 1, MAX_BLOCKS)
-        channels = self._channels(f"{name}: trunk channels")
+        channels = self._layers.channels(f"{name}: trunk channels")
         for width in ("mid", "regular", "dilated", "gpool"):
             self._tokens.integer(f"{name}: {width} channels", 0 if width == "dilated" else 1, MAX_CHANNELS)
-        if self._version >= 15:
-            kind = self._tokens.integer(f"{name}: norm kind", 0, 1 << 30)
-            if kind:
-                raise NetworkFormatError(
-                    f"{name}: trunk norm kind {kind} ({_NORM_KINDS.get(kind, 'unknown')}) is not supported"
-                )
-            self._zeros(f"{name}: trunk option", 5)
-        conv = self._conv()
-        _agree(conv.name, "input channels", conv.in_channels, SPATIAL_CHANNELS)
-        _agree(conv.name, "output channels", conv.out_channels, channels)
-        matmul = self._matmul()
-        _agree(matmul.name, "input channels", matmul.in_channels, GLOBAL_CHANNELS)
-        _agree(matmul.name, "output channels", matmul.out_channels, channels)
+        norm_kind = _BATCH_NORM
+        if self._layers.version >= 15:
+            norm_kind = self._tokens.integer(f"{name}: norm kind", 0, 1 << 30)
+            if norm_kind not in (_BATCH_NORM, _RMS_NORM):
+                raise NetworkFormatError(f"{name}: trunk norm kind {norm_kind} is not supported")
+            self._layers.zeros(f"{name}: trunk option", 5)
+        conv = self._layers.conv()
+        agree(conv.name, "input channels", conv.in_channels, SPATIAL_CHANNELS)
+        agree(conv.name, "output channels", conv.out_channels, channels)
+        matmul = self._layers.matmul()
+        agree(matmul.name, "input channels", matmul.in_channels, GLOBAL_CHANNELS)
+        agree(matmul.name, "output channels", matmul.out_channels, channels)
+        encoder = read_metadata_encoder(self._layers, channels) if self._metadata_encoder else None
         blocks = self._block_stack(name, count, channels, 0)
-        tip = self._batch_norm()
-        _agree(tip.name, "channels", tip.channels, channels)
-        return Trunk(name, conv, matmul, blocks, tip, self._activation())
+        tip = self._layers.tip_rms_norm() if norm_kind == _RMS_NORM else self._layers.batch_norm()
+        agree(tip.name, "channels", tip.channels, channels)
+        return Trunk(name, conv, matmul, encoder, blocks, tip, self._layers.activation())
 
     # ------------------------------------------------------------ blocks
 
@@ -146,6 +147,8 @@ class _Parser:
             "ordinary_block": self._ordinary,
             "gpool_block": self._gpool,
             "nested_bottleneck_block": lambda name, width: self._nested(name, width, depth),
+            "transformer_attention_block": lambda name, width: read_attention(self._layers, name, width),
+            "transformer_ffn_block": lambda name, width: read_ffn(self._layers, name, width),
         }
         blocks = []
         for index in range(count):
@@ -160,166 +163,101 @@ class _Parser:
     def _ordinary(self, name: str, channels: int) -> OrdinaryBlock:
         block = OrdinaryBlock(
             name,
-            self._batch_norm(),
-            self._activation(),
-            self._conv(),
-            self._batch_norm(),
-            self._activation(),
-            self._conv(),
+            self._layers.batch_norm(),
+            self._layers.activation(),
+            self._layers.conv(),
+            self._layers.batch_norm(),
+            self._layers.activation(),
+            self._layers.conv(),
         )
-        _chain(name, channels, block.pre_bn, block.regular_conv, block.mid_bn, block.final_conv, channels)
+        chain(name, channels, block.pre_bn, block.regular_conv, block.mid_bn, block.final_conv, channels)
         return block
 
     def _gpool(self, name: str, channels: int) -> GpoolBlock:
         block = GpoolBlock(
             name,
-            pre_bn=self._batch_norm(),
-            pre_act=self._activation(),
-            regular_conv=self._conv(),
-            gpool_conv=self._conv(),
-            gpool_bn=self._batch_norm(),
-            gpool_act=self._activation(),
-            gpool_to_bias=self._matmul(),
-            mid_bn=self._batch_norm(),
-            mid_act=self._activation(),
-            final_conv=self._conv(),
+            pre_bn=self._layers.batch_norm(),
+            pre_act=self._layers.activation(),
+            regular_conv=self._layers.conv(),
+            gpool_conv=self._layers.conv(),
+            gpool_bn=self._layers.batch_norm(),
+            gpool_act=self._layers.activation(),
+            gpool_to_bias=self._layers.matmul(),
+            mid_bn=self._layers.batch_norm(),
+            mid_act=self._layers.activation(),
+            final_conv=self._layers.conv(),
         )
-        _chain(name, channels, block.pre_bn, block.regular_conv, block.mid_bn, block.final_conv, channels)
-        _chain(name, channels, block.gpool_conv, block.gpool_bn)
+        chain(name, channels, block.pre_bn, block.regular_conv, block.mid_bn, block.final_conv, channels)
+        chain(name, channels, block.gpool_conv, block.gpool_bn)
         _pooled(name, block.gpool_bn, block.gpool_to_bias, block.mid_bn.channels)
         return block
 
     def _nested(self, name: str, channels: int, depth: int) -> NestedBlock:
         count = self._tokens.integer(f"{name}: number of blocks", 1, MAX_BLOCKS)
-        pre_bn, pre_act, pre_conv = self._batch_norm(), self._activation(), self._conv()
+        pre_bn, pre_act, pre_conv = self._layers.batch_norm(), self._layers.activation(), self._layers.conv()
         blocks = self._block_stack(name, count, pre_conv.out_channels, depth + 1)
-        post_bn, post_act, post_conv = self._batch_norm(), self._activation(), self._conv()
-        _chain(name, channels, pre_bn, pre_conv, post_bn, post_conv, channels)
+        post_bn, post_act, post_conv = self._layers.batch_norm(), self._layers.activation(), self._layers.conv()
+        chain(name, channels, pre_bn, pre_conv, post_bn, post_conv, channels)
         return NestedBlock(name, pre_bn, pre_act, pre_conv, blocks, post_bn, post_act, post_conv)
 
     # ------------------------------------------------------------ heads
 
     def _policy_head(self) -> PolicyHead:
         name = self._tokens.word("policy head name")
-        outputs = 1 if self._version < 12 else 4 if self._version == 16 else 2
-        if self._version >= 17:
+        outputs = 1 if self._layers.version < 12 else 4 if self._layers.version == 16 else 2
+        if self._layers.version >= 17:
             outputs = self._tokens.integer(f"{name}: output channels", 2, 4)
             if outputs == 3:
                 raise NetworkFormatError(f"{name}: 3 output channels are neither 2 nor 4")
-            self._zeros(f"{name}: policy option", 3)
-        p1_conv, g1_conv, g1_bn, g1_act = self._conv(), self._conv(), self._batch_norm(), self._activation()
-        to_bias, p1_bn, p1_act, p2_conv = self._matmul(), self._batch_norm(), self._activation(), self._conv()
-        to_pass = self._matmul()
+            self._layers.zeros(f"{name}: policy option", 3)
+        p1_conv, g1_conv, g1_bn, g1_act = (
+            self._layers.conv(),
+            self._layers.conv(),
+            self._layers.batch_norm(),
+            self._layers.activation(),
+        )
+        to_bias, p1_bn, p1_act, p2_conv = (
+            self._layers.matmul(),
+            self._layers.batch_norm(),
+            self._layers.activation(),
+            self._layers.conv(),
+        )
+        to_pass = self._layers.matmul()
         pass_head = None
         pass_width = outputs
-        if self._version >= 15:
+        if self._layers.version >= 15:
             pass_width = p1_conv.out_channels
-            pass_head = PassHead(self._bias(pass_width), self._activation(), self._matmul())
-            _agree(name, "pass channels", pass_head.matmul.in_channels, pass_width)
-            _agree(name, "pass outputs", pass_head.matmul.out_channels, outputs)
-        _chain(name, p1_conv.in_channels, p1_conv, p1_bn, p2_conv, outputs)
-        _chain(name, g1_conv.in_channels, g1_conv, g1_bn)
+            pass_head = PassHead(self._layers.bias(pass_width), self._layers.activation(), self._layers.matmul())
+            agree(name, "pass channels", pass_head.matmul.in_channels, pass_width)
+            agree(name, "pass outputs", pass_head.matmul.out_channels, outputs)
+        chain(name, p1_conv.in_channels, p1_conv, p1_bn, p2_conv, outputs)
+        chain(name, g1_conv.in_channels, g1_conv, g1_bn)
         _pooled(name, g1_bn, to_bias, p1_bn.channels)
         _pooled(name, g1_bn, to_pass, pass_width)
         return PolicyHead(name, p1_conv, g1_conv, g1_bn, g1_act, to_bias, p1_bn, p1_act, p2_conv, to_pass, pass_head)
 
     def _value_head(self) -> ValueHead:
         name = self._tokens.word("value head name")
-        if self._version >= 17:
-            self._zeros(f"{name}: value option", 3)
-        v1_conv, v1_bn, v1_act = self._conv(), self._batch_norm(), self._activation()
-        v2 = self._matmul()
-        v2_bias, v2_act = self._bias(v2.out_channels), self._activation()
-        v3 = self._matmul()
-        v3_bias = self._bias(VALUE_CHANNELS)
-        score = self._matmul()
-        score_bias = self._bias(4 if self._version == 8 else 6)
-        ownership = self._conv()
-        _chain(name, v1_conv.in_channels, v1_conv, v1_bn, ownership, 1)
+        if self._layers.version >= 17:
+            self._layers.zeros(f"{name}: value option", 3)
+        v1_conv, v1_bn, v1_act = self._layers.conv(), self._layers.batch_norm(), self._layers.activation()
+        v2 = self._layers.matmul()
+        v2_bias, v2_act = self._layers.bias(v2.out_channels), self._layers.activation()
+        v3 = self._layers.matmul()
+        v3_bias = self._layers.bias(VALUE_CHANNELS)
+        score = self._layers.matmul()
+        score_bias = self._layers.bias(4 if self._layers.version == 8 else 6)
+        ownership = self._layers.conv()
+        chain(name, v1_conv.in_channels, v1_conv, v1_bn, ownership, 1)
         _pooled(name, v1_bn, v2, v2.out_channels)
-        _agree(v3.name, "input channels", v3.in_channels, v2.out_channels)
-        _agree(v3.name, "output channels", v3.out_channels, VALUE_CHANNELS)
-        _agree(score.name, "input channels", score.in_channels, v2.out_channels)
-        _agree(score.name, "output channels", score.out_channels, len(score_bias))
+        agree(v3.name, "input channels", v3.in_channels, v2.out_channels)
+        agree(v3.name, "output channels", v3.out_channels, VALUE_CHANNELS)
+        agree(score.name, "input channels", score.in_channels, v2.out_channels)
+        agree(score.name, "output channels", score.out_channels, len(score_bias))
         return ValueHead(name, v1_conv, v1_bn, v1_act, v2, v2_bias, v2_act, v3, v3_bias, score, score_bias, ownership)
-
-    # ------------------------------------------------------------ layers
-
-    def _conv(self) -> Conv:
-        name = self._tokens.word("convolution name")
-        y, x = (self._tokens.integer(f"{name}: kernel {axis} size", 1, MAX_KERNEL) for axis in "yx")
-        if y % 2 == 0 or x % 2 == 0:
-            raise NetworkFormatError(f"{name}: a kernel of {y}×{x} has no middle")
-        inputs = self._channels(f"{name}: input channels")
-        outputs = self._channels(f"{name}: output channels")
-        dilation_y, dilation_x = (self._tokens.integer(f"{name}: dilation {axis}", 1, MAX_KERNEL) for axis in "yx")
-        weights = self._tokens.floats(name, y, x, inputs, outputs)
-        return Conv(name, weights.transpose(3, 2, 0, 1), (dilation_y, dilation_x))
-
-    def _batch_norm(self) -> BatchNorm:
-        name = self._tokens.word("normalisation name")
-        channels = self._channels(f"{name}: channels")
-        epsilon = np.float32(self._tokens.positive(f"{name}: epsilon"))
-        has_scale = self._tokens.integer(f"{name}: hasScale", 0, 1)
-        has_bias = self._tokens.integer(f"{name}: hasBias", 0, 1)
-        mean = self._tokens.floats(f"{name}: mean", channels)
-        variance = self._tokens.floats(f"{name}: variance", channels)
-        scale = self._tokens.floats(f"{name}: scale", channels) if has_scale else np.ones(channels, np.float32)
-        bias = self._tokens.floats(f"{name}: bias", channels) if has_bias else np.zeros(channels, np.float32)
-        if not (variance + epsilon > 0).all():
-            raise NetworkFormatError(f"{name}: a variance is negative")
-        merged = scale / np.sqrt(variance + epsilon)
-        return BatchNorm(name, merged, bias - merged * mean)
-
-    def _activation(self) -> Activation:
-        name = self._tokens.word("activation name")
-        if self._version < 11:
-            return Activation.RELU
-        kind = self._tokens.word(f"{name}: kind")
-        try:
-            return Activation(kind)
-        except ValueError:
-            raise NetworkFormatError(f"{name}: activation {kind} is not supported") from None
-
-    def _matmul(self) -> MatMul:
-        name = self._tokens.word("matrix name")
-        inputs = self._channels(f"{name}: input channels")
-        outputs = self._channels(f"{name}: output channels")
-        return MatMul(name, self._tokens.floats(name, inputs, outputs))
-
-    def _bias(self, channels: int) -> Array:
-        name = self._tokens.word("bias name")
-        _agree(name, "channels", self._channels(f"{name}: channels"), channels)
-        return self._tokens.floats(name, channels)
-
-    def _channels(self, what: str) -> int:
-        return self._tokens.integer(what, 1, MAX_CHANNELS)
-
-    def _zeros(self, what: str, count: int) -> None:
-        for letter in "ABCDEF"[:count]:
-            value = self._tokens.integer(f"{what} {letter}", -(1 << 30), 1 << 30)
-            if value:
-                raise NetworkFormatError(f"{what} {letter} is {value}; only 0 is known")
-
-
-def _agree(name: str, what: str, found: int, wanted: int) -> None:
-    if found != wanted:
-        raise NetworkFormatError(f"{name}: {found} {what}, but {wanted} are needed here")
-
-
-def _chain(name: str, channels: int, *steps: Conv | BatchNorm | int) -> None:
-    """Each step must take the channels that the one before gives."""
-    for step in steps:
-        if isinstance(step, int):
-            _agree(name, "output channels", channels, step)
-        elif isinstance(step, BatchNorm):
-            _agree(step.name, "channels", step.channels, channels)
-        else:
-            _agree(step.name, "input channels", step.in_channels, channels)
-            channels = step.out_channels
 
 
 def _pooled(name: str, source: BatchNorm, matmul: MatMul, outputs: int) -> None:
     """Pooling gives three numbers a channel."""
-    _agree(matmul.name, "input channels", matmul.in_channels, 3 * source.channels)
-    _agree(f"{name}: {matmul.name}", "output channels", matmul.out_channels, outputs)
+    agree(matmul.name, "input channels", matmul.in_channels, 3 * source.channels)
+    agree(f"{name}: {matmul.name}", "output channels", matmul.out_channels, outputs)

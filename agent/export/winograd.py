@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.export.graph_interface import Graph
-from agent.export.layers import convolution
-from agent.export.network import Array, BatchNorm, Conv
+from agent.export.layers import convolution, rms_normalised
+from agent.export.network import Array, BatchNorm, Conv, RmsNorm
 
 MAX_SIDE = 19
 TILE = 4
@@ -81,6 +81,16 @@ class WinogradLayers:
     def batch_norm(self, bn: BatchNorm, x: str) -> str:
         scaled = self._graph.node("Mul", [x, self._graph.weights(f"{bn.name}.scale", bn.scale)])
         return self._add_bias(scaled, bn)
+
+    def rms_norm(self, norm: RmsNorm, x: str) -> str:
+        x = rms_normalised(self._graph, norm, x, [1, 2, 3] if norm.spatial else [-1], norm.scale)
+        return self._graph.node("Add", [x, self._graph.weights(f"{norm.name}.bias", norm.bias)])
+
+    def tokens(self, x: str, channels: int) -> str:
+        return self._graph.node("Reshape", [x, self._graph.constant([0, -1, channels])])
+
+    def from_tokens(self, x: str) -> str:
+        return self._graph.node("Reshape", [x, self._area_shape])
 
     def add_column(self, x: str, column: str) -> str:
         return self._graph.node("Add", [x, self._graph.node("Unsqueeze", [column, self._graph.constant([1, 2])])])

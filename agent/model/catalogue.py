@@ -16,7 +16,9 @@ from agent.errors import ConfigError
 from agent.settings import load_yaml
 
 # Block kinds that `agent/export` can convert; an entry with any other kind stays in the catalogue as a fact, unoffered.
-CONVERTIBLE_BLOCKS: Final = frozenset({"ordinary", "gpool", "nested_bottleneck"})
+CONVERTIBLE_BLOCKS: Final = frozenset(
+    {"ordinary", "gpool", "nested_bottleneck", "transformer_attention", "transformer_ffn"}
+)
 
 FILE_SUFFIX: Final = ".bin.gz"
 

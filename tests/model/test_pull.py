@@ -394,14 +394,14 @@ def test_sources_are_tried_in_order(server: FileServer, store: Store, tmp_path: 
 def test_the_next_candidate_is_taken_and_the_output_says_so(
     server: FileServer, entry: NetworkEntry, store: Store
 ) -> None:
-    transformer = replace(entry_of("former", OTHER), blocks=("ordinary", "transformer_attention"))
+    strange = replace(entry_of("strange", OTHER), blocks=("ordinary", "recurrent"))
     gone = entry_of("gone", OTHER, Source(url=server.url("/gone")))
     listener = Listener()
-    assert pull([gone, transformer, entry], store, listener).sha256 == SHA256
+    assert pull([gone, strange, entry], store, listener).sha256 == SHA256
     (step,) = [event for event in listener.events if isinstance(event, ChainStep)]
     assert step.name == "network"
-    assert step.detail.startswith("net instead of gone (gone: the server answered 404; former: ")
-    assert "transformer_attention" in step.detail
+    assert step.detail.startswith("net instead of gone (gone: the server answered 404; strange: ")
+    assert "recurrent" in step.detail
 
 
 def test_a_stored_candidate_wins_unless_refreshed(server: FileServer, entry: NetworkEntry, store: Store) -> None:
