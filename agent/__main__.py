@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from agent.cli import children, export, fleet, machine, measure, networks, report, serving, setup, verify
+from agent.cli import children, export, fleet, machine, measure, networks, report, serving, setup, tune, verify
 from agent.errors import AgentError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ for verb in (
     serving.analysis,
     serving.status,
     measure.bench,
+    tune.tune,
     report.report,
     setup.install,
     setup.doctor,

@@ -23,11 +23,15 @@ from agent.lifeline import die_with_parent
 from agent.settings import Settings, data_folder, encode_settings, own_command
 
 if TYPE_CHECKING:
+    from agent.hardware import Hardware
     from agent.model.store import Store, StoredNetwork
 
 # Every backend without a network: nothing is pulled or converted for it.
 WITHOUT_NETWORK: Final = frozenset({"uniform"})
 PRECISION: Final = "fp32"
+# Backends that run the converted file, and those that run the network file itself; the others need an artifact.
+RUN_CONVERTED: Final = frozenset({"onnxruntime", "check"})
+RUN_SOURCE: Final = frozenset({"core"})
 # b18c384nbt on a Cortex-A53 converts in minutes; beyond this it hangs.
 CONVERT_S: Final = 1800.0
 # A plan with the hardware of a 128-core server is 40 kB; asyncio's own limit for a line is 64 kB.
@@ -36,7 +40,9 @@ MAX_LINE_BYTES: Final = 1 << 20
 
 class Plan(msgspec.Struct, frozen=True, tag=True):
     """What this machine runs, and why. `model` is the converted network, None for a backend without one. `max_time_s`
-    ends the search for a move in a game that its visits have not ended; None where the owner set the visits."""
+    ends the search for a move in a game that its visits have not ended; None where the owner set the visits.
+    `precision` is the model's, `sessions` how many of the backend the threads share, `tuning` where backend, model,
+    threads and batch come from: what was measured here, or why the profile's were taken."""
 
     hardware: str
     hardware_facts: dict[str, Any]
@@ -52,6 +58,9 @@ class Plan(msgspec.Struct, frozen=True, tag=True):
     visits: int
     max_time_s: float | None
     cache_positions: int
+    precision: str = PRECISION
+    sessions: int = 1
+    tuning: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True, tag=True):
@@ -64,10 +73,12 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
 # ---------------------------------------------------------------- detect → choose → pull → convert
 
 
-def provision(settings: Settings, reporter: Reporter) -> Plan:
-    """Everything up to a converted network on the disk; what is there already is left alone.
+def provision(settings: Settings, reporter: Reporter, *, tuned: bool = True) -> Plan:
+    """Everything up to a converted network on the disk; what is there already is left alone. With `tuned` it runs as
+    `agent tune` found best, where that still holds; otherwise as the profile says.
 
-    Raises HardwareUnsupported, NoProfileFits, ConfigError, ModelError, NetworkFormatError and ConversionFailed.
+    Raises HardwareUnsupported, NoProfileFits, ConfigError, ModelError, NetworkFormatError and ConversionFailed;
+    BackendUnavailable where the owner's choice of backend has nothing that it may run.
     """
     from agent.hardware import detect
     from agent.hardware.describe import summary
@@ -84,10 +95,10 @@ def provision(settings: Settings, reporter: Reporter) -> Plan:
     network, source, sha256, model = "none", "none", "", None
     if backend not in WITHOUT_NETWORK:
         network, source, sha256, model = _provide_network(
-            settings, [candidate.network for candidate in profile.networks], reporter
+            settings, [candidate.network for candidate in profile.networks], reporter, as_it_is=backend in RUN_SOURCE
         )
     reporter.report(ChainStep("network", f"{network} from {source}"))
-    return Plan(
+    plan = Plan(
         hardware=summary(hardware),
         hardware_facts=msgspec.to_builtins(hardware),
         profile=profile.name,
@@ -103,15 +114,57 @@ def provision(settings: Settings, reporter: Reporter) -> Plan:
         max_time_s=profile.limits.max_time_s if settings.visits is None else None,
         cache_positions=profile.cache_positions,
     )
+    if not tuned or backend in WITHOUT_NETWORK:
+        return plan
+    plan = _as_tuned(plan, settings, hardware, profile.limits.memory_percent)
+    reporter.report(ChainStep("tuning", plan.tuning))
+    return plan
 
 
-def _provide_network(settings: Settings, names: Sequence[str], reporter: Reporter) -> tuple[str, str, str, str]:
-    """Name, source and hash of the network, and the path of its converted file."""
+def _as_tuned(plan: Plan, settings: Settings, hardware: Hardware, memory_percent: float) -> Plan:
+    """`plan` with what was measured on this machine in the place of the profile's guesses, where it still holds and the
+    owner asks for nothing else."""
+    from agent.workshop.tuned import memory_limit, only_artifact, standing
+
+    found = standing(
+        settings.state_dir,
+        hardware,
+        plan.network_sha256,
+        memory_limit(hardware, memory_percent),
+        threads=settings.threads,
+        backend=settings.engine.backend,
+    )
+    timing = found.timing
+    if timing is None and plan.backend in RUN_CONVERTED | RUN_SOURCE:
+        return msgspec.structs.replace(plan, tuning=found.reason)
+    if timing is None:
+        artifact = only_artifact(settings.state_dir, plan.network_sha256, plan.backend)
+        precision = artifact.format.facts.precision
+        return msgspec.structs.replace(plan, model=str(artifact.path), precision=precision, tuning=found.reason)
+    return msgspec.structs.replace(
+        plan,
+        model=str(found.model),
+        backend=timing.contender.backend,
+        precision=timing.contender.precision,
+        threads=timing.threads,
+        sessions=timing.sessions,
+        batch=timing.batch,
+        tuning=f"{timing.way}: {found.reason}",
+    )
+
+
+def _provide_network(
+    settings: Settings, names: Sequence[str], reporter: Reporter, *, as_it_is: bool
+) -> tuple[str, str, str, str]:
+    """Name, source and hash of the network, and the path of its converted file, or its own where it runs as it is."""
     from agent.export.info import EXPORTER
     from agent.model.store import Manifest, Store
 
     store = Store(settings.state_dir)
     stored = _have_network(settings, names, store, reporter)
+    if as_it_is:
+        store.activate(stored.sha256)
+        return stored.manifest.name, stored.manifest.source, stored.sha256, str(stored.path)
     converted = store.find_converted(stored.sha256, PRECISION, EXPORTER)
     if converted is None:
         from agent.model.sources import check_conversion_room
@@ -119,7 +172,7 @@ def _provide_network(settings: Settings, names: Sequence[str], reporter: Reporte
         check_conversion_room(store, stored.manifest.size_bytes)
         with store.staging() as folder:
             out = folder / f"{stored.manifest.name}.onnx"
-            _convert(stored.path, out, reporter)
+            convert_apart(stored.path, out, reporter)
             made = Manifest(
                 name=stored.manifest.name,
                 file=out.name,
@@ -140,10 +193,11 @@ def drop_old_conversions(settings: Settings, plan: Plan) -> None:
     """Remove what older exporters made of the plan's network. For the daemon alone: it holds the state folder, so no
     daemon of an older version can have a worker that would load such a file again. What fails is tried next time."""
     from agent.errors import ModelError
+    from agent.export.info import EXPORTER
     from agent.model.store import Store
 
     store = Store(settings.state_dir)
-    converted = store.find(Path(plan.model).parent.name) if plan.model else None
+    converted = store.find_converted(plan.network_sha256, PRECISION, EXPORTER)
     if converted is not None:
         with contextlib.suppress(ModelError):
             store.drop_conversions(converted)
@@ -168,9 +222,12 @@ def _have_network(settings: Settings, names: Sequence[str], store: Store, report
     return pull(candidates, store, reporter)
 
 
-def _convert(source: Path, out: Path, reporter: Reporter) -> None:
-    """Convert in a process of its own, whose memory (the whole network in fp32) goes when it ends."""
-    command = [*own_command(), "convert", "--json", str(source), str(out)]
+def convert_apart(source: Path, out: Path, reporter: Reporter, form: str = "auto") -> None:
+    """Convert in a process of its own, whose memory (the whole network in fp32) goes when it ends.
+
+    Raises ConversionFailed.
+    """
+    command = [*own_command(), "convert", "--json", "--form", form, str(source), str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=die_with_parent) as child:
         assert child.stdout is not None
         try:
@@ -240,6 +297,11 @@ async def provision_apart(settings: Settings, reporter: Reporter) -> Plan:
 def worker_command(plan: Plan) -> list[str]:
     """How the worker of this plan is started; the supervisor adds its end of the socket pair."""
     model = ["--model", plan.model] if plan.model else []
-    numbers = {"--threads": plan.threads, "--batch": plan.batch, "--cache-positions": plan.cache_positions}
+    numbers = {
+        "--threads": plan.threads,
+        "--sessions": plan.sessions,
+        "--batch": plan.batch,
+        "--cache-positions": plan.cache_positions,
+    }
     options = [text for name, value in numbers.items() for text in (name, str(value))]
     return [*own_command(), "engine", "--backend", plan.backend, *model, *options]

@@ -43,7 +43,7 @@ Visits = Annotated[int, Meta(ge=1, le=2**50)]
 Threads = Annotated[int, Meta(ge=1, le=1024)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 # The rows of `engine/backends`, by name: that table loads numpy, which the front must not.
-BACKENDS: Final = ("onnxruntime", "check", "uniform")
+BACKENDS: Final = ("onnxruntime", "core", "check", "uniform")
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = sorted((REPOSITORY / "agent").rglob("*.py"))
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 # Issue 2: every verb that reports.
-REPORTING = ("detect", "why", "bench", "status", "doctor", "fleet watch")
+REPORTING = ("detect", "why", "bench", "tune", "status", "doctor", "fleet watch")
 
 
 def commands() -> dict[str, tuple[bool, frozenset[str]]]:

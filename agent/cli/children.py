@@ -22,6 +22,7 @@ def engine(
     backend: str = typer.Option(..., help="Network runtime."),
     model: Path | None = typer.Option(None, help="A converted network."),
     threads: int = typer.Option(1, min=1, help="Search threads."),
+    sessions: int = typer.Option(1, min=1, help="1: the threads share one session; or as many as threads."),
     batch: int = typer.Option(1, min=1, help="Positions that a thread evaluates at once."),
     cache_positions: int = typer.Option(20_000, min=0, help="Evaluations kept."),
     seed: int | None = typer.Option(None, help="For symmetries and random draws; random if not given."),
@@ -35,7 +36,7 @@ def engine(
 
     die_with_parent()
     chosen = secrets.randbits(63) if seed is None else seed
-    options = WorkerOptions(backend, model, threads, batch, cache_positions, chosen)
+    options = WorkerOptions(backend, model, threads, batch, cache_positions, chosen, sessions)
     with socket.socket(fileno=fd) as end:
         status = run_worker(end, options)
     raise typer.Exit(status)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from agent.cli.options import Json, Root
+
+if TYPE_CHECKING:
+    from agent.hardware import Hardware
+    from agent.workshop.tuned import Standing
 
 
 def version() -> None:
@@ -57,14 +62,40 @@ def why(
     from agent.profile import choose, load_profiles
     from agent.profile.describe import lines
     from agent.settings import data_folder
+    from agent.workshop.tuned_lines import why_lines
 
     hardware = detect_hardware(root)
     choice = choose(hardware, load_profiles(data_folder("profiles")), native=native)
+    # Another root's state folder is not ours to find, and its runtimes cannot be asked for their versions.
+    here = root == Path("/") and choice.profile is not None and not native
+    found = _tuning(hardware, choice.profile.limits.memory_percent) if here and choice.profile else None
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(choice), indent=2).decode())
+        told = {**msgspec.to_builtins(choice), "tuning": msgspec.to_builtins(found, enc_hook=str)}
+        print(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
         return
+    tuning = why_lines(found) if found else ()
     table = Table("", "", show_header=False)
     table.add_row("Machine", Text(summary(hardware)))
-    for label, text in lines(choice):
+    for label, text in (*lines(choice), *tuning):
         table.add_row(Text(label), Text(text))
     Console().print(table)
+
+
+def _tuning(hardware: Hardware, memory_percent: float) -> Standing | None:
+    """What was tuned for the network in use; None where there is no such network."""
+    from agent.model.store import Store
+    from agent.settings import load_settings
+    from agent.workshop.tuned import memory_limit, standing
+
+    settings = load_settings()
+    current = Store(settings.state_dir).current()
+    if current is None:
+        return None
+    return standing(
+        settings.state_dir,
+        hardware,
+        current.sha256,
+        memory_limit(hardware, memory_percent),
+        threads=settings.threads,
+        backend=settings.engine.backend,
+    )

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+from agent import __version__
+from agent.engine.library import ABI_VERSION
 from agent.engine.way import Way
 from agent.errors import TuningDamaged
 from agent.export.info import EXPORTER
@@ -46,7 +48,7 @@ RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "MNN", "ai-edge-litert", "tflite-r
 
 class Contender(msgspec.Struct, frozen=True):
     """A file and the backend that runs it. `form` says how a converted file writes its convolutions, empty where that
-    is not ours to say. `sha256` is the file's; `path` where it lay."""
+    is not ours to say. `sha256` is the file's; `path` where it lay then."""
 
     backend: str
     precision: str
@@ -171,8 +173,9 @@ def hardware_key(hardware: Hardware) -> str:
 
 
 def runtime_versions() -> dict[str, str]:
-    """The runtimes that are installed, by package, and the exporter that wrote the converted files. Imports none."""
-    found = {"exporter": EXPORTER}
+    """The runtimes that are installed, by package, our own kernels, and the exporter that wrote the converted files.
+    Imports none."""
+    found = {"exporter": EXPORTER, "core": f"{__version__}, interface {ABI_VERSION}"}
     for package in RUNTIMES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

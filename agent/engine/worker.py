@@ -19,7 +19,8 @@ from pathlib import Path
 import msgspec
 
 from agent.engine import library
-from agent.engine.backends import BACKENDS, Backend, Entry, open_backend
+from agent.engine.backends import BACKENDS, Backend, Entry
+from agent.engine.backends.sessions import open_sessions
 from agent.engine.messages import (
     HEARTBEAT_S,
     ClearCache,
@@ -54,7 +55,8 @@ class FrontGarbage(EngineError):
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """What the command line says. `model` is a converted network, None for backends without one."""
+    """What the command line says. `model` is a converted network, None for backends without one. `sessions` is 1, which
+    all threads share, or one for each of the `threads`."""
 
     backend: str
     model: Path | None
@@ -62,6 +64,7 @@ class WorkerOptions:
     batch: int
     cache_positions: int
     seed: int
+    sessions: int = 1
 
 
 class Frames:
@@ -130,7 +133,9 @@ def run_worker(
     try:
         # A core that is missing or of another version is told like a runtime that is.
         library.load()
-        backend = open_backend(options.backend, options.model, threads=options.threads, table=backends)
+        backend = open_sessions(
+            options.backend, options.model, threads=options.threads, sessions=options.sessions, table=backends
+        )
     except AgentError as error:
         connection.send(EngineFailed(reason=str(error), fix=error.fix))
         return 1

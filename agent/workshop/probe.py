@@ -82,13 +82,13 @@ class Probe:
     def pid(self) -> int:
         return self._child.pid
 
-    def open(self, backend: str, model: str, threads: int, patience_s: float = OPEN_S) -> dict[str, str]:
-        """Load `model` (a path; empty: none) for `threads` callers; returns the runtime's versions.
+    def open(self, backend: str, model: str, threads: int, patience_s: float = OPEN_S) -> Opened:
+        """Load `model` (a path; empty: none) for `threads` callers.
 
         Raises:
             BackendUnavailable: it does not load, crashes or takes longer than `patience_s`; says which.
         """
-        return self._ask(Open(backend, model, threads), Opened, patience_s).versions
+        return self._ask(Open(backend, model, threads), Opened, patience_s)
 
     def answers(self, patience_s: float = ANSWER_S) -> Answers:
         """What the network says of the check's positions. Raises BackendUnavailable as `open`, also for a number that

@@ -80,7 +80,7 @@ class _Child:
 
         first = open_for(request.threads)
         self._sessions = Sessions(first, lambda: open_for(1))
-        return Opened(first.versions())
+        return Opened(first.versions(), first.network.form)
 
     def _ask(self) -> Answers:
         backend = self._opened().of(0, 1)

@@ -14,9 +14,10 @@ class Open(msgspec.Struct, frozen=True, tag=True):
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True):
-    """`versions` are the runtime's."""
+    """`versions` are the runtime's; `form` is how the file writes its convolutions, where it says so."""
 
     versions: dict[str, str]
+    form: str
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
