@@ -154,11 +154,20 @@ class _Export:
 
     def _job(self, info: NetworkInfo, out: Path) -> Job:
         network = dataclasses.replace(self._parsed(), info=info)
-        onnx = self._onnx
-        return Job(self._source, info, out, lambda: network, onnx, self._calibration, self._reporter)
+        return Job(
+            self._source,
+            info,
+            out,
+            network=lambda: network,
+            onnx=lambda: self._made(Format.ONNX_FP32),
+            calibration=self._calibration,
+            reporter=self._reporter,
+            made=self._made,
+            keeps=self._staging.parent,
+        )
 
-    def _onnx(self) -> Path:
-        return self.provide(Format.ONNX_FP32)[0].path
+    def _made(self, format: Format) -> Path:
+        return self.provide(format)[0].path
 
     def _parsed(self) -> Network:
         if self._network is None:

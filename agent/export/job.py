@@ -10,11 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.errors import ConversionFailed
 from agent.events import Reporter
+from agent.export.artifact import Format
 from agent.export.info import NetworkInfo
 from agent.export.network import Network
 
 ANY_BOARD = "1x1 to 19x19"
+
+
+def _nothing_made(format: Format) -> Path:
+    raise ConversionFailed(f"there is no {format.value} to start from", fix=f"Export to {format.value} as well.")
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class Job:
     that stores the info in the artifact stores this one. `network()` is the parsed network with that info. `onnx()` is
     the ONNX fp32 artifact of the same network in its plain form (convolutions as they are), which ONNX Runtime has run;
     it is made first where it is not there. `calibration` is a file of positions (`workshop/position_set.py`) or None.
+    `made` gives the artifact of another format in the same way as `onnx()`. In `keeps`, where the artifacts go, a
+    writer may keep hidden files that make the next export faster (None: nothing is kept).
     """
 
     source: Path
@@ -35,6 +43,8 @@ class Job:
     onnx: Callable[[], Path]
     calibration: Path | None
     reporter: Reporter
+    made: Callable[[Format], Path] = _nothing_made
+    keeps: Path | None = None
 
 
 @dataclass(frozen=True)
