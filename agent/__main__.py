@@ -28,6 +28,7 @@ for verb in (
     networks.convert,
     export.export,
     verify.positions,
+    verify.verify,
     serving.run,
     serving.gtp,
     serving.analysis,

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from agent.cli.options import Config, Json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from agent.events import Reporter
+    from agent.export.artifact import Accuracy
+    from agent.settings import Settings
+    from agent.workshop.golden import GoldenRow, NativeAnswer
+    from agent.workshop.opening import OpenedNetwork
+    from agent.workshop.position_set import PositionSet
+    from agent.workshop.verify import Verified
 
 
 def positions(
@@ -57,3 +70,143 @@ def positions(
         print(f"left out: {line}", file=sys.stderr)
     sizes = ", ".join(f"{number} on {board}" for board, number in boards.items())
     print(f"{out}: {len(made)} positions of {made.games} games ({sizes}), from {made.source}")
+
+
+def verify(
+    candidates: list[str] = typer.Argument(..., help="Artifacts or networks to be judged."),
+    against: str = typer.Option(..., "--against", help="The reference: a catalogue name, a .bin.gz, ONNX or artifact."),
+    positions: Path = typer.Option(None, "--positions", help="Held-out positions; default: 640 of 128 games, played."),
+    native: Path = typer.Option(None, "--native", help="A native katago to ask about the golden positions."),
+    golden: Path = typer.Option(None, "--golden", help="Golden positions with native KataGo's recorded answers."),
+    batch: int = typer.Option(8, "--batch", min=1, help="Positions in one network call."),
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Compare networks with a reference, and decide by their gates whether a device may run them."""
+    import contextlib
+
+    import msgspec
+    from rich.console import Console
+
+    from agent.errors import GateRefused
+    from agent.export.progress import LineReporter
+    from agent.model.progress import progress_on
+    from agent.settings import load_settings
+    from agent.workshop.opening import open_network
+    from agent.workshop.verify import Verifier, record
+
+    settings = load_settings(config)
+    lines = LineReporter(lambda line: print(line, flush=True))
+    results: list[Verified] = []
+    with contextlib.ExitStack() as stack:
+        reporter = stack.enter_context(contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr))
+        reference = open_network(against, settings.state_dir, reporter)
+        stack.callback(reference.backend.close)
+        held_out = _held_out(positions, reference, settings, reporter)
+        rows, answers = _native(native, golden, reference, settings, reporter)
+        verifier = Verifier(reference, held_out, reporter, batch=batch, rows=rows, native=answers)
+        for named in candidates:
+            candidate = open_network(named, settings.state_dir, reporter)
+            try:
+                found = verifier.verify(candidate)
+            finally:
+                candidate.backend.close()
+            if candidate.artifact is not None and found.judgement is not None:
+                record(candidate.artifact, found)
+            results.append(found)
+            if as_json:
+                print(msgspec.json.encode(found).decode(), flush=True)
+    if not as_json:
+        for found in results:
+            Console().print(_table(found, reference.label))
+    refused = [found for found in results if found.judgement is not None and not found.judgement.passed]
+    if refused:
+        said = "; ".join(f"{found.label}: {', '.join(found.judgement.reasons)}" for found in refused if found.judgement)
+        raise GateRefused(f"the gate refused {said}")
+
+
+# The default held-out set: another seed than that of `agent positions`, so that no game serves twice.
+_HELD_OUT_POSITIONS, _HELD_OUT_GAMES, _HELD_OUT_SEED = 640, 128, 20_000
+
+
+def _held_out(path: Path | None, reference: OpenedNetwork, settings: Settings, reporter: Reporter) -> PositionSet:
+    from agent.workshop.position_set import load_position_set
+    from agent.workshop.positions import self_play_set
+
+    if path is not None:
+        return load_position_set(path)
+    default = settings.state_dir / "artifacts" / (reference.backend.network.sha256 or "unnamed") / "held-out.npz"
+    if default.exists():
+        return load_position_set(default)
+    default.parent.mkdir(parents=True, exist_ok=True)
+    counts = {"positions": _HELD_OUT_POSITIONS, "games": _HELD_OUT_GAMES, "seed": _HELD_OUT_SEED}
+    return self_play_set(reference.backend, default, reporter, **counts)
+
+
+def _native(
+    native: Path | None, golden: Path | None, reference: OpenedNetwork, settings: Settings, reporter: Reporter
+) -> tuple[Sequence[GoldenRow], Sequence[NativeAnswer]]:
+    """The golden positions, and native KataGo's answers where there are any."""
+    from agent.model.catalogue import load_catalogue
+    from agent.model.store import Store
+    from agent.settings import data_folder
+    from agent.workshop.golden import packaged_rows, read_golden
+    from agent.workshop.native_raw import ask_native
+    from agent.workshop.verify import NATIVE_OPTIMISM
+
+    sha256 = reference.backend.network.sha256
+    rows = read_golden(golden) if golden is not None else packaged_rows()
+    if native is not None:
+        stored = Store(settings.state_dir).find(sha256)
+        if stored is None:
+            raise typer.BadParameter("needs the network's own file: `agent pull` it first", param_hint="--native")
+        asked = [row.position() for row in rows]
+        return rows, ask_native(native, stored.path, asked, NATIVE_OPTIMISM, reporter)
+    entries = load_catalogue(data_folder("profiles") / "networks.yaml").networks
+    alias = next((entry.alias for entry in entries if entry.sha256 == sha256), "")
+    if golden is None:
+        return rows, ()
+    answered = [row for row in rows if alias in row.nets]
+    if not answered:
+        raise typer.BadParameter(f"holds no answers of {alias or 'this network'}", param_hint="--golden")
+    return answered, [row.nets[alias] for row in answered]
+
+
+def _table(found: Verified, reference: str) -> Table:
+    from rich.table import Table
+
+    gate = "no gate: the reference is not this network in fp32"
+    if found.judgement is not None:
+        gate = "gate passed" if found.judgement.passed else "gate refused: " + "; ".join(found.judgement.reasons)
+    table = Table(
+        title=f"{found.label} against {reference}", caption=gate, box=None, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    table.add_column("", no_wrap=True)
+    for column in ("n", "games", "top-1", "KL", "win", "max", "score", "lead", "owner"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for each in found.accuracies:
+        table.add_row(*_cells(each))
+    table.add_section()
+    for each in found.yardsticks:
+        table.add_row(*_cells(each))
+    return table
+
+
+def _cells(each: Accuracy) -> tuple[str, ...]:
+    """For 80 columns: shares without the zero before the point."""
+
+    def short(value: float, digits: int) -> str:
+        return f"{value:.{digits}f}".removeprefix("0")
+
+    return (
+        each.slice,
+        str(each.positions),
+        str(each.games),
+        f"{100 * each.top1:.1f}%",
+        short(each.policy_kl, 5),
+        short(each.win_mae, 5),
+        short(each.win_max, 4),
+        short(each.score_mae, 3),
+        short(each.lead_mae, 3),
+        short(each.ownership_mae, 4),
+    )

@@ -113,7 +113,7 @@ class NativeKatago:
         name = f"bench-{self._queries}"
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None
-        watchdog = _Watchdog(self._process, patience_s)
+        watchdog = Watchdog(self._process, patience_s)
         try:
             stdin.write(json.dumps({"id": name, **fields}).encode() + b"\n")
             stdin.flush()
@@ -140,10 +140,10 @@ class NativeKatago:
         return self._errors.read()[-_LAST_WORDS:].strip() or "it said nothing"
 
 
-class _Watchdog:
+class Watchdog:
     """Kills a process that does not answer in time, so that the reader sees its end."""
 
-    def __init__(self, process: subprocess.Popen[bytes], patience_s: float) -> None:
+    def __init__(self, process: subprocess.Popen[Any], patience_s: float) -> None:
         self._timer = threading.Timer(patience_s, process.kill)
         self._timer.daemon = True
         self._timer.start()

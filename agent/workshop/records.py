@@ -73,6 +73,17 @@ def sample_positions(
     return PositionSet(tuple(groups), source)
 
 
+def end_positions(records: Sequence[GameRecord], *, prefer_pass_alive: bool, source: str) -> PositionSet:
+    """The position at the end of each record's moves, upright. A group keeps the order of the records."""
+    rows: dict[tuple[int, int], list[_Row]] = defaultdict(list)
+    for record in records:
+        game = Game.from_position(record.position)
+        game.set_pass_alive_under_suicide(prefer_pass_alive)
+        row = _row(game, record.position.to_play, record.id, record.positions, 0)
+        rows[record.position.y_size, record.position.x_size].append(row)
+    return PositionSet(tuple(_group(size, rows[size]) for size in sorted(rows, reverse=True)), source)
+
+
 class _Row(msgspec.Struct, frozen=True):
     spatial: NDArray[np.bool_]
     global_: NDArray[np.float32]

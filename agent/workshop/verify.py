@@ -1,0 +1,209 @@
+"""Judges artifacts by their network in fp32 on positions that they were not made with. Start at `Verifier.verify`.
+
+Beside the artifact's errors stand two yardsticks: what the fp32 network itself changes when the board is mirrored, and
+how far native KataGo's fp32 is from ours. Neither is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.engine.backends.interface import Backend, NetworkInfo, Outputs
+from agent.errors import CalibrationError, GateRefused
+from agent.events import Reporter
+from agent.export.artifact import (
+    NATIVE_SLICE,
+    NOISE_SLICE,
+    Accuracy,
+    Artifact,
+    Verification,
+    digest,
+    read_artifact,
+    write_manifest,
+)
+from agent.export.job import ANY_BOARD
+from agent.workshop.accuracy import Differences, accuracy, answers, compare, differences, evaluate
+from agent.workshop.gates import BOUNDS, Judgement, judge
+from agent.workshop.golden import GoldenRow, NativeAnswer, golden_set, native_answers, packaged_rows
+from agent.workshop.opening import OpenedNetwork
+from agent.workshop.position_set import Group, PositionSet
+from agent.workshop.proof import boards
+
+GOLDEN_SLICE = "golden"
+# The reference runs twice on these; so many settle the two figures that the noise is read for.
+NOISE_POSITIONS = 200
+# KataGo's rootPolicyOptimism in GTP, with which recorded answers were made and native KataGo is asked.
+NATIVE_OPTIMISM = 0.2
+# Where a recipe names the SHA-256 of the positions that an artifact was calibrated on.
+CALIBRATION_KEY = "calibration"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """`judgement` is None where there is nothing to judge: the reference is not the same network in fp32."""
+
+    label: str
+    accuracies: tuple[Accuracy, ...]
+    yardsticks: tuple[Accuracy, ...]
+    judgement: Judgement | None
+    verification: Verification
+
+
+class Verifier:
+    """Compares networks with one reference, which runs once on each position however many are compared."""
+
+    def __init__(
+        self,
+        reference: OpenedNetwork,
+        positions: PositionSet,
+        reporter: Reporter,
+        *,
+        batch: int = 8,
+        rows: Sequence[GoldenRow] = (),
+        native: Sequence[NativeAnswer] = (),
+    ) -> None:
+        """`rows` are the golden positions (default: the packaged ones), `native` native KataGo's answers to them.
+
+        Raises:
+            BackendUnavailable, GateRefused: as `evaluate`.
+            CalibrationError: a golden position is none.
+        """
+        self._reference, self._reporter, self._batch = reference, reporter, batch
+        self._network: NetworkInfo = reference.backend.network
+        alive = self._network.prefer_pass_alive
+        self._positions = positions
+        self._rows = tuple(rows) or packaged_rows()
+        self._golden, self._order = golden_set(self._rows, prefer_pass_alive=alive)
+        self._outputs = self._evaluate(reference.backend, positions, f"{reference.label}")
+        self._golden_outputs = self._evaluate(reference.backend, self._golden, f"{reference.label}, golden")
+        self._yardsticks = (self._noise(), *self._native(native))
+
+    def verify(self, candidate: OpenedNetwork) -> Verified:
+        """How far `candidate` is from the reference, and whether its gate lets it through. Writes nothing.
+
+        Raises:
+            GateRefused: the file is not the one that its manifest names, or the outputs have other shapes.
+            CalibrationError: it was calibrated on these positions, or takes none of their boards.
+            BackendUnavailable: see `Backend.evaluate`.
+        """
+        artifact = candidate.artifact
+        if artifact is not None:
+            _check(artifact, self._positions)
+        positions, outputs = _on_boards(artifact, self._positions, self._outputs)
+        if not len(positions):
+            raise CalibrationError(f"{candidate.label} takes none of the positions' boards")
+        golden, golden_outputs = _on_boards(artifact, self._golden, self._golden_outputs)
+        found = compare(
+            outputs, self._evaluate(candidate.backend, positions, candidate.label), positions, self._network
+        )
+        if len(golden):
+            theirs = self._evaluate(candidate.backend, golden, f"{candidate.label}, golden")
+            whole = compare(golden_outputs, theirs, golden, self._network)[0]
+            found += (msgspec.structs.replace(whole, slice=GOLDEN_SLICE),)
+        judgement = None
+        if artifact is not None and is_reference(self._network, artifact.manifest.network):
+            judgement = judge(artifact.format.facts.precision, found)
+        name = self._reference.artifact.manifest.format if self._reference.artifact else self._reference.path.name
+        verification = Verification(f"{self._network.sha256} {name}", positions.sha256(), (*found, *self._yardsticks))
+        return Verified(candidate.label, found, self._yardsticks, judgement, verification)
+
+    def _evaluate(self, backend: Backend, positions: PositionSet, what: str) -> list[Outputs]:
+        return evaluate(backend, positions, self._batch, self._reporter, what)
+
+    def _noise(self) -> Accuracy:
+        """The reference against itself with left and right exchanged."""
+        chosen = self._positions.sample(NOISE_POSITIONS, seed=0)
+        upright = self._evaluate(self._reference.backend, chosen, "symmetry noise")
+        mirrored = PositionSet(tuple(_mirror(group) for group in chosen.groups), chosen.source)
+        turned = self._evaluate(self._reference.backend, mirrored, "symmetry noise, mirrored")
+        back = [_mirror_back(outputs, group) for outputs, group in zip(turned, chosen.groups, strict=True)]
+        whole = compare(upright, back, chosen, self._network)[0]
+        return msgspec.structs.replace(whole, slice=NOISE_SLICE)
+
+    def _native(self, native: Sequence[NativeAnswer]) -> tuple[Accuracy, ...]:
+        """Native KataGo against the reference, both with native's policy optimism."""
+        if not native:
+            return ()
+        pieces: list[Differences] = []
+        done = 0
+        for group, outputs in zip(self._golden.groups, self._golden_outputs, strict=True):
+            numbers = self._order[done : done + len(group)]
+            done += len(group)
+            theirs = native_answers(
+                [native[number] for number in numbers], [self._rows[number].position().to_play for number in numbers]
+            )
+            pieces.append(differences(answers(outputs, group, self._network, NATIVE_OPTIMISM), theirs))
+        games = np.concatenate([group.game for group in self._golden.groups])
+        return (accuracy(NATIVE_SLICE, Differences.join(pieces), games),)
+
+
+def is_reference(reference: NetworkInfo, network: NetworkInfo) -> bool:
+    """Whether a gate may be judged against `reference`: the same network, in fp32."""
+    return reference.precision == "fp32" and reference.sha256 == network.sha256 != ""
+
+
+def record(artifact: Artifact, verified: Verified) -> Artifact:
+    """Write what came of the verification into the artifact's manifest, in the place of an older one on the same
+    positions. What others wrote there meanwhile stays.
+
+    Raises:
+        GateRefused: the artifact is gone, or another one by now.
+        ConversionFailed: the manifest cannot be written.
+    """
+    assert verified.judgement is not None
+    now = read_artifact(artifact.path)
+    if now is None or now.manifest.sha256 != artifact.manifest.sha256:
+        raise GateRefused(f"{artifact.path} was replaced while it was verified", fix="Verify it again.")
+    others = [each for each in now.manifest.verifications if each.position_set != verified.verification.position_set]
+    manifest = msgspec.structs.replace(
+        now.manifest,
+        gate="passed" if verified.judgement.passed else "failed",
+        gate_reasons=verified.judgement.reasons,
+        verifications=(*others, verified.verification),
+    )
+    return write_manifest(artifact.path, manifest)
+
+
+def _check(artifact: Artifact, positions: PositionSet) -> None:
+    manifest = artifact.manifest
+    if artifact.format.facts.precision not in BOUNDS:
+        raise GateRefused(f"{manifest.format} has no gate")
+    if digest(artifact.path) != manifest.sha256:
+        raise GateRefused(f"{artifact.path} is not the file that its manifest names", fix="Export it again.")
+    if positions.sha256() in manifest.recipe.get(CALIBRATION_KEY, ""):
+        raise CalibrationError(
+            f"{artifact.path.name} was calibrated on these very positions",
+            fix="Verify on positions of other games: `agent positions` with another --seed.",
+        )
+
+
+def _on_boards(
+    artifact: Artifact | None, positions: PositionSet, outputs: Sequence[Outputs]
+) -> tuple[PositionSet, list[Outputs]]:
+    """Those groups whose board the artifact takes."""
+    if artifact is None or artifact.manifest.board_sizes == ANY_BOARD:
+        return positions, list(outputs)
+    sizes = set(boards(artifact.manifest.board_sizes))
+    kept = [index for index, group in enumerate(positions.groups) if (group.x_size, group.y_size) in sizes]
+    groups = tuple(positions.groups[index] for index in kept)
+    return PositionSet(groups, positions.source), [outputs[index] for index in kept]
+
+
+def _mirror(group: Group) -> Group:
+    return replace(group, spatial=np.ascontiguousarray(group.spatial[..., ::-1]))
+
+
+def _mirror_back(outputs: Outputs, group: Group) -> Outputs:
+    """Answers to `_mirror(group)` as answers to `group`."""
+    shape = (group.y_size, group.x_size)
+
+    def back(points: NDArray[np.float32]) -> NDArray[np.float32]:
+        return points.reshape(*points.shape[:-1], *shape)[..., ::-1].reshape(points.shape)
+
+    policy = np.concatenate([back(outputs.policy[..., :-1]), outputs.policy[..., -1:]], axis=-1)
+    return Outputs(policy, outputs.value, outputs.score, back(outputs.ownership))
