@@ -55,12 +55,12 @@ def _learned_rope(layers: LayerReader, heads: int, pairs: int) -> Array:
 def _fixed_rope(layers: LayerReader, name: str, pairs: int) -> Array:
     """Frequencies fall from 1 towards 1/theta, first for the rows, then again for the columns."""
     tokens = layers.tokens
-    theta = np.float32(tokens.positive(tokens.word("RoPE name") + ": theta"))
-    if not np.isfinite(theta) or not theta > 0:
+    theta = tokens.positive(tokens.word("RoPE name") + ": theta")
+    if not float(np.finfo(np.float32).tiny) <= theta <= float(np.finfo(np.float32).max):
         raise NetworkFormatError(f"{name}: RoPE's theta does not fit a float")
     rows = pairs // 2
     steps = np.concatenate([np.arange(rows), np.arange(pairs - rows)])
-    fall = np.float32(1) / np.power(theta, (2 * steps).astype(np.float32) / np.float32(pairs))
+    fall = np.float32(1) / np.power(np.float32(theta), (2 * steps).astype(np.float32) / np.float32(pairs))
     frequencies = np.zeros((1, pairs, 2), np.float32)
     frequencies[0, :rows, 1] = fall[:rows]
     frequencies[0, rows:, 0] = fall[rows:]

@@ -55,6 +55,13 @@ def test_b18c384nbt_answers_as_native_katago(
     check_all("raw_nn", "b18c384nbt", converted_network("b18c384nbt"), record_property)
 
 
+@pytest.mark.network
+def test_b10c384h6nbttflrs_answers_as_native_katago(
+    converted_network: Callable[[str], Path], record_property: Callable[[str, object], None]
+) -> None:
+    check_all("raw_nn", "b10c384h6nbttflrs", converted_network("b10c384h6nbttflrs"), record_property)
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_rules_and_legal_moves_are_those_of_native_katago(file: str) -> None:
     for row in read(file):

@@ -16,7 +16,7 @@ from agent.export.convert import convert
 from agent.export.emit import Form
 from agent.export.info import EXPORTER
 from tests.fakes.network_oracle import evaluate
-from tests.fakes.network_writer import ACTIVATIONS, NetworkWriter
+from tests.fakes.network_writer import ACTIVATIONS, ATTENTION, NetworkWriter
 
 ALL_BLOCKS = ["ordinary", "gpool", ["ordinary", "gpool"], [["ordinary"]]]
 SIZES = [(1, 1), (1, 5), (2, 2), (4, 4), (5, 3), (7, 9), (9, 9), (13, 13), (8, 19), (19, 19)]
@@ -65,6 +65,26 @@ def test_every_board_size_is_exact(form: Form, tmp_path: Path) -> None:
     assert_agrees(writer, tmp_path / "n.onnx", SIZES)
 
 
+# Transformer blocks alone, nested, between convolutions, and narrower than the trunk.
+TRANSFORMERS = ["attention", "ffn", "ordinary", ["shared keys", "ffn", "gpool", "one key"], "fixed", "placeless", "ffn"]
+
+
+@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize(("version", "tip"), [(8, "batch"), (14, "batch"), (15, "rms"), (17, "spatial rms")])
+def test_transformers_agree_with_a_plain_evaluation(version: int, tip: str, form: Form, tmp_path: Path) -> None:
+    writer = NetworkWriter(version, TRANSFORMERS, seed=version, activation="ACTIVATION_SILU", tip=tip)
+    convert(writer.write(tmp_path / "n.bin.gz"), tmp_path / "n.onnx", form=form)
+    assert_agrees(writer, tmp_path / "n.onnx", [(5, 3), (9, 9)])
+
+
+@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_attention_is_exact_on_every_board(kind: str, form: Form, tmp_path: Path) -> None:
+    writer = NetworkWriter(17, [kind, "ffn"], seed=5, activation="ACTIVATION_MISH")
+    convert(writer.write(tmp_path / "n.bin.gz"), tmp_path / "n.onnx", form=form)
+    assert_agrees(writer, tmp_path / "n.onnx", SIZES)
+
+
 @pytest.mark.parametrize("form", Form)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation(activation: str, form: Form, tmp_path: Path) -> None:
@@ -98,7 +118,9 @@ def test_text_files(name: str, tmp_path: Path) -> None:
 def test_wide_networks_take_the_faster_form(tmp_path: Path) -> None:
     narrow = NetworkWriter(8, ["ordinary"], channels=96).write(tmp_path / "narrow.bin.gz")
     wide = NetworkWriter(8, ["ordinary"], channels=128).write(tmp_path / "wide.bin.gz")
+    tokens = NetworkWriter(15, ["attention", "ffn"], channels=96).write(tmp_path / "tokens.bin.gz")
     assert convert(narrow, tmp_path / "narrow.onnx").form == "plain"
+    assert convert(tokens, tmp_path / "tokens.onnx").form == "winograd"
     assert convert(wide, tmp_path / "wide.onnx").form == "winograd"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import NetworkFormatError
-from agent.export.network import GpoolBlock, NestedBlock, OrdinaryBlock
+from agent.export.network import AttentionBlock, FfnBlock, GpoolBlock, NestedBlock, OrdinaryBlock, RmsNorm
 from agent.export.parse import parse_network
 from tests.fakes.network_writer import NetworkWriter
 
@@ -21,6 +21,18 @@ def test_blocks_are_read_in_order(tmp_path: Path) -> None:
     assert [type(block) for block in network.trunk.blocks] == [OrdinaryBlock, GpoolBlock, NestedBlock]
     assert network.info.name == "random-v14"
     assert network.trunk.initial_conv.weights.shape == (8, 22, 3, 3)
+
+
+def test_transformer_blocks_are_read(tmp_path: Path) -> None:
+    network = parse_network(NetworkWriter(15, ["shared keys", "fixed", "ffn"], tip="rms").write(tmp_path / "n.bin.gz"))
+    shared, fixed, ffn = network.trunk.blocks
+    assert isinstance(shared, AttentionBlock)
+    assert (shared.heads, shared.kv_heads, shared.query_dim, shared.value_dim) == (6, 2, 4, 3)
+    assert isinstance(fixed, AttentionBlock)
+    assert fixed.rope is not None
+    assert fixed.rope.frequencies.shape == (1, 5, 2)
+    assert isinstance(ffn, FfnBlock)
+    assert isinstance(network.trunk.tip_norm, RmsNorm)
 
 
 def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
@@ -80,6 +92,44 @@ def test_what_is_refused(
         parse_network(path)
     assert message in str(error.value)
     assert str(error.value).startswith("n.bin.gz: ")
+    assert error.value.fix
+
+
+ATTENTION = b"transformer_attention_block\nb0\n6\n2\n4\n3\n1\n1\nb0.norm\n8\n1e-06\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (replaced(ATTENTION, ATTENTION.replace(b"6\n2\n4", b"6\n4\n4")), "b0: 6 heads cannot share 4"),
+        (replaced(ATTENTION, ATTENTION.replace(b"6\n2\n4", b"6\n0\n4")), "b0: key and value heads: 0 is outside"),
+        (
+            replaced(ATTENTION, ATTENTION.replace(b"6\n2\n4", b"6\n2\n5")),
+            "b0: RoPE turns pairs of channels, but a query has 5",
+        ),
+        (replaced(ATTENTION, ATTENTION.replace(b"6\n2\n4", b"6\n2\n6")), "b0: 24 output channels, but 36 are needed"),
+        (replaced(ATTENTION, ATTENTION.replace(b"4\n3\n1", b"4\n5\n1")), "b0: 6 output channels, but 10 are needed"),
+        (replaced(ATTENTION, ATTENTION.replace(b"3\n1\n1", b"3\n2\n1")), "b0: use RoPE: 2 is outside"),
+        (replaced(ATTENTION, ATTENTION.replace(b"8\n1e-06", b"9\n1e-06")), "b0.norm: 9 channels, but 8 are needed"),
+        (replaced(ATTENTION, ATTENTION.replace(b"1e-06", b"2.5")), "b0.norm: an epsilon of 2.5 is too large"),
+        (replaced(b"b0.rope\n2\n2\n2\n", b"b0.rope\n6\n2\n2\n"), "b0.rope: 6 heads, but 2 are needed"),
+        (replaced(b"b0.rope\n2\n2\n2\n", b"b0.rope\n2\n4\n2\n"), "b0.rope: 4 pairs of channels, but 2 are needed"),
+        (replaced(b"b0.rope\n2\n2\n2\n", b"b0.rope\n2\n2\n3\n"), "b0.rope: 3 axes, but 2 are needed"),
+        (replaced(b"b1.rope\n50.0\n", b"b1.rope\n-50.0\n"), "b1.rope: theta: -50.0 is not positive"),
+        (replaced(b"b1.rope\n50.0\n", b"b1.rope\n1e99\n"), "b1: RoPE's theta does not fit a float"),
+        (replaced(b"b2\n8\n17\n1\n", b"b2\n8\n17\n0\n"), "b2: a feed-forward block without SwiGLU"),
+        (replaced(b"b2\n8\n17\n1\n", b"b2\n9\n17\n1\n"), "b2: 9 channels, but 8 are needed"),
+        (replaced(b"b2\n8\n17\n1\n", b"b2\n8\n16\n1\n"), "b2: 17 output channels, but 16 are needed"),
+        (replaced(b"tip\n8\n0.1\n1\n0\n", b"tip\n8\n0.1\n1\n4\n"), "tip: RMSNorm over groups of 4 channels"),
+        (replaced(b"tip\n8\n0.1\n1\n0\n", b"tip\n8\n0.1\n3\n0\n"), "tip: spatial: 3 is outside"),
+    ],
+)
+def test_what_is_refused_of_transformers(change: Callable[[bytes], bytes], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "n.bin"
+    path.write_bytes(change(NetworkWriter(15, ["shared keys", "one key", "ffn"], tip="spatial rms").data))
+    with pytest.raises(NetworkFormatError) as error:
+        parse_network(path)
+    assert message in str(error.value)
     assert error.value.fix
 
 

@@ -13,10 +13,21 @@ from typing import Any
 import numpy as np
 
 ACTIVATIONS = ("ACTIVATION_IDENTITY", "ACTIVATION_RELU", "ACTIVATION_MISH", "ACTIVATION_SILU")
+# Kind of attention → heads, heads of keys and values, channels of a query, of a value, the rotary encoding.
+ATTENTION = {
+    "attention": (2, 2, 6, 4, "learned"),
+    "shared keys": (6, 2, 4, 3, "learned"),
+    "one key": (3, 1, 4, 5, "fixed"),
+    "fixed": (2, 2, 10, 4, "fixed"),
+    "placeless": (2, 1, 5, 4, "none"),
+}
+METADATA_CHANNELS = 192
 
 
 class NetworkWriter:
-    """One random network. `blocks` are kinds: "ordinary", "gpool", or a list for a nested bottleneck of such."""
+    """One random network. `blocks` are kinds: "ordinary", "gpool", "ffn", one of `ATTENTION`, or a list for a nested
+    bottleneck of such. `tip` is how the trunk ends: "batch", "rms" or "spatial rms"; `metadata` gives it an encoder for
+    a human profile."""
 
     def __init__(
         self,
@@ -30,12 +41,16 @@ class NetworkWriter:
         dilation: int = 1,
         text: bool = False,
         policy_channels: int = 2,
+        tip: str = "batch",
+        metadata: bool = False,
     ) -> None:
         self.version = version
         self._random = np.random.default_rng(seed)
         self._activation = activation if version >= 11 else "ACTIVATION_RELU"
         self._dilation = dilation
         self._text = text
+        self._tip = tip
+        self._metadata = metadata
         self._out = bytearray()
         self.tree = self._network(blocks, channels, first_kernel, policy_channels)
 
@@ -57,15 +72,22 @@ class NetworkWriter:
         if version >= 13:
             self._words(20.0, 20.0, 20.0, 20.0, 40.0, 0.25, 150.0)
         if version >= 15:
-            self._words(0, 1, *[0] * 6)
+            self._words(int(self._metadata), 1, *[0] * 6)
         self._words("trunk", len(blocks), channels, channels, channels, channels, channels)
         if version >= 15:
-            self._words(*[0] * 6)
+            self._words(int(self._tip != "batch"), *[0] * 5)
         tree: dict[str, Any] = {"version": version}
         tree["conv"] = self._conv("first", first_kernel, 22, channels)
         tree["global"] = self._matmul("global", 19, channels)
+        if self._metadata:
+            tree["metadata"] = self._encoder(channels)
         tree["blocks"] = self._blocks(blocks, channels, "b")
-        tree["tip_bn"], tree["tip_act"] = self._bn("tip", channels), self._act("tip")
+        if self._tip == "batch":
+            tree["tip_bn"] = self._bn("tip", channels)
+        else:
+            tree["tip_rms"] = self._rms("tip", channels, 0.1, int(self._tip == "spatial rms"), 0)
+            tree["tip_rms"]["bias"] = self._floats((channels,), 0.3)
+        tree["tip_act"] = self._act("tip")
         tree["policy"] = self._policy(channels, outputs)
         tree["value"] = self._value(channels)
         return tree
@@ -86,6 +108,10 @@ class NetworkWriter:
                 "post_act": self._act(f"{name}.post"),
                 "post_conv": self._conv(f"{name}.out", 1, inner, channels),
             }
+        if kind == "ffn":
+            return self._ffn(channels, name)
+        if kind in ATTENTION:
+            return self._attention(kind, channels, name)
         self._words(f"{kind}_block", name)
         block = {"kind": kind, **self._pre(name, channels)}
         middle = channels
@@ -104,6 +130,43 @@ class NetworkWriter:
 
     def _pre(self, name: str, channels: int) -> dict[str, Any]:
         return {"pre_bn": self._bn(f"{name}.pre", channels), "pre_act": self._act(f"{name}.pre")}
+
+    def _attention(self, kind: str, channels: int, name: str) -> dict[str, Any]:
+        heads, kv_heads, query_dim, value_dim, rope = ATTENTION[kind]
+        self._words("transformer_attention_block", name, heads, kv_heads, query_dim, value_dim)
+        self._words(int(rope != "none"), int(rope == "learned"))
+        block: dict[str, Any] = {"kind": "attention", "heads": heads, "kv_heads": kv_heads}
+        block["norm"] = self._rms(f"{name}.norm", channels, 1e-6)
+        block["q"] = self._matmul(f"{name}.q", channels, heads * query_dim)
+        block["k"] = self._matmul(f"{name}.k", channels, kv_heads * query_dim)
+        block["v"] = self._matmul(f"{name}.v", channels, kv_heads * value_dim)
+        block["out"] = self._matmul(f"{name}.out", heads * value_dim, channels)
+        if rope == "learned":
+            self._words(f"{name}.rope", kv_heads, query_dim // 2, 2)
+            block["frequencies"] = self._floats((kv_heads, query_dim // 2, 2), 0.5)
+        elif rope == "fixed":
+            self._words(f"{name}.rope", 50.0)
+            block["theta"] = 50.0
+        return block
+
+    def _ffn(self, channels: int, name: str) -> dict[str, Any]:
+        hidden = 2 * channels + 1
+        self._words("transformer_ffn_block", name, channels, hidden, 1)
+        return {
+            "kind": "ffn",
+            "norm": self._rms(f"{name}.norm", channels, 1e-6),
+            "linear": self._matmul(f"{name}.linear", channels, hidden),
+            "gate": self._matmul(f"{name}.gate", channels, hidden),
+            "out": self._matmul(f"{name}.out", hidden, channels),
+        }
+
+    def _encoder(self, channels: int) -> dict[str, Any]:
+        self._words("encoder", METADATA_CHANNELS)
+        encoder: dict[str, Any] = {"m1": self._matmul("e1", METADATA_CHANNELS, 7), "b1": self._bias("e1", 7)}
+        encoder["act1"] = self._act("e1")
+        encoder["m2"], encoder["b2"] = self._matmul("e2", 7, 6), self._bias("e2", 6)
+        encoder["act2"], encoder["m3"] = self._act("e2"), self._matmul("e3", 6, channels)
+        return encoder
 
     def _policy(self, channels: int, outputs: int) -> dict[str, Any]:
         self._words("policy")
@@ -148,6 +211,10 @@ class NetworkWriter:
         scale = self._floats((channels,), 0.3, above=1.0) if has_scale else np.ones(channels)
         bias = self._floats((channels,), 0.3) if has_bias else np.zeros(channels)
         return {"mean": mean, "variance": variance, "scale": scale, "bias": bias, "epsilon": 1e-3}
+
+    def _rms(self, name: str, channels: int, epsilon: float, *options: int) -> dict[str, Any]:
+        self._words(name, channels, epsilon, *options)
+        return {"scale": self._floats((channels,), 0.3, above=0.7), "epsilon": epsilon, "spatial": any(options)}
 
     def _act(self, name: str) -> str:
         self._words(name, *([self._activation] if self.version >= 11 else []))
