@@ -8,6 +8,7 @@ from the input's shape. This file knows how a network is put together; `layers.p
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import BinaryIO
 
 import msgspec
@@ -50,6 +51,11 @@ class Form(enum.Enum):
     WINOGRAD = "winograd"
 
 
+# Makes the layers for a graph with the named input [n, 22, y, x].
+LayersOf = Callable[[Graph, str], Layers]
+
+_LAYERS: dict[Form, LayersOf] = {Form.PLAIN: PlainLayers, Form.WINOGRAD: WinogradLayers}
+
 # Winograd's method pays from here on. Measured on x86-64 (AVX2), 19×19, batch 1 and 8: 192 channels 1.5 and 1.8 times
 # as fast, 96 channels 1.0 and 1.25; on 9×9, 192 channels 0.9 and 1.4, 96 channels 0.65 and 1.0.
 _WINOGRAD_CHANNELS = 128
@@ -79,18 +85,24 @@ def emit(network: Network, form: Form, out: BinaryIO, reporter: Reporter) -> Non
     Raises:
         ConversionFailed: the graph is larger than an ONNX file may be.
     """
-    graph = GraphWriter(out)
-    describe(network, form, graph, reporter)
+    emit_into(GraphWriter(out), network, form, reporter)
+
+
+def emit_into(
+    graph: GraphWriter, network: Network, form: Form, reporter: Reporter, *, layers: LayersOf | None = None
+) -> None:
+    """As `emit`, into a `graph` that may keep weights in its own way, with `layers` in the place of the form's own."""
+    describe(network, form, graph, reporter, layers=layers)
     graph.finish(network.info.name, PRODUCER, EXPORTER, {METADATA_KEY: msgspec.json.encode(network.info).decode()})
 
 
-def describe(network: Network, form: Form, graph: Graph, reporter: Reporter) -> None:
+def describe(network: Network, form: Form, graph: Graph, reporter: Reporter, *, layers: LayersOf | None = None) -> None:
     """Add the inputs, nodes and outputs of `network`, as `emit` names them, to `graph`."""
-    _Emitter(network, form, graph, reporter).emit()
+    _Emitter(network, graph, reporter, layers or _LAYERS[form]).emit()
 
 
 class _Emitter:
-    def __init__(self, network: Network, form: Form, graph: Graph, reporter: Reporter) -> None:
+    def __init__(self, network: Network, graph: Graph, reporter: Reporter, layers: LayersOf) -> None:
         self._network = network
         self._reporter = reporter
         self._done = 0
@@ -98,9 +110,7 @@ class _Emitter:
         self._graph = graph
         self._spatial = graph.input("spatial", ["batch", SPATIAL_CHANNELS, "height", "width"])
         self._global = graph.input("global", ["batch", GLOBAL_CHANNELS])
-        self._layers: Layers = (
-            PlainLayers(graph, self._spatial) if form is Form.PLAIN else WinogradLayers(graph, self._spatial)
-        )
+        self._layers = layers(graph, self._spatial)
         self._transformer = TransformerLayers(graph, self._spatial)
 
     def emit(self) -> None:

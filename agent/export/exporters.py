@@ -54,9 +54,16 @@ def _coreml() -> Writer:
     return write_coreml
 
 
+def _onnx_int8_weights() -> Writer:
+    from agent.export.onnx_packed import write_int8_weights
+
+    return write_int8_weights
+
+
 # In the order in which `all` makes them.
 EXPORTERS: Mapping[Format, Exporter] = {
     Format.ONNX_FP32: Exporter(_onnx_fp32, "1", ("onnx",)),
+    Format.ONNX_INT8_WEIGHTS: Exporter(_onnx_int8_weights, "1", ("onnx", "numpy")),
     Format.COREML_FP16: Exporter(_coreml, "1", ("coremltools",)),
 }
 

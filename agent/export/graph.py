@@ -33,7 +33,17 @@ _MAX_GRAPH_BYTES = (1 << 31) - 1
 # A length of five groups of seven bits holds any allowed one, so its place can be kept free.
 _LENGTH_GROUPS = 5
 
-_TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64}
+_TYPES = {
+    np.dtype(np.float32): TensorProto.FLOAT,
+    np.dtype(np.float16): TensorProto.FLOAT16,
+    np.dtype(np.int8): TensorProto.INT8,
+    np.dtype(np.int64): TensorProto.INT64,
+}
+# For the attribute of Cast.
+FLOAT = int(TensorProto.FLOAT)
+FLOAT16 = int(TensorProto.FLOAT16)
+
+Values = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.int8] | NDArray[np.int64]
 
 
 class GraphWriter:
@@ -74,6 +84,10 @@ class GraphWriter:
     def weights(self, name: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
         """Write a constant; returns its name, made of `name` so that nothing else in the graph has it: a network's
         file may call its layers anything."""
+        return self.store(name, values)
+
+    def store(self, name: str, values: Values) -> str:
+        """As `weights`, for any type, and as it is, also where a subclass keeps weights in another way."""
         unique, count = f"w.{name}", 1
         while unique in self._weights:
             count += 1
@@ -97,7 +111,7 @@ class GraphWriter:
             array = np.asarray(values, np.int64)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = self.weights(f"constant_{len(self._constants)}", array)
+            self._constants[key] = self.store(f"constant_{len(self._constants)}", array)
         return self._constants[key]
 
     def finish(self, name: str, producer: str, version: str, metadata: Mapping[str, str]) -> None:

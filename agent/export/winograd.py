@@ -39,7 +39,7 @@ _B = np.array(
     ],
     np.float64,
 )
-_G = (
+KERNEL_TRANSFORM = (
     np.array(
         [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
         np.float64,
@@ -122,15 +122,18 @@ class WinogradLayers:
 
     def _products(self, name: str, weights: Array, x: str, bn: BatchNorm | None) -> str:
         graph = self._graph
-        kernel = _transformed(weights)
         products = []
-        for index, part in enumerate(graph.split(x, _POINTS**2)):
-            inputs = [part, graph.weights(f"{name}.{index}", kernel[index])]
+        parts, kernels = graph.split(x, _POINTS**2), self._kernels(name, weights)
+        for index, inputs in enumerate([part, kernel] for part, kernel in zip(parts, kernels, strict=True)):
             # What belongs to the point 1 on both axes comes out as the same number everywhere in the tile.
             if bn is not None and index == _POINTS + 1:
                 inputs.append(graph.weights(bn.name, bn.bias))
             products.append(graph.node("Gemm", inputs))
         return graph.node("Concat", products, axis=0)
+
+    def _kernels(self, name: str, weights: Array) -> list[str]:
+        """G·w·Gᵀ of [out, in, y, x] as 36 matrices [in, out], in the order of (v, u)."""
+        return [self._graph.weights(f"{name}.{index}", part) for index, part in enumerate(_transformed(weights))]
 
     # ------------------------------------------------------------ shapes
 
@@ -169,7 +172,7 @@ def winograd_bytes(conv: Conv) -> int:
 def _transformed(weights: Array) -> NDArray[np.float32]:
     """G·w·Gᵀ of [out, in, y, x] as [36 (v, u), in, out]."""
     outputs, inputs = weights.shape[:2]
-    both = np.einsum("va,ub->vuba", _G, _G).reshape(_POINTS**2, -1).astype(np.float32)
+    both = np.einsum("va,ub->vuba", KERNEL_TRANSFORM, KERNEL_TRANSFORM).reshape(_POINTS**2, -1).astype(np.float32)
     flat = weights.transpose(2, 3, 1, 0).reshape(both.shape[1], -1)
     transformed: NDArray[np.float32] = both @ flat
     return transformed.reshape(_POINTS**2, inputs, outputs)
