@@ -54,7 +54,7 @@ class CoreBackend:
             raise BackendUnavailable(str(error), fix=error.fix) from error
         self._core = load()
         self._kernels = self._core.ka_network_kernels(generic).decode()
-        self._handle = _Builder(network, self._core.ka_network_new(generic)).handle
+        self._handle: int | None = _Builder(network, self._core.ka_network_new(generic)).handle
         self.network: NetworkInfo = network.info
 
     def evaluate(self, spatial: Array, global_: Array) -> Outputs:
