@@ -6,6 +6,7 @@ What is compared is everything at once: rules, features, the converted network, 
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,6 +63,20 @@ def test_b10c384h6nbttflrs_answers_as_native_katago(
     check_all("raw_nn", "b10c384h6nbttflrs", converted_network("b10c384h6nbttflrs"), record_property)
 
 
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("alias", "file", "every"), [("b15c192", "raw_nn", 1), ("b15c192", "raw_nn_edges", 1), ("b18c384nbt", "raw_nn", 4)]
+)
+def test_the_core_s_kernels_answer_as_native_katago(
+    alias: str,
+    file: str,
+    every: int,
+    network_file: Callable[[str], Path],
+    record_property: Callable[[str, object], None],
+) -> None:
+    check_all(file, alias, network_file(alias), record_property, backend="core", every=every)
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_rules_and_legal_moves_are_those_of_native_katago(file: str) -> None:
     for row in read(file):
@@ -72,19 +87,28 @@ def test_rules_and_legal_moves_are_those_of_native_katago(file: str) -> None:
             assert list(Game.from_position(position).legal_moves(position.to_play)) == expected
 
 
-def check_all(file: str, alias: str, model: Path, record_property: Callable[[str, object], None]) -> None:
-    backend = open_backend("onnxruntime", model, threads=1)
+def check_all(
+    file: str,
+    alias: str,
+    model: Path,
+    record_property: Callable[[str, object], None],
+    *,
+    backend: str = "onnxruntime",
+    every: int = 1,
+) -> None:
+    """All positions of `file`, or one in `every`."""
+    opened = open_backend(backend, model, threads=1)
     try:
         worst = Differences(0, 0, 0, 0, 0, 0, 0)
-        for row in read(file):
+        for row in itertools.islice(read(file), 0, None, every):
             position = position_of(row, file)
-            report = raw_evaluation(position, position.to_play, 0, KATAGO_GTP_OPTIMISM, backend)
+            report = raw_evaluation(position, position.to_play, 0, KATAGO_GTP_OPTIMISM, opened)
             found = differences(report, row["nets"][alias])
             assert all(d <= bound for d, bound in zip(found, BOUNDS, strict=True)), (found, row["rules"], row["moves"])
             worst = Differences(*map(max, worst, found))
         record_property("largest differences", str(worst))
     finally:
-        backend.close()
+        opened.close()
 
 
 def read(file: str) -> Iterator[dict[str, Any]]:

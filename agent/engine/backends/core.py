@@ -12,7 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.engine.backends.interface import VALUE_CHANNELS, Array, NetworkInfo, Outputs
+from agent.engine.backends.interface import (
+    GLOBAL_CHANNELS,
+    SPATIAL_CHANNELS,
+    VALUE_CHANNELS,
+    Array,
+    NetworkInfo,
+    Outputs,
+)
 from agent.engine.library import CConvolution, CFinish, load
 from agent.errors import BackendUnavailable, NetworkFormatError
 from agent.export.network import (
@@ -25,6 +32,7 @@ from agent.export.network import (
     NestedBlock,
     Network,
     OrdinaryBlock,
+    walk_blocks,
 )
 from agent.export.parse import parse_network
 
@@ -59,7 +67,12 @@ class CoreBackend:
 
     def evaluate(self, spatial: Array, global_: Array) -> Outputs:
         """See `Backend.evaluate`."""
-        count, _, y_size, x_size = spatial.shape
+        count, channels, y_size, x_size = spatial.shape
+        if channels != SPATIAL_CHANNELS or global_.shape != (count, GLOBAL_CHANNELS):
+            raise BackendUnavailable(
+                f"a position is {SPATIAL_CHANNELS} planes and {GLOBAL_CHANNELS} numbers, not {channels} and "
+                f"{global_.shape[1]}"
+            )
         area = y_size * x_size
         outputs = Outputs(
             policy=np.empty((count, self.network.policy_channels, area + 1), np.float32),
@@ -110,7 +123,7 @@ class _Builder:
         trunk, info = network.trunk, network.info
         if trunk.metadata_encoder is not None or not isinstance(trunk.tip_norm, BatchNorm):
             raise _unknown(network.info.name, "a metadata encoder or RMS normalisation")
-        for block in trunk.blocks:
+        for block in walk_blocks(trunk.blocks):
             if not isinstance(block, OrdinaryBlock | GpoolBlock | NestedBlock):
                 raise _unknown(network.info.name, f"block {block.name}")
         spatial = self._buffer("spatial", trunk.initial_conv.in_channels, is_map=True)

@@ -1,0 +1,158 @@
+"""The core's own kernels, against a plain evaluation in numpy and against each other."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.engine.backends import open_backend
+from agent.engine.backends.core import CoreBackend
+from agent.engine.backends.interface import Array
+from agent.errors import BackendUnavailable
+from tests.fakes.network_oracle import evaluate
+from tests.fakes.network_writer import ACTIVATIONS, NetworkWriter
+
+BLOCKS = ["ordinary", "gpool", ["ordinary", "gpool"], ["gpool", "ordinary"], "ordinary"]
+# Tiles are 4×4: boards of less than one, of whole ones, and with each kind of rest.
+SIZES = [(1, 1), (1, 4), (2, 7), (4, 4), (5, 8), (6, 6), (9, 7), (13, 13), (19, 19), (3, 19)]
+
+
+def inputs(count: int, y_size: int, x_size: int, seed: int = 0) -> tuple[Array, Array]:
+    random = np.random.default_rng(seed)
+    spatial = (random.random((count, 22, y_size, x_size)) < 0.3).astype(np.float32)
+    spatial[:, 0] = 1
+    return spatial, random.standard_normal((count, 19)).astype(np.float32) * np.float32(0.3)
+
+
+def assert_agrees(writer: NetworkWriter, source: Path, sizes: list[tuple[int, int]], *, generic: bool = False) -> None:
+    backend = CoreBackend(writer.write(source), generic=generic)
+    for y_size, x_size in sizes:
+        spatial, global_ = inputs(3, y_size, x_size)
+        outputs = backend.evaluate(spatial, global_)._asdict()
+        for index in range(3):
+            expected = evaluate(writer.tree, spatial[index].astype(np.float64), global_[index].astype(np.float64))
+            for name, values in expected.items():
+                found = outputs[name][index]
+                assert found.shape == values.shape, (name, y_size, x_size)
+                np.testing.assert_allclose(found, values, rtol=1e-4, atol=3e-4, err_msg=f"{name} {y_size}×{x_size}")
+    backend.close()
+
+
+@pytest.mark.parametrize("version", range(8, 18))
+def test_every_version_agrees_with_a_plain_evaluation(version: int, tmp_path: Path) -> None:
+    assert_agrees(NetworkWriter(version, BLOCKS, seed=version), tmp_path / "n.bin.gz", [(5, 3), (9, 9)])
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["best kernels", "generic kernels"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation(activation: str, generic: bool, tmp_path: Path) -> None:
+    writer = NetworkWriter(14, ["ordinary", "gpool"], seed=3, activation=activation)
+    assert_agrees(writer, tmp_path / "n.bin.gz", [(6, 6)], generic=generic)
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["best kernels", "generic kernels"])
+def test_every_board_size_is_exact(generic: bool, tmp_path: Path) -> None:
+    writer = NetworkWriter(14, BLOCKS, seed=1, activation="ACTIVATION_MISH")
+    assert_agrees(writer, tmp_path / "n.bin.gz", SIZES, generic=generic)
+
+
+@pytest.mark.parametrize("channels", [7, 15, 16, 17, 40])
+def test_channels_that_do_not_fill_a_panel(channels: int, tmp_path: Path) -> None:
+    writer = NetworkWriter(10, ["ordinary", "gpool"], channels=channels, seed=channels)
+    assert_agrees(writer, tmp_path / "n.bin.gz", [(5, 5)])
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), [(1, 1), (5, 1), (3, 2)])
+def test_kernels_and_dilations(kernel: int, dilation: int, tmp_path: Path) -> None:
+    writer = NetworkWriter(8, ["ordinary", "gpool"], first_kernel=kernel, dilation=dilation)
+    assert_agrees(writer, tmp_path / "n.bin.gz", [(3, 3), (7, 7), (2, 9)])
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    writer = NetworkWriter(14, BLOCKS, channels=24, activation="ACTIVATION_MISH")
+    return writer.write(tmp_path_factory.mktemp("network") / "n.bin.gz")
+
+
+def test_activations_far_from_zero(source: Path) -> None:
+    """Where e^x overflows or vanishes in float32, the kernels still answer as mish does."""
+    backend = CoreBackend(source)
+    spatial, global_ = inputs(1, 9, 9)
+    for scale in (1e-6, 30.0, 1e3, 1e6):
+        assert all(np.isfinite(part).all() for part in backend.evaluate(spatial, global_ * np.float32(scale)))
+
+
+def test_an_answer_does_not_depend_on_the_batch_around_it(source: Path) -> None:
+    """To the last bit: blocks of rows are cut elsewhere in another batch, sums are not."""
+    backend = CoreBackend(source)
+    spatial, global_ = inputs(9, 19, 19)
+    together = backend.evaluate(spatial, global_)
+    for index in range(9):
+        alone = backend.evaluate(spatial[index : index + 1], global_[index : index + 1])
+        for one, many in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(one[0], many[index])
+
+
+def test_both_kernels_agree(source: Path) -> None:
+    best, generic = CoreBackend(source), CoreBackend(source, generic=True)
+    for left, right in zip(best.evaluate(*inputs(2, 13, 13)), generic.evaluate(*inputs(2, 13, 13)), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-4)
+    assert generic.versions()["core"].split()[1] in ("SSE2", "NEON")
+
+
+def test_threads_do_not_disturb_each_other(source: Path) -> None:
+    backend = open_backend("core", source, threads=4)
+    cases = [inputs(1 + seed % 3, *SIZES[seed % len(SIZES)], seed) for seed in range(8)]
+    expected = [backend.evaluate(*case) for case in cases]
+    wrong: list[int] = []
+
+    def work(start: int) -> None:
+        for turn in range(24):
+            case = (start + turn) % len(cases)
+            found = backend.evaluate(*cases[case])
+            if any((left != right).any() for left, right in zip(found, expected[case], strict=True)):
+                wrong.append(case)
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    backend.close()
+
+
+def test_inputs_that_are_views_or_of_another_type_are_taken(source: Path) -> None:
+    backend = CoreBackend(source)
+    spatial, global_ = inputs(2, 5, 5)
+    expected = backend.evaluate(spatial[::-1].copy(), global_[::-1].copy())
+    found = backend.evaluate(spatial[::-1].astype(np.float64), global_[::-1])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.policy, expected.policy)
+
+
+@pytest.mark.parametrize(("channels", "globals_"), [(21, 19), (22, 18)])
+def test_inputs_of_another_shape_are_refused(channels: int, globals_: int, source: Path) -> None:
+    with pytest.raises(BackendUnavailable, match="22 planes and 19 numbers"):
+        CoreBackend(source).evaluate(np.zeros((1, channels, 9, 9), np.float32), np.zeros((1, globals_), np.float32))
+
+
+def test_what_is_no_network_file_is_refused_with_a_fix(tmp_path: Path) -> None:
+    path = tmp_path / "n.bin.gz"
+    for content in (None, b"", b"no network", b"\x1f\x8b damaged"):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(BackendUnavailable) as error:
+            open_backend("core", path, threads=1)
+        assert error.value.fix
+    with pytest.raises(BackendUnavailable, match="no network was given"):
+        open_backend("core", None, threads=1)
+
+
+@pytest.mark.parametrize("kind", ["attention", "ffn", ["ordinary", "attention"]])
+def test_blocks_that_the_kernels_do_not_know_are_named(kind: object, tmp_path: Path) -> None:
+    source = NetworkWriter(15, ["ordinary", kind]).write(tmp_path / "n.bin.gz")
+    with pytest.raises(BackendUnavailable, match="block"):
+        CoreBackend(source)
