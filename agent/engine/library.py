@@ -230,6 +230,7 @@ def _declare(core: ctypes.CDLL) -> None:
         "ka_network_outputs": (boolean, (pointer, int32, int32, int32, int32, int32)),
         "ka_network_run": (boolean, (pointer, int32, int32, int32, Floats, Floats, Floats, Floats, Floats, Floats)),
     }
+    signatures["ka_peak"] = (ctypes.c_double, (int32, ctypes.c_double))
     for name, (result, arguments) in signatures.items():
         function = getattr(core, name)
         function.restype = result
