@@ -37,13 +37,16 @@ _TYPES = {
     np.dtype(np.float32): TensorProto.FLOAT,
     np.dtype(np.float16): TensorProto.FLOAT16,
     np.dtype(np.int8): TensorProto.INT8,
+    np.dtype(np.uint8): TensorProto.UINT8,
+    np.dtype(np.int32): TensorProto.INT32,
     np.dtype(np.int64): TensorProto.INT64,
 }
 # For the attribute of Cast.
 FLOAT = int(TensorProto.FLOAT)
 FLOAT16 = int(TensorProto.FLOAT16)
 
-Values = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.int8] | NDArray[np.int64]
+Integers = NDArray[np.int8] | NDArray[np.uint8] | NDArray[np.int32] | NDArray[np.int64]
+Values = NDArray[np.float32] | NDArray[np.float16] | Integers
 
 
 class GraphWriter:
@@ -101,10 +104,10 @@ class GraphWriter:
         self._file.write(tensor)
         return unique
 
-    def constant(self, values: Sequence[int] | float | NDArray[np.float32]) -> str:
-        """A small constant; equal ones are stored once. Whole numbers become int64, others float32."""
+    def constant(self, values: Sequence[int] | float | Values) -> str:
+        """A small constant; equal ones are stored once. Whole numbers become int64, others float32; arrays stay."""
         if isinstance(values, np.ndarray):
-            array: NDArray[np.float32] | NDArray[np.int64] = values
+            array: Values = values
         elif isinstance(values, float):
             array = np.asarray(values, np.float32)
         else:

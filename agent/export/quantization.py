@@ -67,8 +67,8 @@ class Output:
 class QuantizedConv:
     """`weights` int8 [out, in, y, x] with `weight_scale` [out]; the normalisation behind the convolution is folded in,
     `bias` [out] is all that is added. `gain` [in] multiplies the input before it is rounded; the weights are already
-    divided by it. None for no gain. `output` is None where the result is not rounded, or only after the activation, as
-    the input of the next convolution."""
+    divided by it. None for no gain. `output` is None where the result is not rounded; where it is `chained`, a ReLU and
+    the rounding of the next convolution's input follow at once, which an integer convolution does by itself."""
 
     weights: NDArray[np.int8]
     weight_scale: Array
@@ -76,6 +76,7 @@ class QuantizedConv:
     input: Scale
     gain: Array | None = None
     output: Output | None = None
+    chained: bool = False
 
     @property
     def real_weights(self) -> Array:
@@ -185,6 +186,7 @@ def _arrays(quantization: Quantization) -> dict[str, NDArray[Any]]:
             "scale": conv.weight_scale,
             "offset": conv.bias,
             "input": _pair(conv.input),
+            "chained": np.array(conv.chained),
         }
         if conv.gain is not None:
             parts["input_gain"] = conv.gain
@@ -229,6 +231,7 @@ def _read_conv(tables: Mapping[str, Mapping[str, NDArray[Any]]], name: str) -> Q
         input=_scale(needed("input")),
         gain=part("input_gain"),
         output=None if output is None else Output(_scale(output), needed("output_gain")),
+        chained=bool(needed("chained")),
     )
 
 
