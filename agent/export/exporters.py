@@ -54,17 +54,44 @@ def _coreml() -> Writer:
     return write_coreml
 
 
+def _onnx_fp16() -> Writer:
+    from agent.export.onnx_half import write_fp16
+
+    return write_fp16
+
+
 def _onnx_int8_weights() -> Writer:
     from agent.export.onnx_packed import write_int8_weights
 
     return write_int8_weights
 
 
+def _tensorrt_fp16() -> Writer:
+    from agent.export.tensorrt import write_fp16
+
+    return write_fp16
+
+
+def _tensorrt_int8() -> Writer:
+    from agent.export.tensorrt import write_int8
+
+    return write_int8
+
+
+def _tensorrt_inputs() -> Mapping[str, str]:
+    from agent.export.tensorrt import inputs
+
+    return inputs()
+
+
 # In the order in which `all` makes them.
 EXPORTERS: Mapping[Format, Exporter] = {
     Format.ONNX_FP32: Exporter(_onnx_fp32, "1", ("onnx",)),
+    Format.ONNX_FP16: Exporter(_onnx_fp16, "1", ("onnx",)),
     Format.ONNX_INT8_WEIGHTS: Exporter(_onnx_int8_weights, "1", ("onnx", "numpy")),
     Format.COREML_FP16: Exporter(_coreml, "1", ("coremltools",)),
+    Format.TENSORRT_FP16: Exporter(_tensorrt_fp16, "1", ("onnx",), _tensorrt_inputs),
+    Format.TENSORRT_INT8: Exporter(_tensorrt_int8, "1", ("onnx",), _tensorrt_inputs, calibrates=True),
 }
 
 

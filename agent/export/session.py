@@ -6,6 +6,7 @@ Settings and what they were measured to cost are in docs/decisions/0013-one-dyna
 from __future__ import annotations
 
 import ctypes
+import enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import BackendUnavailable
+from agent.export.artifact import read_artifact
 from agent.export.info import METADATA_KEY, NetworkInfo
 
 Array = NDArray[np.float32]
@@ -25,6 +27,22 @@ _MMAP_THRESHOLD_BYTES = 1 << 16
 
 _INPUTS = ("spatial", "global")
 _OUTPUTS = ("policy", "value", "score", "ownership")
+
+
+class Provider(enum.Enum):
+    """What ONNX Runtime computes with, by its own names."""
+
+    CPU = "CPUExecutionProvider"
+    CUDA = "CUDAExecutionProvider"
+    TENSORRT = "TensorrtExecutionProvider"
+
+
+# The boards and batches that an engine of the TensorRT provider serves. Without them it builds anew for each new shape.
+_TENSORRT_SHAPES = {
+    "trt_profile_min_shapes": "spatial:1x22x1x1,global:1x19",
+    "trt_profile_opt_shapes": "spatial:8x22x19x19,global:8x19",
+    "trt_profile_max_shapes": "spatial:32x22x19x19,global:32x19",
+}
 
 
 class Session:
@@ -62,12 +80,12 @@ def runtime() -> Runtime:
     return Runtime(str(_import().__version__))
 
 
-def open_session(model: Path, *, optimise: bool = True) -> Session:
+def open_session(model: Path, *, optimise: bool = True, provider: Provider = Provider.CPU) -> Session:
     """Load a converted network. Without `optimise` the graph runs as it was written, node by node, which is slow but
-    takes other kernels: a second opinion.
+    takes other kernels: a second opinion. `provider` says on what it runs; there is no falling back.
 
     Raises:
-        BackendUnavailable: no runtime, no such file, or not a file that we converted.
+        BackendUnavailable: no runtime, no such file, not a file that we converted, or `provider` does not work here.
     """
     onnxruntime = _import()
     _return_freed_memory()
@@ -81,12 +99,19 @@ def open_session(model: Path, *, optimise: bool = True) -> Session:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(model), options, providers=_providers(onnxruntime, provider, model))
         metadata = session.get_modelmeta().custom_metadata_map
+    except BackendUnavailable:
+        raise
     except Exception as error:  # as above
         raise BackendUnavailable(
             f"ONNX Runtime cannot load {model}: {_first_line(error)}", fix="Convert the network again."
         ) from error
+    if provider.value not in session.get_providers():
+        raise BackendUnavailable(
+            f"ONNX Runtime's {provider.value} does not start here; it would run on the CPU instead",
+            fix="Check the NVIDIA driver and the libraries that the provider needs, or use the backend onnxruntime.",
+        )
     if {value.name for value in session.get_inputs()} != set(_INPUTS):
         raise BackendUnavailable(f"{model} is not a network that `agent convert` wrote", fix="Convert the network.")
     try:
@@ -96,6 +121,42 @@ def open_session(model: Path, *, optimise: bool = True) -> Session:
             f"{model} does not say which network it holds", fix="Convert the network again."
         ) from error
     return Session(session, network)
+
+
+def _providers(onnxruntime: Any, provider: Provider, model: Path) -> list[Any]:
+    """`provider`, if the package has it, and what computes the nodes that it does not."""
+    offered = onnxruntime.get_available_providers()
+    if provider.value not in offered:
+        raise BackendUnavailable(
+            f"the installed ONNX Runtime {onnxruntime.__version__} has no {provider.value}, only {', '.join(offered)}",
+            fix="Install the onnxruntime that JetPack's maker builds for the device, or use the backend onnxruntime.",
+        )
+    # TF32 keeps 10 bits of fp32's 23, which is further from native KataGo than an fp32 artifact may be.
+    cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})
+    if provider is Provider.CPU:
+        return [Provider.CPU.value]
+    if provider is Provider.CUDA:
+        return [cuda, Provider.CPU.value]
+    return [(Provider.TENSORRT.value, tensorrt_options(model)), cuda, Provider.CPU.value]
+
+
+def tensorrt_options(model: Path) -> dict[str, str]:
+    """Settings of the TensorRT provider for `model`: its engine and timings are kept in a folder beside it.
+
+    Source: onnxruntime.ai, TensorRT Execution Provider, Configurations.
+    """
+    cache = str(model.with_name(f".{model.name}.tensorrt"))
+    artifact = read_artifact(model)
+    precision = artifact.manifest.network.precision if artifact else "fp32"
+    return {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": cache,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": cache,
+        "trt_fp16_enable": "1" if precision in ("fp16", "int8") else "0",
+        "trt_int8_enable": "1" if precision == "int8" else "0",
+        **_TENSORRT_SHAPES,
+    }
 
 
 def _return_freed_memory() -> None:

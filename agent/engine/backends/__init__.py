@@ -41,6 +41,24 @@ def _open_core(model: Path | None, threads: int) -> Backend:
     return open_core(model, threads)
 
 
+def _open_cuda(model: Path | None, threads: int) -> Backend:
+    from agent.engine.backends.cuda import open_cuda
+
+    return open_cuda(model, threads)
+
+
+def _open_cuda_tensorrt(model: Path | None, threads: int) -> Backend:
+    from agent.engine.backends.cuda import open_cuda_tensorrt
+
+    return open_cuda_tensorrt(model, threads)
+
+
+def _open_tensorrt(model: Path | None, threads: int) -> Backend:
+    from agent.engine.backends.tensorrt import open_tensorrt
+
+    return open_tensorrt(model, threads)
+
+
 def _open_check(model: Path | None, threads: int) -> Backend:
     from agent.engine.backends.check import open_check
 
@@ -50,6 +68,9 @@ def _open_check(model: Path | None, threads: int) -> Backend:
 BACKENDS: dict[str, Entry] = {
     "onnxruntime": Entry(100, _open_onnxruntime),
     "core": Entry(50, _open_core),
+    "cuda": Entry(0, _open_cuda),
+    "cuda-tensorrt": Entry(0, _open_cuda_tensorrt),
+    "tensorrt": Entry(0, _open_tensorrt),
     "check": Entry(0, _open_check),
     "uniform": Entry(0, _open_uniform),
 }

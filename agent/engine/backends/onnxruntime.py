@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.engine.backends.interface import Array, NetworkInfo, Outputs
 from agent.errors import BackendUnavailable
-from agent.export.session import open_session, runtime
+from agent.export.session import Provider, open_session, runtime
 
 
 class OnnxRuntimeBackend:
@@ -16,13 +16,13 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
 
-    def __init__(self, model: Path, *, optimise: bool = True) -> None:
-        """Load `model`, a file that `agent convert` wrote. `optimise` as in `open_session`.
+    def __init__(self, model: Path, *, optimise: bool = True, provider: Provider = Provider.CPU) -> None:
+        """Load `model`, a file that `agent convert` wrote. `optimise` and `provider` as in `open_session`.
 
         Raises:
             BackendUnavailable: no runtime, or `model` does not load.
         """
-        self._session = open_session(model, optimise=optimise)
+        self._session = open_session(model, optimise=optimise, provider=provider)
         self.network: NetworkInfo = self._session.network
 
     def evaluate(self, spatial: Array, global_: Array) -> Outputs:
