@@ -47,7 +47,7 @@ PACKAGED = {
 
 # The modules that decide what a converted file holds; the other formats are none of its business.
 CONVERTER = (
-    *("convert", "emit", "graph", "info", "layer_reader", "layers", "network"),
+    *("convert", "emit", "graph", "human_profile", "info", "layer_reader", "layers", "network"),
     *("parse", "parse_transformer", "token_stream", "transformer", "winograd"),
 )
 # The exporter's newest and the one before, for going back and forth between two commits.

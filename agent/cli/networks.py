@@ -51,6 +51,7 @@ def convert(
     source: Path = typer.Argument(..., help="A KataGo network: .bin.gz, .bin, .txt.gz or .txt."),
     out: Path = typer.Argument(..., help="The ONNX file to write."),
     form: str = typer.Option("auto", help="How convolutions are written: auto, plain or winograd."),
+    human_profile: str = typer.Option("", help="Whom a human-style network imitates, such as rank_5k."),
     as_json: bool = typer.Option(False, "--json", help="Print progress and result as lines of JSON."),
 ) -> None:
     """Convert a network file to what the engine runs."""
@@ -67,11 +68,11 @@ def convert(
         raise typer.BadParameter(f"choose one of: {', '.join(forms)}", param_hint="--form")
     if as_json:
         lines = LineReporter(lambda line: print(line, flush=True))
-        info = convert_network(source, out, lines, form=forms[form])
+        info = convert_network(source, out, lines, form=forms[form], human_profile=human_profile)
         print(msgspec.json.encode(info).decode())
         return
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        info = convert_network(source, out, BarReporter(progress), form=forms[form])
+        info = convert_network(source, out, BarReporter(progress), form=forms[form], human_profile=human_profile)
     print(
         f"{out}: {info.name}, version {info.version}, {info.precision}, {info.form}, {out.stat().st_size / 1e6:.1f} MB"
     )

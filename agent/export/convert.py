@@ -44,11 +44,13 @@ def convert(
     reporter: Reporter | None = None,
     *,
     form: Form | None = None,
+    human_profile: str = "",
     meminfo: Path = _MEMINFO,
 ) -> NetworkInfo:
     """Convert the network file `source` to the ONNX file `out`; returns what `out` says about itself.
 
-    Without `form` the faster one is chosen. A failure leaves `out` and its folder as they were.
+    Without `form` the faster one is chosen. A human-style network needs a `human_profile`, no other takes one.
+    A failure leaves `out` and its folder as they were.
 
     Raises:
         NetworkFormatError: `source` is not a network that we can run.
@@ -58,7 +60,7 @@ def convert(
     _require_memory(source, meminfo)
     try:
         with _new_file(out) as temporary:
-            info = _write(source, temporary, form, reporter or SilentReporter())
+            info = _write(source, temporary, form, human_profile, reporter or SilentReporter())
             _prove(temporary)
     except MemoryError as error:
         raise ConversionFailed(
@@ -67,10 +69,16 @@ def convert(
     return info
 
 
-def _write(source: Path, out: Path, form: Form | None, reporter: Reporter) -> NetworkInfo:
+def _write(source: Path, out: Path, form: Form | None, human_profile: str, reporter: Reporter) -> NetworkInfo:
     network = parse_network(source)
+    if human_profile and network.trunk.metadata_encoder is None:
+        raise ConversionFailed(
+            f"{network.info.name} is no human-style network; it has no profiles", fix="Leave out --human-profile."
+        )
     form = form or best_form(network)
-    info = msgspec.structs.replace(network.info, sha256=_sha256(source), form=form.value, exporter=EXPORTER)
+    info = msgspec.structs.replace(
+        network.info, sha256=_sha256(source), form=form.value, exporter=EXPORTER, human_profile=human_profile
+    )
     network = dataclasses.replace(network, info=info)
     try:
         with out.open("wb") as file:

@@ -7,6 +7,7 @@ from the input's shape. This file knows how a network is put together; `layers.p
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Callable
 from typing import BinaryIO
@@ -18,6 +19,7 @@ from agent.errors import ConversionFailed
 from agent.events import Converting, Reporter
 from agent.export.graph import GraphWriter
 from agent.export.graph_interface import Graph
+from agent.export.human_profile import AREA_CHANNEL, FULL_AREA, KINDS, metadata_row
 from agent.export.info import EXPORTER, GLOBAL_CHANNELS, METADATA_KEY, SPATIAL_CHANNELS, VALUE_CHANNELS
 from agent.export.layers import Layers, PlainLayers, activate, matmul
 from agent.export.network import (
@@ -25,6 +27,7 @@ from agent.export.network import (
     Block,
     GpoolBlock,
     MatMul,
+    MetadataEncoder,
     NestedBlock,
     Network,
     OrdinaryBlock,
@@ -117,7 +120,8 @@ class _Emitter:
         network = self._network
         self._pool_factors()
         x = self._trunk()
-        self._policy(network.policy_head, x)
+        imitates = network.trunk.metadata_encoder is not None
+        self._policy(_without_optimism(network.policy_head) if imitates else network.policy_head, x)
         self._progress()
         self._value(network.value_head, x)
         self._progress()
@@ -126,17 +130,33 @@ class _Emitter:
 
     def _trunk(self) -> str:
         trunk, layers = self._network.trunk, self._layers
-        if trunk.metadata_encoder is not None:
-            raise ConversionFailed(
-                f"{self._network.info.name} is a human-style network, which plays as a kind of player that it is told",
-                fix="Use a network without a metadata encoder.",
-            )
         per_channel = matmul(self._graph, trunk.initial_matmul, self._global)
+        if trunk.metadata_encoder is not None:
+            players = self._players(trunk.metadata_encoder, self._network.info.human_profile)
+            per_channel = self._graph.node("Add", [per_channel, players])
         x = layers.add_column(layers.enter(trunk.initial_conv, self._spatial), per_channel)
         x = self._stack(trunk.blocks, x)
         tip = trunk.tip_norm
         x = layers.rms_norm(tip, x) if isinstance(tip, RmsNorm) else layers.batch_norm(tip, x)
         return activate(self._graph, trunk.tip_act, x)
+
+    def _players(self, encoder: MetadataEncoder, profile: str) -> str:
+        """Column [1, channels]: what the players of `profile` add. It depends on the board's area and nothing else."""
+        if not profile:
+            raise ConversionFailed(
+                f"{self._network.info.name} is a human-style network: it imitates players of a kind that it is told",
+                fix=f"Convert it with --human-profile, one of: {KINDS}.",
+            )
+        graph = self._graph
+        weights = encoder.matmul1.weights
+        fixed = encoder.bias1 + metadata_row(profile) @ weights
+        share = graph.node("Mul", [self._area, graph.constant(1 / FULL_AREA)])
+        share = graph.node(
+            "Mul", [graph.node("Log", [share]), graph.weights(encoder.matmul1.name, 0.5 * weights[[AREA_CHANNEL]])]
+        )
+        hidden = graph.node("Add", [share, graph.weights(f"{encoder.matmul1.name}.bias", fixed[None])])
+        hidden = matmul(graph, encoder.matmul2, activate(graph, encoder.act1, hidden), encoder.bias2)
+        return matmul(graph, encoder.matmul3, activate(graph, encoder.act2, hidden))
 
     def _stack(self, blocks: tuple[Block, ...], x: str) -> str:
         """Transformer blocks in a row keep their tokens from one to the next."""
@@ -210,8 +230,8 @@ class _Emitter:
         """Compute (side − 14)/10 and (side − 14)²/100 − 0.1 from the board's shape, side being √area."""
         graph = self._graph
         size = graph.node("Shape", [self._spatial], start=2, end=4)
-        area = graph.node("Cast", [graph.node("ReduceProd", [size], keepdims=0)], to=onnx.TensorProto.FLOAT)
-        away = graph.node("Sub", [graph.node("Sqrt", [area]), graph.constant(_MIDDLE_SIDE)])
+        self._area = graph.node("Cast", [graph.node("ReduceProd", [size], keepdims=0)], to=onnx.TensorProto.FLOAT)
+        away = graph.node("Sub", [graph.node("Sqrt", [self._area]), graph.constant(_MIDDLE_SIDE)])
         self._linear = graph.node("Mul", [away, graph.constant(0.1)])
         square = graph.node("Mul", [self._linear, self._linear])
         self._quadratic = graph.node("Sub", [square, graph.constant(0.1)])
@@ -236,3 +256,15 @@ class _Emitter:
 def _normalised(layer: MatMul, bn: BatchNorm) -> MatMul:
     """`layer` for a sum that is normalised by `bn`, where the other summand carries the bias."""
     return MatMul(layer.name, layer.weights * bn.scale)
+
+
+def _without_optimism(head: PolicyHead) -> PolicyHead:
+    """`head` with its optimistic policy, channel 1, replaced by channel 0: native KataGo never mixes that of a
+    human-style network in (`nneval.cpp`), whatever the search asks for."""
+    channels = [0, 0, *range(2, head.p2_conv.out_channels)]
+    last = head.pass_head
+    if last is not None:
+        logits = dataclasses.replace(last.matmul, weights=last.matmul.weights[:, channels])
+        last = dataclasses.replace(last, matmul=logits)
+    points = dataclasses.replace(head.p2_conv, weights=head.p2_conv.weights[channels])
+    return dataclasses.replace(head, p2_conv=points, pass_head=last)

@@ -27,6 +27,7 @@ class NetworkInfo(msgspec.Struct, frozen=True):
     `sha256` is that of the source file, empty where there is none. `precision` names the weights' type in the graph.
     `policy_channels` is 1, 2 or 4; `score_channels` 4 (version 8) or 6.
     `form` is how convolutions are written in the graph, `exporter` what wrote it.
+    `human_profile` names the players that a human-style network imitates (`human_profile.py`); empty for all others.
     `prefer_pass_alive` asks the feature encoder for pass-alive areas as if suicide were legal.
     """
 
@@ -46,3 +47,4 @@ class NetworkInfo(msgspec.Struct, frozen=True):
     prefer_pass_alive: bool = False
     form: str = ""
     exporter: str = ""
+    human_profile: str = ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from agent.errors import NetworkFormatError
+from agent.export.human_profile import METADATA_CHANNELS
 from agent.export.layer_reader import MAX_CHANNELS, LayerReader, agree, chain
 from agent.export.network import Array, AttentionBlock, FfnBlock, MetadataEncoder, Rope
 
-# The only encoder there is takes 192 numbers (KataGo's `sgfmetadata.h`).
+# The only one there is.
 METADATA_ENCODER_VERSION = 1
-METADATA_CHANNELS = 192
 
 
 def read_attention(layers: LayerReader, name: str, channels: int) -> AttentionBlock:

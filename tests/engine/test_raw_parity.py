@@ -20,6 +20,7 @@ from agent.engine.messages import Position, RawReport
 from agent.engine.points import BLACK, WHITE, parse_color, parse_vertex
 from agent.engine.raw import raw_evaluation
 from agent.engine.rules import parse_rules, rules_to_dict
+from agent.export.convert import convert
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 FILES = ("raw_nn", "raw_nn_edges", "raw_nn_encore")
@@ -75,6 +76,14 @@ def test_the_core_s_kernels_answer_as_native_katago(
     record_property: Callable[[str, object], None],
 ) -> None:
     check_all(file, alias, network_file(alias), record_property, backend="core", every=every)
+
+
+@pytest.mark.parametrize("profile", ["rank_20k", "rank_5k", "rank_9d", "preaz_1d", "proyear_1850", "proyear_2022"])
+def test_a_human_style_network_imitates_as_in_native_katago(
+    profile: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    convert(GOLDEN / "human_network.gz", tmp_path / "n.onnx", human_profile=profile)
+    check_all("raw_nn_human", profile, tmp_path / "n.onnx", record_property)
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -14,6 +14,7 @@ from agent.errors import ConversionFailed, NetworkFormatError, StorageFull
 from agent.events import Converting, Event
 from agent.export.convert import convert
 from agent.export.emit import Form
+from agent.export.human_profile import metadata_row
 from agent.export.info import EXPORTER
 from tests.fakes.network_oracle import evaluate
 from tests.fakes.network_writer import ACTIVATIONS, ATTENTION, NetworkWriter
@@ -138,6 +139,45 @@ def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     steps = [event for event in recorder.events if isinstance(event, Converting)]
     assert [step.done for step in steps] == list(range(1, len(steps) + 1))
     assert steps[-1].done == steps[-1].total
+
+
+# ---------------------------------------------------------------- human-style networks
+
+
+@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("version", range(15, 18))
+def test_a_human_profile_becomes_a_part_of_the_graph(version: int, form: Form, tmp_path: Path) -> None:
+    writer = NetworkWriter(version, ["ordinary"], policy_channels=4, seed=2, metadata=True)
+    info = convert(writer.write(tmp_path / "n.bin.gz"), tmp_path / "n.onnx", form=form, human_profile="rank_3k")
+    assert info.human_profile == "rank_3k"
+    backend = OnnxRuntimeBackend(tmp_path / "n.onnx")
+    for side in (9, 19):
+        spatial, global_ = np.zeros((2, 22, side, side), np.float32), np.zeros((2, 19), np.float32)
+        spatial[:, 0] = 1
+        row = metadata_row("rank_3k").astype(np.float64)
+        row[86] = 0.5 * np.log(side * side / 361)
+        expected = evaluate(writer.tree, spatial[0].astype(np.float64), global_[0].astype(np.float64), row)
+        # Native KataGo mixes no optimistic policy into such a network's, so the graph has none.
+        expected["policy"][1] = expected["policy"][0]
+        for name, values in backend.evaluate(spatial, global_)._asdict().items():
+            np.testing.assert_allclose(values[1], expected[name], rtol=1e-4, atol=3e-4, err_msg=name)
+    backend.close()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "profile", "message"),
+    [
+        (True, "", "is a human-style network"),
+        (True, "rank_21k", "there is no human profile 'rank_21k'"),
+        (False, "rank_5k", "is no human-style network"),
+    ],
+)
+def test_profiles_and_networks_that_do_not_fit(metadata: bool, profile: str, message: str, tmp_path: Path) -> None:
+    source = NetworkWriter(15, ["ordinary"], metadata=metadata).write(tmp_path / "n.bin.gz")
+    with pytest.raises(ConversionFailed, match=message) as error:
+        convert(source, tmp_path / "n.onnx", human_profile=profile)
+    assert error.value.fix
+    assert [path.name for path in tmp_path.iterdir()] == ["n.bin.gz"]
 
 
 # ---------------------------------------------------------------- failures leave the folder as it was
