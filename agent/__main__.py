@@ -29,6 +29,7 @@ for verb in (
     export.export,
     verify.positions,
     verify.verify,
+    verify.match,
     serving.run,
     serving.gtp,
     serving.analysis,

@@ -143,6 +143,20 @@ class LayerSensitivity(msgspec.Struct, frozen=True):
     kept: str
 
 
+class MatchFigures(msgspec.Struct, frozen=True):
+    """What came of a match with our search at equal visits: the artifact's Elo over `opponent` (a network and its
+    format) with its 95 % interval."""
+
+    opponent: str
+    board: str
+    visits: int
+    games: int
+    score: float
+    elo: float
+    elo_low: float
+    elo_high: float
+
+
 class ArtifactManifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one artifact is. `file` is its name beside the manifest, `sha256` its hash (`digest`). `network` names the
     source (`network.sha256`) and what a backend must know; its `precision` is the format's. `board_sizes` says which
@@ -162,6 +176,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, omit_defaults=True):
     verifications: tuple[Verification, ...] = ()
     speeds: tuple[Speed, ...] = ()
     sensitivity: tuple[LayerSensitivity, ...] = ()
+    matches: tuple[MatchFigures, ...] = ()
 
 
 @dataclass(frozen=True)

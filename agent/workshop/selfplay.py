@@ -145,8 +145,8 @@ class _Player:
         legal = list(self.game.legal_moves(color))
         halvings = len(self.moves) / max(self.x_size, self.y_size)
         temperature = _TEMPERATURE_LATE + (_TEMPERATURE_EARLY - _TEMPERATURE_LATE) * 0.5**halvings
-        point = legal[int(self.random.choice(len(legal), p=_softmax(logits[legal] / temperature)))]
-        win, loss, _ = _softmax(value)
+        point = legal[int(self.random.choice(len(legal), p=softmax(logits[legal] / temperature)))]
+        win, loss, _ = softmax(value)
         self.hopeless = self.hopeless + 1 if min(win, loss) < _RESIGN_WIN else 0
         self.game.play(color, point)
         self.moves.append((color, point))
@@ -176,6 +176,7 @@ class _Player:
         return sorted(int(point) for point in self.random.choice(corners, count, replace=False))
 
 
-def _softmax(logits: Array) -> NDArray[np.float64]:
+def softmax(logits: Array) -> NDArray[np.float64]:
+    """Probabilities of one row of logits."""
     exponents = np.exp(logits.astype(np.float64) - float(logits.max()))
     return np.asarray(exponents / exponents.sum(), np.float64)

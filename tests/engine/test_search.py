@@ -315,6 +315,14 @@ def test_the_same_position_goes_on_and_counts_what_is_there() -> None:
     assert report.stats is not None and report.stats.visits == 50
 
 
+def test_a_tree_whose_move_is_played_is_dropped_where_the_next_pass_means_something_else() -> None:
+    tree = new_tree()
+    search(tree, request(position(), 40), favouring(81))
+    report = search(tree, request(position(9, "pass"), 10))
+    assert report.stats is not None and report.root is not None
+    assert report.stats.visits == report.root.visits == 10
+
+
 @pytest.mark.parametrize(
     "other",
     [

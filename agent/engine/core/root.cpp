@@ -32,6 +32,7 @@ void Search::advance(Point move, bool preventEncore) {
   std::unique_ptr<Node> next;
   for (auto& child : root_->children)
     if (child->move == move && child->state == NodeState::EXPANDED) next = std::move(child);
+  root_->children.erase(std::remove(root_->children.begin(), root_->children.end(), nullptr), root_->children.end());
   // The tree below a pass that ended a phase was searched as if the phase had ended; the game may say otherwise. And a pass from the
   // new root may mean something else than the same pass did deeper in the tree.
   const bool nextPassDiffers =
@@ -41,7 +42,6 @@ void Search::advance(Point move, bool preventEncore) {
     clearTree();
     return;
   }
-  root_->children.erase(std::remove(root_->children.begin(), root_->children.end(), nullptr), root_->children.end());
   withdrawBias(*root_, params_.subtreeValueBiasFreeProp);
   root_ = std::move(next);
   root_->edgeVisits = 0;
