@@ -7,9 +7,7 @@ end of it is `probe.py`.
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -19,22 +17,14 @@ import numpy as np
 
 from agent.engine.backends import BACKENDS, Backend, Entry, open_backend
 from agent.engine.backends.interface import Array
-from agent.engine.bench import load_positions, parse_query
 from agent.engine.bench_raw import RawBench, Sessions
-from agent.engine.game import Game
-from agent.engine.messages import Position
-from agent.engine.raw import encode
 from agent.engine.way import Way
 from agent.errors import AgentError, BackendUnavailable
+from agent.workshop.check_positions import check_inputs
 from agent.workshop.probe_messages import Answer, Answers, Ask, Measure, Measured, Open, Opened, Refused, Reply, Request
 
 # Small positions stand beside two large ones: a runtime may take other kernels for them.
 CHECK_SIDES = (19, 19, 9)
-# So many different positions in a batch; beyond them they come again.
-_POSITIONS = 8
-# Moves that a made-up position on a small board has.
-_SMALL_MOVES_SHARE = 0.3
-_KOMI = 7.5
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -113,32 +103,6 @@ class _Child:
         if self._sessions is None:
             raise BackendUnavailable("no network was opened")
         return self._sessions
-
-
-@functools.cache
-def check_inputs(side: int) -> tuple[Array, Array]:
-    """The same positions on every machine: spatial [n, 22, side, side] and global [n, 19]. On 19×19 out of games, on
-    other boards stones in a fixed pattern."""
-    positions = [parse_query(query) for query in load_positions()[:_POSITIONS]] if side == 19 else _made_up(side)
-    games = [Game.from_position(each) for each in positions]
-    inputs = [encode(game, game.to_play, 0) for game in games]
-    spatial, global_ = (np.stack(arrays) for arrays in zip(*inputs, strict=True))
-    return spatial, global_
-
-
-def _made_up(side: int) -> list[Position]:
-    """Legal moves in an order that depends on nothing but the numbers, not on a library's random stream."""
-    positions = []
-    for seed in range(_POSITIONS):
-        order = sorted(range(side * side), key=lambda point: zlib.crc32(f"{seed} {point}".encode()))
-        game, moves = Game(side, side), list[tuple[int, int]]()
-        for point in order[: int(_SMALL_MOVES_SHARE * side * side)]:
-            move = (game.to_play, point)
-            if game.is_legal(*move):
-                game.play(*move)
-                moves.append(move)
-        positions.append(Position(side, side, game.rules, _KOMI, moves=tuple(moves)))
-    return positions
 
 
 def _softmax(logits: Array) -> Array:

@@ -17,20 +17,15 @@ from agent.engine.tuning import MAIN_BOARD, Contender, SetAside, Timing, Tuned, 
 from agent.engine.way import Way
 from agent.errors import BackendUnavailable, TuneFailed
 from agent.events import Benchmarking, Reporter
-from agent.workshop.probe import OPEN_S, Probe
+from agent.workshop.measurer import ChildMeasurer
+from agent.workshop.probe import Probe
 from agent.workshop.probe_messages import Answers
-from agent.workshop.small_check import differences
-from agent.workshop.sweep import LOOK_S, Findings, Option, Sample, race, sweep_all
+from agent.workshop.sweep import LOOK_S, Findings, Option, race, sweep_all
 
-MAIN_SIDE: Final = 19
 # Told beside the main board: what a network is worth on the smaller ones.
 OTHER_SIDES: Final = (13, 9)
 # So many contenders are measured there: those that another board's figures may speak for.
 _BESIDE: Final = 4
-# Children that wait with their network loaded may hold this share of the memory that a worker may take; the rest of the
-# machine is in use.
-_WAITING_SHARE: Final = 0.75
-
 MIB: Final = 1 << 20
 
 
@@ -77,7 +72,8 @@ def tune(
     def tell(what: str, done: int, total: int) -> None:
         reporter.report(Benchmarking(what, done, total))
 
-    with _Bench(contenders, expected, options, open_probe) as bench:
+    threads = max(way.threads for way in options.ways)
+    with ChildMeasurer(contenders, expected, threads, options.memory_bytes, open_probe) as bench:
         if options.everything:
             findings = sweep_all(numbers, options.ways, bench, tell)
         else:
@@ -103,7 +99,7 @@ def tune(
 
 
 def _measure_beside(
-    findings: Findings, bench: _Bench, tell: Callable[[str, int, int], object]
+    findings: Findings, bench: ChildMeasurer, tell: Callable[[str, int, int], object]
 ) -> dict[Option, dict[str, float]]:
     """The best way of the best contenders on other boards; what fails there is left out."""
     found: dict[Option, dict[str, float]] = {}
@@ -142,77 +138,3 @@ def _sum_up(
         elif not own and number not in findings.fallen:
             set_aside.append(SetAside(contender, "there was no time to try it; give `agent tune` a larger --budget"))
     return timings, tuple(set_aside)
-
-
-class _Bench:
-    """The `Measurer`: children with loaded networks, as many as memory allows; the one that was used longest ago makes
-    room. A context manager: no child outlives it."""
-
-    def __init__(
-        self,
-        contenders: Sequence[Contender],
-        expected: Answers | None,
-        options: TuneOptions,
-        open_probe: Callable[[], Probe],
-    ) -> None:
-        self._contenders, self._expected, self._open_probe = contenders, expected, open_probe
-        self._threads = max(way.threads for way in options.ways)
-        self._room_bytes = None if options.memory_bytes is None else int(options.memory_bytes * _WAITING_SHARE)
-        # In the order of use, the latest last.
-        self._probes: dict[int, Probe] = {}
-        self._bytes: dict[int, int] = {}
-        self._checked: set[int] = set()
-
-    def __enter__(self) -> _Bench:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number in list(self._probes):
-            self._close(number)
-
-    def measure(self, option: Option, seconds: float, side: int = MAIN_SIDE) -> Sample:
-        """See `Measurer`."""
-        number = option.contender
-        try:
-            measured = self._probe(number).measure(option.way, side, seconds)
-        except BackendUnavailable:
-            self._close(number)
-            raise
-        self._bytes[number] = measured.peak_rss_bytes
-        self._make_room(keep=number)
-        return Sample(measured.evaluations, measured.seconds, measured.peak_rss_bytes)
-
-    def _probe(self, number: int) -> Probe:
-        probe = self._probes.pop(number, None)
-        if probe is None:
-            probe = self._open(number)
-        self._probes[number] = probe
-        return probe
-
-    def _open(self, number: int) -> Probe:
-        contender = self._contenders[number]
-        probe = self._open_probe()
-        try:
-            probe.open(contender.backend, contender.path, self._threads, OPEN_S)
-            if number not in self._checked:
-                answers = probe.answers()
-                wrong = self._expected and differences(answers, self._expected, contender.precision)
-                if wrong:
-                    raise BackendUnavailable(wrong)
-                self._checked.add(number)
-        except BaseException:
-            probe.close()
-            raise
-        return probe
-
-    def _make_room(self, keep: int) -> None:
-        for number in [number for number in self._probes if number != keep]:
-            held = sum(self._bytes.get(each, 0) for each in self._probes)
-            if self._room_bytes is None or held <= self._room_bytes:
-                return
-            self._close(number)
-
-    def _close(self, number: int) -> None:
-        probe = self._probes.pop(number, None)
-        if probe is not None:
-            probe.close()
