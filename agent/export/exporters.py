@@ -66,6 +66,24 @@ def _onnx_int8_weights() -> Writer:
     return write_int8_weights
 
 
+def _mnn_fp32() -> Writer:
+    from agent.export.mnn import write_fp32
+
+    return write_fp32
+
+
+def _mnn_fp16() -> Writer:
+    from agent.export.mnn import write_fp16
+
+    return write_fp16
+
+
+def _mnn_int8_weights() -> Writer:
+    from agent.export.mnn import write_int8_weights
+
+    return write_int8_weights
+
+
 def _tensorrt_fp16() -> Writer:
     from agent.export.tensorrt import write_fp16
 
@@ -89,6 +107,9 @@ EXPORTERS: Mapping[Format, Exporter] = {
     Format.ONNX_FP32: Exporter(_onnx_fp32, "1", ("onnx",)),
     Format.ONNX_FP16: Exporter(_onnx_fp16, "1", ("onnx",)),
     Format.ONNX_INT8_WEIGHTS: Exporter(_onnx_int8_weights, "1", ("onnx", "numpy")),
+    Format.MNN_FP32: Exporter(_mnn_fp32, "1", ("MNN", "onnx")),
+    Format.MNN_FP16: Exporter(_mnn_fp16, "1", ("MNN", "onnx")),
+    Format.MNN_INT8_WEIGHTS: Exporter(_mnn_int8_weights, "1", ("MNN", "onnx")),
     Format.COREML_FP16: Exporter(_coreml, "1", ("coremltools",)),
     Format.TENSORRT_FP16: Exporter(_tensorrt_fp16, "1", ("onnx",), _tensorrt_inputs),
     Format.TENSORRT_INT8: Exporter(_tensorrt_int8, "1", ("onnx",), _tensorrt_inputs, calibrates=True),

@@ -101,10 +101,12 @@ def test_wrong_shapes_are_the_backend_s_error(model: Path) -> None:
 
 # They need a GPU, and have tests of their own.
 GPU_BACKENDS = {"cuda", "cuda-tensorrt", "tensorrt"}
+# They take what `agent export` writes and have tests of their own.
+ARTIFACT_BACKENDS = {"mnn", "mnn-lean"}
 
 
 def test_every_backend_of_the_table_opens(model: Path) -> None:
-    for name in BACKENDS.keys() - GPU_BACKENDS:
+    for name in BACKENDS.keys() - GPU_BACKENDS - ARTIFACT_BACKENDS:
         # The core's kernels read the network file itself.
         backend = open_backend(name, model.with_name("n.bin.gz") if name == "core" else model, threads=1)
         assert backend.name == name

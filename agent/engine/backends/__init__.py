@@ -59,6 +59,18 @@ def _open_tensorrt(model: Path | None, threads: int) -> Backend:
     return open_tensorrt(model, threads)
 
 
+def _open_mnn(model: Path | None, threads: int) -> Backend:
+    from agent.engine.backends.mnn import open_mnn
+
+    return open_mnn(model, threads)
+
+
+def _open_mnn_lean(model: Path | None, threads: int) -> Backend:
+    from agent.engine.backends.mnn import open_mnn_lean
+
+    return open_mnn_lean(model, threads)
+
+
 def _open_check(model: Path | None, threads: int) -> Backend:
     from agent.engine.backends.check import open_check
 
@@ -71,6 +83,8 @@ BACKENDS: dict[str, Entry] = {
     "cuda": Entry(0, _open_cuda),
     "cuda-tensorrt": Entry(0, _open_cuda_tensorrt),
     "tensorrt": Entry(0, _open_tensorrt),
+    "mnn": Entry(0, _open_mnn),
+    "mnn-lean": Entry(0, _open_mnn_lean),
     "check": Entry(0, _open_check),
     "uniform": Entry(0, _open_uniform),
 }

@@ -1,0 +1,155 @@
+"""MNN files, made by the converter in MNN's wheel from the plain ONNX file. The one owner of that converter.
+
+It runs in a process of its own: it prints what it likes, and a graph that it does not take may crash it. MNN has
+Winograd kernels of its own and prepares their weights when it loads, so convolutions stay as they are.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.errors import ConversionFailed, ToolMissing
+from agent.export.emit import Form
+from agent.export.job import Job, Written
+
+# The wheel's own script would also report each conversion to its makers; the function below it does not.
+_CHILD = """
+import sys
+from agent.lifeline import die_with_parent
+die_with_parent()
+import _tools
+_tools.mnnconvert(sys.argv)
+"""
+# b18c384nbt takes 2 s on an idle x86 core; a Pi Zero 2 that swaps is a hundred times slower.
+_TIMEOUT_S = 600.0
+# Shown of what the converter said when it failed.
+_LAST_LINES = 3
+
+# One scale and one zero for each 32 input channels of an output channel. Against fp32 on 279 golden positions
+# (b15c192): KL 3.0e-4 and win MAE 0.0010, with one scale for a whole output channel 6.9e-4 and 0.0017; 16 channels give
+# 2.1e-4 and 0.0006, but the file is then 28.0 % of the fp32 one instead of 27.3.
+_BLOCK_CHANNELS = 32
+# The smallest layers stay in fp32 while together they have no more than this share of all weights: the heads, the
+# global inputs and pooling, the first convolution. It takes the error of ownership in b18c384nbt from 0.117 to 0.003
+# (one output channel, a few large weights) and keeps its file under 28 % of the fp32 one.
+_FLOAT_SHARE = 0.02
+
+
+def write_fp32(job: Job) -> Written:
+    """Raises ConversionFailed, ToolMissing."""
+    _convert(job.onnx(), job.out)
+    return Written(form=Form.PLAIN.value)
+
+
+def write_fp16(job: Job) -> Written:
+    """Weights as fp16; the runtime computes in fp32. Raises ConversionFailed, ToolMissing."""
+    _convert(job.onnx(), job.out, "--fp16")
+    return Written({"weights": "fp16", "computed in": "fp32"}, form=Form.PLAIN.value)
+
+
+def write_int8_weights(job: Job) -> Written:
+    """Weights as INT8 in blocks, small layers in fp32; the runtime widens them while it loads and computes in fp32.
+
+    Raises:
+        ConversionFailed, ToolMissing
+    """
+    guide = job.out.with_name("guide.json")
+    quantize = ("--weightQuantBits", "8", "--compressionParamsFile", str(guide))
+    # Without a guide the converter writes one that names every layer it would quantize; with one it obeys.
+    _convert(job.onnx(), job.out, *quantize)
+    kept = _keep_small_layers(guide)
+    _convert(job.onnx(), job.out, *quantize)
+    recipe = {
+        "weights": f"int8, one scale and zero for {_BLOCK_CHANNELS} input channels",
+        "computed in": "fp32",
+        "layers in fp32": ", ".join(kept),
+    }
+    return Written(recipe, form=Form.PLAIN.value)
+
+
+def _keep_small_layers(guide: Path) -> list[str]:
+    """Say in the converter's guide how each layer is stored; returns the names of those that stay in fp32."""
+    try:
+        content = msgspec.json.decode(guide.read_bytes())
+        layers: list[dict[str, Any]] = content["algo"][0]["quantParams"]["layer"]
+        sizes = {layer["opName"]: _weight_count(layer["conv"]) for layer in layers}
+        room = _FLOAT_SHARE * sum(sizes.values())
+        kept = []
+        for name in sorted(sizes, key=lambda name: sizes[name]):
+            room -= sizes[name]
+            if room < 0:
+                break
+            kept.append(name)
+        for layer in layers:
+            bits = 0 if layer["opName"] in kept else 8
+            layer["weight"][0].update(bits=bits, asymmetric=True, blockSize=_BLOCK_CHANNELS)
+    except (OSError, msgspec.DecodeError, KeyError, IndexError, TypeError) as error:
+        raise ConversionFailed(
+            f"MNN's converter wrote no guide that we understand: {type(error).__name__}",
+            fix="Install another version of the package MNN, or choose another format.",
+        ) from error
+    guide.write_bytes(msgspec.json.encode(content))
+    return kept
+
+
+def _weight_count(conv: dict[str, Any]) -> int:
+    kernel_y, kernel_x = conv["kernelSize"]
+    return int(conv["inputChannel"] * conv["outputChannel"] * kernel_y * kernel_x)
+
+
+def _convert(onnx: Path, out: Path, *options: str) -> None:
+    """Run the converter. Its status says nothing, so only a file is taken for success.
+
+    Raises:
+        ConversionFailed, ToolMissing
+    """
+    if importlib.util.find_spec("MNN") is None or importlib.util.find_spec("_tools") is None:
+        raise ToolMissing(
+            "the package MNN, which holds MNN's converter, is not installed",
+            fix="Run `pip install 'katago-agent[mnn]'`.",
+        )
+    out.unlink(missing_ok=True)
+    arguments = ["-f", "ONNX", "--modelFile", str(onnx.resolve()), "--MNNModel", str(out.resolve())]
+    command = [sys.executable, "-c", _CHILD, *arguments, "--bizCode", "katago-agent", *options]
+    try:
+        # The converter leaves a temporary file of a fixed name in its working directory; this one is the writer's own.
+        done = subprocess.run(
+            command,
+            cwd=out.parent,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConversionFailed(f"MNN's converter did not end within {_TIMEOUT_S:.0f} s") from error
+    if done.returncode != 0 or not out.is_file() or out.stat().st_size == 0:
+        raise ConversionFailed(f"MNN's converter {_end(done.returncode)}: {_last_lines(done.stdout, done.stderr)}")
+
+
+def _environment() -> dict[str, str]:
+    """The child must find this package, from wherever it was imported here."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def _end(status: int) -> str:
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with status {status}" if status else "wrote no file"
+
+
+def _last_lines(*texts: str) -> str:
+    lines: Sequence[str] = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
+    return "; ".join(lines[-_LAST_LINES:]) or "it said nothing"
