@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 WITHOUT_NETWORK: Final = frozenset({"uniform"})
 PRECISION: Final = "fp32"
 # Backends that run the converted file, and those that run the network file itself; the others need an artifact.
-RUN_CONVERTED: Final = frozenset({"onnxruntime", "check"})
+RUN_CONVERTED: Final = frozenset({"onnxruntime", "check", "cuda", "cuda-tensorrt"})
 RUN_SOURCE: Final = frozenset({"core"})
 # b18c384nbt on a Cortex-A53 converts in minutes; beyond this it hangs.
 CONVERT_S: Final = 1800.0
@@ -116,7 +116,10 @@ def provision(settings: Settings, reporter: Reporter, *, tuned: bool = True) -> 
     )
     if not tuned or backend in WITHOUT_NETWORK:
         return plan
-    plan = _as_tuned(plan, settings, hardware, profile.limits.memory_percent)
+    if settings.human_profile:
+        plan = msgspec.structs.replace(plan, tuning=f"as the profile says: it imitates {settings.human_profile}")
+    else:
+        plan = _as_tuned(plan, settings, hardware, profile.limits.memory_percent)
     reporter.report(ChainStep("tuning", plan.tuning))
     return plan
 
@@ -165,14 +168,15 @@ def _provide_network(
     if as_it_is:
         store.activate(stored.sha256)
         return stored.manifest.name, stored.manifest.source, stored.sha256, str(stored.path)
-    converted = store.find_converted(stored.sha256, PRECISION, EXPORTER)
+    kind = conversion_kind(settings)
+    converted = store.find_converted(stored.sha256, kind, EXPORTER)
     if converted is None:
         from agent.model.sources import check_conversion_room
 
         check_conversion_room(store, stored.manifest.size_bytes)
         with store.staging() as folder:
             out = folder / f"{stored.manifest.name}.onnx"
-            convert_apart(stored.path, out, reporter)
+            convert_apart(stored.path, out, reporter, human_profile=settings.human_profile)
             made = Manifest(
                 name=stored.manifest.name,
                 file=out.name,
@@ -181,12 +185,17 @@ def _provide_network(
                 source=f"converted from {stored.manifest.file}",
                 licence=stored.manifest.licence,
                 source_sha256=stored.sha256,
-                precision=PRECISION,
+                precision=kind,
                 exporter=EXPORTER,
             )
             converted = store.add_file(out, made)
     store.activate(stored.sha256)
     return stored.manifest.name, stored.manifest.source, stored.sha256, str(converted.path)
+
+
+def conversion_kind(settings: Settings) -> str:
+    """What the store calls our conversion: its precision and, of a human-style network, whom it imitates."""
+    return f"{PRECISION} as {settings.human_profile}" if settings.human_profile else PRECISION
 
 
 def drop_old_conversions(settings: Settings, plan: Plan) -> None:
@@ -197,7 +206,7 @@ def drop_old_conversions(settings: Settings, plan: Plan) -> None:
     from agent.model.store import Store
 
     store = Store(settings.state_dir)
-    converted = store.find_converted(plan.network_sha256, PRECISION, EXPORTER)
+    converted = store.find_converted(plan.network_sha256, conversion_kind(settings), EXPORTER)
     if converted is not None:
         with contextlib.suppress(ModelError):
             store.drop_conversions(converted)
@@ -222,12 +231,13 @@ def _have_network(settings: Settings, names: Sequence[str], store: Store, report
     return pull(candidates, store, reporter)
 
 
-def convert_apart(source: Path, out: Path, reporter: Reporter, form: str = "auto") -> None:
+def convert_apart(source: Path, out: Path, reporter: Reporter, form: str = "auto", human_profile: str = "") -> None:
     """Convert in a process of its own, whose memory (the whole network in fp32) goes when it ends.
 
     Raises ConversionFailed.
     """
-    command = [*own_command(), "convert", "--json", "--form", form, str(source), str(out)]
+    options = ["--json", "--form", form, "--human-profile", human_profile]
+    command = [*own_command(), "convert", *options, str(source), str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=die_with_parent) as child:
         assert child.stdout is not None
         try:

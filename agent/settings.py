@@ -32,6 +32,8 @@ SYSTEM_CONFIG: Final = Path("/etc/katago-agent/agent.yaml")
 GTP_ADDRESS: Final = "127.0.0.1:4640"
 ANALYSIS_ADDRESS: Final = "127.0.0.1:4641"
 BROKER_PORT: Final = 4642
+# The form of a name; `export/human_profile.py` knows which there are.
+HUMAN_PROFILE: Final = r"^([a-z]+_[0-9]+[kd]?)?$"
 # IANA: mqtt and secure-mqtt.
 MQTT_PORT: Final = 1883
 MQTT_TLS_PORT: Final = 8883
@@ -43,7 +45,17 @@ Visits = Annotated[int, Meta(ge=1, le=2**50)]
 Threads = Annotated[int, Meta(ge=1, le=1024)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 # The rows of `engine/backends`, by name: that table loads numpy, which the front must not.
-BACKENDS: Final = ("onnxruntime", "core", "check", "uniform")
+BACKENDS: Final = (
+    "onnxruntime",
+    "core",
+    "cuda",
+    "cuda-tensorrt",
+    "tensorrt",
+    "mnn",
+    "mnn-lean",
+    "check",
+    "uniform",
+)
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,12 +95,13 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`network` is a catalogue name or a path; with `visits` and `threads` it overrides the profile. An address of
-    null closes that socket; port 0 takes a free one."""
+    """`network` is a catalogue name or a path; with `visits` and `threads` it overrides the profile. `human_profile` is
+    whom a human-style network imitates. An address of null closes that socket; port 0 takes a free one."""
 
     device_id: Annotated[str, Meta(pattern=DEVICE_ID)] = ""
     state_dir: Path = Path()
     network: str | None = None
+    human_profile: Annotated[str, Meta(pattern=HUMAN_PROFILE)] = ""
     visits: Visits | None = None
     threads: Threads | None = None
     gtp_address: str | None = GTP_ADDRESS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -143,6 +144,22 @@ def test_the_profile_limits_the_time_of_a_move_unless_the_owner_said_how_many_vi
     # Every profile's limit is half a minute.
     assert (float(done.stdout.split()[1]) <= 30) == limited
     assert "/opt/katago is not started" in done.stderr
+
+
+def test_a_human_style_network_needs_a_profile_and_follows_it(tmp_path: Path) -> None:
+    network = shutil.copy(Path(__file__).parent / "golden" / "human_network.gz", tmp_path / "human.bin.gz")
+    without = configured(tmp_path, engine={"backend": "onnxruntime"}, network=str(network))
+    refused = verb("gtp", "--config", str(without), text="quit\n", status=1)
+    assert "is a human-style network" in refused.stderr
+    assert "Set `human_profile` in agent.yaml" in refused.stderr
+    answers = {}
+    for profile in ("rank_20k", "rank_9d"):
+        config = configured(
+            tmp_path, engine={"backend": "onnxruntime"}, network=str(network), human_profile=profile, threads=1
+        )
+        answers[profile] = verb("gtp", "--config", str(config), text="kata-raw-nn 0\nquit\n").stdout
+        assert "whiteWin" in answers[profile]
+    assert answers["rank_20k"] != answers["rank_9d"]
 
 
 def test_a_stale_front_file_deceives_nobody(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def _write(source: Path, out: Path, form: Form | None, human_profile: str, repor
     network = parse_network(source)
     if human_profile and network.trunk.metadata_encoder is None:
         raise ConversionFailed(
-            f"{network.info.name} is no human-style network; it has no profiles", fix="Leave out --human-profile."
+            f"{network.info.name} is no human-style network; it has no profiles", fix="Leave out the human profile."
         )
     form = form or best_form(network)
     info = msgspec.structs.replace(

@@ -177,14 +177,16 @@ class Store:
     def drop_conversions(self, converted: StoredNetwork) -> None:
         """Removes what other exporters made of the same network in the same precision: 157 MB each, which fill a small
         card. A process that has such a file open keeps it; one that would open it again must not run. A precision may
-        have another form of the graph behind it ("fp32 plain"); of the same exporter's work that form stays."""
+        have another form of the graph behind it ("fp32 plain"); of the same exporter's work that form stays. What
+        imitated other players ("fp32 as rank_9d") goes."""
         own = converted.manifest
 
         def is_old(manifest: Manifest) -> bool:
             if manifest.source_sha256 is None or manifest.source_sha256 != own.source_sha256:
                 return False
-            other_form = (manifest.precision or "").startswith(f"{own.precision} ")
-            return manifest.precision == own.precision or (other_form and manifest.exporter != own.exporter)
+            precision, own_precision = ((each.precision or "").partition(" as ")[0] for each in (manifest, own))
+            other_form = precision.startswith(f"{own_precision} ")
+            return precision == own_precision or (other_form and manifest.exporter != own.exporter)
 
         old = [each for each in self.entries() if each.sha256 != converted.sha256 and is_old(each.manifest)]
         if not old:

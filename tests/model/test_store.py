@@ -87,6 +87,7 @@ def test_what_older_exporters_made_goes_and_nothing_else(tmp_path: Path) -> None
     old, new = convert("old", source, "fp32", "1"), convert("new", source, "fp32", "2")
     # "fp32 plain" is another form of the graph: of the same exporter it stays, of an older one it goes.
     convert("old-form", source, "fp32 plain", "1")
+    convert("other-players", source, "fp32 as rank_5k", "2")
     kept = [new, convert("half", source, "fp16", "1"), convert("foreign", other, "fp32", "1"), source, other]
     kept.append(convert("new-form", source, "fp32 plain", "2"))
     with old.path.open("rb") as open_file:
