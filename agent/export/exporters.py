@@ -17,16 +17,12 @@ import msgspec
 
 from agent.errors import AgentError, CalibrationError, ConversionFailed, NetworkFormatError, ToolMissing
 from agent.events import ChainStep, Reporter
-from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_in, digest, size_bytes, write_manifest
+from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_in, digest, size_bytes
 from agent.export.info import EXPORTER, NetworkInfo
 from agent.export.job import Job, Writer, Written
 from agent.export.network import Network
 from agent.export.parse import parse_network
-from agent.export.publish import publish, publishing, storage_errors
-
-# Runs the artifact through the runtime it is for; raises AgentError when it does not work. Its manifest lies beside it.
-# The runtimes are above this part, so the caller brings it.
-Prove = Callable[[Artifact], None]
+from agent.export.publish import Prove, publish, publishing, storage_errors
 
 
 @dataclass(frozen=True)
@@ -201,11 +197,9 @@ class _Export:
 
         def make(out: Path) -> ArtifactManifest:
             written = writer(self._job(info, out))
-            manifest = _manifest(out, format, info, tools, inputs, written)
-            self._run(out, manifest)
-            return manifest
+            return _manifest(out, format, info, tools, inputs, written)
 
-        return publish(self._staging, f"{info.name}{format.facts.suffix}", make), True
+        return publish(self._staging, f"{info.name}{format.facts.suffix}", make, self._prove), True
 
     def _job(self, info: NetworkInfo, out: Path) -> Job:
         network = dataclasses.replace(self._parsed(), info=info)
@@ -230,10 +224,6 @@ class _Export:
             info = msgspec.structs.replace(network.info, sha256=self._sha256, exporter=EXPORTER)
             self._network = dataclasses.replace(network, info=info)
         return self._network
-
-    def _run(self, out: Path, manifest: ArtifactManifest) -> None:
-        """Run the artifact as a device will, with its manifest beside it."""
-        self._prove(write_manifest(out, manifest))
 
 
 def _manifest(

@@ -16,14 +16,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from agent.errors import ConversionFailed, StorageFull, StoreBusy, StoreUnwritable
-from agent.export.artifact import Artifact, ArtifactManifest, manifest_path, read_artifact, write_manifest
+from agent.export.artifact import Artifact, ArtifactManifest, manifest_path, read_artifact
 from agent.model import disk
 
 STAGING: Final = ".export"
 
-# Writes the artifact to a path, runs it, and returns its manifest.
+# Writes the artifact to a path and returns its manifest.
 Make = Callable[[Path], ArtifactManifest]
+# Runs the artifact through the runtime it is for; raises AgentError when it does not work. Its manifest lies beside it.
+# The runtimes are above this part, so the caller brings it.
+Prove = Callable[[Artifact], None]
 
 
 @contextlib.contextmanager
@@ -38,12 +43,26 @@ def publishing(folder: Path) -> Iterator[Path]:
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    staging = folder / STAGING
     try:
         if not disk.try_lock(descriptor, folder):
             raise StoreBusy(
                 f"another process exports into {folder}", fix="Wait for it to finish, or give another --out."
             )
+        try:
+            with _staging(folder) as staging:
+                yield staging
+        finally:
+            with contextlib.suppress(OSError):
+                for each in made:
+                    each.rmdir()
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    staging = folder / STAGING
+    try:
         with storage_errors(folder):
             _sweep(folder)
             staging.mkdir()
@@ -51,17 +70,13 @@ def publishing(folder: Path) -> Iterator[Path]:
     finally:
         # What cannot be removed now is swept next time.
         shutil.rmtree(staging, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            for each in made:
-                each.rmdir()
-        os.close(descriptor)
 
 
-def publish(staging: Path, file_name: str, make: Make) -> Artifact:
-    """Have `make` write `file_name` into a folder of its own below `staging`, and put the result beside `staging`,
-    in the place of an older one. When `make` raises, the older one is untouched.
+def publish(staging: Path, file_name: str, make: Make, prove: Prove) -> Artifact:
+    """Have `make` write `file_name` into a folder of its own below `staging` and `prove` run it there, and put the
+    result beside `staging`, in the place of an older one. When either raises, the older one is untouched.
 
-    Raises what `make` raises; an OSError of it becomes StorageFull or StoreUnwritable.
+    Raises what they raise; an OSError becomes StorageFull or StoreUnwritable.
     """
     target = staging.parent / file_name
     with storage_errors(target):
@@ -70,8 +85,10 @@ def publish(staging: Path, file_name: str, make: Make) -> Artifact:
         fresh = room / file_name
         with storage_errors(target):
             manifest = make(fresh)
-            _sync(fresh)
-            write_manifest(fresh, manifest)
+            manifest_path(fresh).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+            prove(Artifact(fresh, manifest))
+            for path in (fresh, manifest_path(fresh)):
+                _sync(path)
             if read_artifact(fresh) is None:
                 raise ConversionFailed(f"{file_name} is not what its manifest says")
             manifest_path(target).unlink(missing_ok=True)
