@@ -89,15 +89,16 @@ def record_set(
     seed: int = 1,
     prefer_pass_alive: bool = False,
     source: str = "",
+    most_per_game: int = MOST_POSITIONS_PER_GAME,
 ) -> PositionSet:
     """Write `positions` out of `games` of the records (0: all of them, if need be) to `out`. Which, the seed says.
 
     Raises:
-        CalibrationError: fewer games than asked for, or so few that one would give more than MOST_POSITIONS_PER_GAME;
+        CalibrationError: fewer games than asked for, or so few that one would give more than `most_per_game`;
             or `out` cannot be written.
     """
     usable = [record for record in records if record.positions]
-    needed = max(games, -(-positions // MOST_POSITIONS_PER_GAME))
+    needed = max(games, -(-positions // most_per_game))
     if len(usable) < needed:
         raise CalibrationError(f"{source} has {len(usable)} games that can be used; {needed} are needed")
     order = np.random.default_rng(seed).permutation(len(usable))[: games or positions]

@@ -39,6 +39,7 @@ RULES = (
     ("ancient-territory", 0.04),
     ("aga-button", 0.05),
 )
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
 _HANDICAP_SHARE = 0.1
 _ODD_KOMI_SHARE = 0.25
 _ODD_KOMI_STDEV = 6.0
@@ -74,9 +75,8 @@ def play_wave(backend: Backend, wave: Wave) -> tuple[GameRecord, ...]:
         CalibrationError: the network gives numbers that are none.
         BackendUnavailable: see `Backend.evaluate`.
     """
-    random = np.random.default_rng([wave.seed, wave.number])
-    x_size, y_size = _board(wave, random)
-    players = [_Player(x_size, y_size, wave, index, random, backend) for index in range(wave.games)]
+    x_size, y_size = board_of(wave)
+    players = [_Player(x_size, y_size, wave, index, backend) for index in range(wave.games)]
     while live := [player for player in players if not player.over]:
         inputs = [encode(player.game, player.game.to_play, 0) for player in live]
         spatial, global_ = (np.stack(arrays) for arrays in zip(*inputs, strict=True))
@@ -91,11 +91,12 @@ def play_wave(backend: Backend, wave: Wave) -> tuple[GameRecord, ...]:
     return tuple(player.record() for player in players)
 
 
-def _board(wave: Wave, random: np.random.Generator) -> tuple[int, int]:
-    """Of a golden-ratio sequence, so that few waves already have nearly the shares of BOARDS; with a seed's start."""
-    start = np.random.default_rng(wave.seed).random()
+def board_of(wave: Wave) -> tuple[int, int]:
+    """Columns and rows. A golden-ratio sequence from a start of the seed's own: few waves already have nearly the
+    shares of BOARDS."""
+    random = np.random.default_rng([wave.seed, wave.number])
     edges = np.cumsum([share for *_, share in BOARDS])
-    place = (start + wave.number * 0.6180339887498949) % 1.0
+    place = (np.random.default_rng(wave.seed).random() + wave.number * _GOLDEN_RATIO) % 1.0
     x_size, y_size, _ = BOARDS[min(int(np.searchsorted(edges, place, side="right")), len(BOARDS) - 1)]
     return (x_size, y_size) if random.random() < 0.5 else (y_size, x_size)
 
@@ -108,7 +109,6 @@ class _Player:
     y_size: int
     wave: Wave
     index: int
-    random: np.random.Generator
     backend: Backend
     moves: list[tuple[int, int]] = field(default_factory=list)
     resigned: bool = False
