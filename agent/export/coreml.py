@@ -45,6 +45,7 @@ _MODEL = "Data/com.apple.CoreML/model.mlmodel"
 _MANIFEST = "Manifest.json"
 # coremltools notes the day in the metadata and again in the program.
 _DATE = "com.github.apple.coremltools.conversion_date"
+_OF_SQUARES = ("reduce_mean", "add", "sqrt")
 _NAMESPACE = uuid.UUID("6b8ce1c0-5c5c-5d0b-9d0c-2f8a3d1f1d3a")
 
 
@@ -148,8 +149,16 @@ def _convert(coremltools: ModuleType, program: Any, out: Path) -> Any:
 
 
 def _may_be_half(operation: Any) -> bool:
-    """Single numbers (how far the board's side is from 14) keep fp32: they cost nothing, and scale whole columns."""
-    return any(len(output.shape) > 1 for output in operation.outputs)
+    """Single numbers (how far the board's side is from 14) keep fp32: they cost nothing, and scale whole columns. So do
+    squares and their means: RMSNorm squares values in the hundreds, and half precision ends at 65504."""
+    return any(len(output.shape) > 1 for output in operation.outputs) and not _is_square(operation)
+
+
+def _is_square(operation: Any) -> bool:
+    """A square, or what is computed of squares until the root is taken."""
+    if operation is None or operation.op_type == "pow":
+        return operation is not None
+    return operation.op_type in _OF_SQUARES and _is_square(operation.inputs["x"].op)
 
 
 # ---------------------------------------------------------------- the package

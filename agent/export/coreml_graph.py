@@ -83,6 +83,8 @@ class _Translation:
 
     def __init__(self, builder: Any) -> None:
         self._mb = builder
+        # What the shapes that were put together are made of, by the variables' names.
+        self._parts: dict[str, list[Any]] = {}
 
     # ------------------------------------------------------------ layers
 
@@ -144,6 +146,12 @@ class _Translation:
         whole = getattr(x, "dtype", None) is not None and self._is_whole(x)
         return (self._mb.floor_div if whole else self._mb.real_div)(x=x, y=y, name=name)
 
+    def Pow(self, name: str, x: Any, y: Any) -> Any:
+        return self._mb.pow(x=x, y=y, name=name)
+
+    def Log(self, name: str, x: Any) -> Any:
+        return self._mb.log(x=x, epsilon=0.0, name=name)
+
     def Sqrt(self, name: str, x: Any) -> Any:
         return self._mb.sqrt(x=x, name=name)
 
@@ -164,10 +172,10 @@ class _Translation:
     def GlobalMaxPool(self, name: str, x: Any) -> Any:
         return self._mb.reduce_max(x=x, axes=[2, 3], keep_dims=True, name=name)
 
-    def ReduceMean(self, name: str, x: Any, *, axes: Sequence[int], keepdims: int) -> Any:
+    def ReduceMean(self, name: str, x: Any, *, axes: Sequence[int], keepdims: int = 1) -> Any:
         return self._mb.reduce_mean(x=x, axes=list(axes), keep_dims=bool(keepdims), name=name)
 
-    def ReduceMax(self, name: str, x: Any, *, axes: Sequence[int], keepdims: int) -> Any:
+    def ReduceMax(self, name: str, x: Any, *, axes: Sequence[int], keepdims: int = 1) -> Any:
         return self._mb.reduce_max(x=x, axes=list(axes), keep_dims=bool(keepdims), name=name)
 
     def ReduceProd(self, name: str, x: Any, *, keepdims: int) -> Any:
@@ -181,11 +189,24 @@ class _Translation:
     def Shape(self, name: str, x: Any, *, start: int, end: int) -> Any:
         return self._mb.slice_by_index(x=self._mb.shape(x=x), begin=[start], end=[end], name=name)
 
+    def Slice(self, name: str, x: Any, begin: NDArray[np.int32], end: Any, axes: NDArray[np.int32]) -> Any:
+        """From `begin` to `end` along the first axes, which is all that is cut of ours."""
+        if begin.any() or axes.tolist() != list(range(len(axes))):
+            raise ConversionFailed(f"{name}: a slice that begins within has no translation to Core ML")
+        rest = [int(size) for size in x.shape[len(axes) :]]
+        ends = self._mb.concat(values=[end, rest], axis=0) if rest else end
+        return self._mb.slice_by_index(x=x, begin=[0] * len(x.shape), end=ends, name=name)
+
     def Reshape(self, name: str, x: Any, shape: Any) -> Any:
         """A zero means the input's own dimension at that place, whatever the ranks; MIL asks for equal ranks there."""
-        if isinstance(shape, np.ndarray) and 0 in shape:
-            shape = self._mb.concat(values=[self._length(x, axis, size) for axis, size in enumerate(shape)], axis=0)
-        return self._mb.reshape(x=x, shape=shape, name=name)
+        pieces, axis = [], 0
+        for part in [shape] if isinstance(shape, np.ndarray) else self._parts.get(shape.name, [shape]):
+            if isinstance(part, np.ndarray):
+                pieces += [self._length(x, axis + at, int(size)) for at, size in enumerate(part)]
+            else:
+                pieces.append(part)
+            axis += int(part.shape[0])
+        return self._mb.reshape(x=x, shape=self._mb.concat(values=pieces, axis=0), name=name)
 
     def Flatten(self, name: str, x: Any) -> Any:
         return self._mb.reshape(x=x, shape=self._mb.concat(values=[self._length(x, 0, 0), [-1]], axis=0), name=name)
@@ -197,7 +218,10 @@ class _Translation:
         return self._mb.squeeze(x=x, axes=axes.tolist(), name=name)
 
     def Concat(self, name: str, *values: Any, axis: int) -> Any:
-        return self._mb.concat(values=list(values), axis=axis, name=name)
+        joined = self._mb.concat(values=list(values), axis=axis, name=name)
+        if self._is_whole(joined):
+            self._parts[joined.name] = list(values)
+        return joined
 
     def Transpose(self, name: str, x: Any, *, perm: Sequence[int]) -> Any:
         return self._mb.transpose(x=x, perm=list(perm), name=name)

@@ -76,9 +76,16 @@ def test_the_package_computes_what_onnx_runtime_does(package: Path) -> None:
     assert_computes_the_same(package, package.with_name("n.onnx"))
 
 
-@pytest.mark.parametrize(("version", "activation"), [(8, "ACTIVATION_RELU"), (16, "ACTIVATION_SILU")])
-def test_other_versions_and_activations(version: int, activation: str, tmp_path: Path) -> None:
-    writer = NetworkWriter(version, ["gpool"], seed=version, activation=activation, first_kernel=5)
+@pytest.mark.parametrize(
+    ("version", "activation", "blocks", "tip"),
+    [
+        (8, "ACTIVATION_RELU", ["gpool"], "batch"),
+        (16, "ACTIVATION_SILU", ["attention", "ffn", "ordinary"], "spatial rms"),
+        (17, "ACTIVATION_SILU", [["shared keys", "ffn"], "fixed", "placeless"], "rms"),
+    ],
+)
+def test_other_versions_and_blocks(version: int, activation: str, blocks: list[Any], tip: str, tmp_path: Path) -> None:
+    writer = NetworkWriter(version, blocks, seed=version, activation=activation, first_kernel=5, tip=tip)
     source = writer.write(tmp_path / "n.bin.gz")
     export(source, tmp_path / "n.mlpackage")
     convert(source, tmp_path / "n.onnx", form=Form.PLAIN)

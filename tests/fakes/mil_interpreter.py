@@ -173,6 +173,14 @@ class _Operators:
         return np.maximum(x, y)
 
     @staticmethod
+    def pow(x: Any, y: Any) -> Any:
+        return x**y
+
+    @staticmethod
+    def log(x: Any, epsilon: Any) -> Any:
+        return np.log(_exact(x) + np.float32(epsilon))
+
+    @staticmethod
     def sqrt(x: Any) -> Any:
         return np.sqrt(x)
 
