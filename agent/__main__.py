@@ -35,6 +35,7 @@ for verb in (
     serving.analysis,
     serving.status,
     measure.bench,
+    measure.speed,
     tune.tune,
     report.report,
     setup.install,

@@ -1,4 +1,4 @@
-"""`agent tune` from end to end: provision → contenders → measure → remember. Start at `tune_here`.
+"""`agent tune` and `agent speed` from end to end: provision → contenders → measure → remember. Start at `tune_here`.
 
 Above `provision.py`, whose plans use what is found here.
 """
@@ -6,7 +6,10 @@ Above `provision.py`, whose plans use what is found here.
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,14 +20,18 @@ from agent.errors import AgentError, ConfigError
 from agent.events import ChainStep, Reporter
 from agent.export.info import EXPORTER
 from agent.hardware import detect
+from agent.hardware.describe import summary
 from agent.model.disk import sha256_of
 from agent.model.sources import check_conversion_room
 from agent.model.store import Manifest, Store
 from agent.profile import choose, load_profiles
-from agent.provision import RUN_CONVERTED, RUN_SOURCE, WITHOUT_NETWORK, Plan, convert_apart, provision
+from agent.provision import RUN_SOURCE, WITHOUT_NETWORK, Plan, convert_apart, provision
 from agent.settings import Settings, data_folder
 from agent.workshop.contenders import CONVERTED_BACKEND, CONVERTED_PRECISION, form_of, gather, right_answers
-from agent.workshop.place import artifact_folder
+from agent.workshop.limits import measure_peaks
+from agent.workshop.place import artifact_folder, backends_for
+from agent.workshop.probe_messages import Answers
+from agent.workshop.speed import SpeedOptions, SpeedTable, measure_speeds, write_speeds
 from agent.workshop.sweep import ways_of
 from agent.workshop.tune import Subject, TuneOptions, tune
 from agent.workshop.tuned import memory_limit
@@ -33,6 +40,8 @@ FORMS: Final = ("plain", "winograd")
 # Positions under way at once, as a share of the visits for a move: those are chosen without knowing of each other.
 # The profiles' own batches and threads reach a third (8 threads × batch 4 of 100 visits).
 IN_FLIGHT_SHARE: Final = 1 / 3
+# A speed table asks what a path could do, whatever a search makes of it: batches up to this.
+SPEED_BATCH: Final = 16
 
 
 def tune_here(settings: Settings, reporter: Reporter, *, budget_s: float, everything: bool, forms: bool) -> Tuned:
@@ -42,39 +51,101 @@ def tune_here(settings: Settings, reporter: Reporter, *, budget_s: float, everyt
         ConfigError: the configured backend runs no network.
         TuneFailed: nothing works here. ModelError: the choice cannot be written down. And what `provision` raises.
     """
-    if settings.engine.backend in WITHOUT_NETWORK:
-        raise ConfigError(
-            f"backend {settings.engine.backend} has no network to tune", fix="Leave engine.backend out of agent.yaml."
-        )
-    if settings.engine.backend not in (None, *RUN_CONVERTED):
-        # What the owner forces is a choice among what is found here; the converted network is needed all the same.
-        settings = msgspec.structs.replace(settings, engine=msgspec.structs.replace(settings.engine, backend=None))
-    plan = provision(settings, reporter, tuned=False)
-    assert plan.model is not None
+    plan = provision(_converted(settings), reporter, tuned=False)
     hardware = detect()
     profile = choose(hardware, load_profiles(data_folder("profiles"))).require()
     memory_bytes = memory_limit(hardware, profile.limits.memory_percent)
     most = max(int(plan.visits * IN_FLIGHT_SHARE), plan.threads * plan.batch)
     options = TuneOptions(ways_of(plan.threads, most), budget_s, memory_bytes, everything)
     subject = Subject(hardware_key(hardware), plan.network, plan.network_sha256, runtime_versions())
-    folder = artifact_folder(settings.state_dir, plan.network_sha256)
-    expected = right_answers(folder, Path(plan.model))
-    store = Store(settings.state_dir)
-    own = Contender(
-        CONVERTED_BACKEND, CONVERTED_PRECISION, form_of(Path(plan.model)), Path(plan.model).parent.name, plan.model
+    with _field(settings, plan, reporter, forms=forms, unverified=False) as field:
+        tuned = tune(field.contenders, subject, field.expected, options, reporter)
+        tuned = msgspec.structs.replace(tuned, set_aside=(*tuned.set_aside, *field.left_out))
+        _keep(tuned.chosen.contender, plan, Store(settings.state_dir))
+    remember(settings.state_dir, tuned)
+    return tuned
+
+
+@dataclass(frozen=True)
+class SpeedWishes:
+    """`native` is a katago command to measure in turns with, None for none; `sides` of boards, the largest first;
+    `unverified` lets artifacts take part that nobody has verified."""
+
+    native: Path | None
+    sides: tuple[int, ...]
+    unverified: bool
+    rounds: int
+    turn_s: float
+
+
+def speed_here(settings: Settings, reporter: Reporter, wishes: SpeedWishes) -> SpeedTable:
+    """The speed table of the network that `settings` names; the figures also go into its artifacts' manifests.
+
+    Raises:
+        BenchFailed: the native engine does not run. ConversionFailed: a manifest cannot be written. And what
+        `provision` raises.
+    """
+    plan = provision(_converted(settings), reporter, tuned=False)
+    hardware = detect()
+    cores = plan.threads
+    source = Store(settings.state_dir).find(plan.network_sha256)
+    assert source is not None
+    peaks = measure_peaks(cores)
+    before = os.getloadavg()[0]
+    ways = ways_of(cores, cores * SPEED_BATCH)
+    options = SpeedOptions(ways, cores, wishes.native, wishes.sides, wishes.rounds, wishes.turn_s)
+    with _field(settings, plan, reporter, forms=True, unverified=wishes.unverified) as field:
+        boards = measure_speeds(source.path, field.contenders, field.expected, peaks, options, reporter, time.monotonic)
+    write_speeds(boards, summary(hardware))
+    return SpeedTable(
+        network=plan.network,
+        network_sha256=plan.network_sha256,
+        hardware=summary(hardware),
+        versions=runtime_versions(),
+        peaks=peaks,
+        boards=boards,
+        load=(before, os.getloadavg()[0]),
     )
-    artifacts, left_out = gather(folder, plan.network_sha256)
+
+
+@dataclass(frozen=True)
+class _Field:
+    """Who takes part, who does not and why, and the right answers."""
+
+    contenders: list[Contender]
+    left_out: list[SetAside]
+    expected: Answers | None
+
+
+@contextlib.contextmanager
+def _field(settings: Settings, plan: Plan, reporter: Reporter, *, forms: bool, unverified: bool) -> Iterator[_Field]:
+    """All that could run the plan's network; with `forms` its other form, which is there as long as the block runs."""
+    assert plan.model is not None
+    model = Path(plan.model)
+    folder = artifact_folder(settings.state_dir, plan.network_sha256)
+    expected = right_answers(folder, model)
+    store = Store(settings.state_dir)
+    gpu = detect().gpu.architecture is not None  # CUDA's, known or not
+    own = Contender(CONVERTED_BACKEND, CONVERTED_PRECISION, form_of(model), model.parent.name, plan.model)
+    artifacts, left_out = gather(folder, plan.network_sha256, gpu=gpu, unverified=unverified)
     with contextlib.ExitStack() as stack:
-        contenders = [own, *_as_it_is(plan, store), *artifacts]
+        on_gpu = [msgspec.structs.replace(own, backend=name) for name in backends_for(own.backend, gpu=gpu)[1:]]
+        contenders = [own, *on_gpu, *_as_it_is(plan, store), *artifacts]
         if forms:
             made, missing = stack.enter_context(_other_form(own, contenders, plan, store, reporter))
             contenders += made
             left_out += missing
-        tuned = tune(contenders, subject, expected, options, reporter)
-        tuned = msgspec.structs.replace(tuned, set_aside=(*tuned.set_aside, *left_out))
-        _keep(tuned.chosen.contender, plan, store)
-    remember(settings.state_dir, tuned)
-    return tuned
+        yield _Field(contenders, left_out, expected)
+
+
+def _converted(settings: Settings) -> Settings:
+    """Without the owner's choice of a backend: that is a choice among what is found here, and the converted network is
+    needed all the same."""
+    if settings.engine.backend in WITHOUT_NETWORK:
+        raise ConfigError(
+            f"backend {settings.engine.backend} has no network to tune", fix="Leave engine.backend out of agent.yaml."
+        )
+    return msgspec.structs.replace(settings, engine=msgspec.structs.replace(settings.engine, backend=None))
 
 
 def _as_it_is(plan: Plan, store: Store) -> list[Contender]:

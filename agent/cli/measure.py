@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import typer
 
 from agent.cli.options import Config, Json, Network
+
+TABLE_WIDTH = 150
 
 
 def bench(
@@ -75,3 +78,45 @@ def bench(
         print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
         return
     Console().print(table(result))
+
+
+def speed(
+    networks: list[str] = typer.Argument(
+        None, help="Networks of the catalogue or .bin.gz files; none: this machine's."
+    ),
+    config: Config = None,
+    against: Path = typer.Option(None, "--against", help="A native katago to measure in turns with ours."),
+    boards: list[int] = typer.Option([19, 13, 9], "--board", min=2, max=19, help="Sides of boards. Again for more."),
+    unverified: bool = typer.Option(False, "--unverified", help="Also time artifacts that nobody has verified."),
+    rounds: int = typer.Option(7, "--rounds", min=1, help="Rounds in which all take turns."),
+    turn_s: float = typer.Option(1.5, "--turn", min=0.05, help="Seconds of one turn."),
+    as_json: Json = False,
+) -> None:
+    """Time every path of a network in turns with a native katago, and say what share of the machine's arithmetic each
+    uses. The figures also go into the manifests of the artifacts. The machine should have nothing else to do."""
+    import msgspec
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from agent.export.progress import BarReporter
+    from agent.settings import load_settings, with_overrides
+    from agent.tuner import SpeedWishes, speed_here
+    from agent.workshop.speed_table import tables
+
+    settings = load_settings(config)
+    chosen = [with_overrides(settings, network=name) for name in networks] if networks else [settings]
+    sides = tuple(sorted(set(boards), reverse=True))
+    found = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        reporter = BarReporter(progress)
+        for each in chosen:
+            options = SpeedWishes(against, sides, unverified, rounds, turn_s)
+            found.append(speed_here(each, reporter, options))
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        return
+    # A file that the tables go to has no width of its own.
+    console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
+    for result in found:
+        for shown in tables(result):
+            console.print(shown)

@@ -9,10 +9,13 @@ import contextlib
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import msgspec
+
 from agent.engine.backends import BACKENDS
 from agent.engine.tuning import Contender, SetAside
 from agent.errors import BackendUnavailable
 from agent.export.artifact import Artifact, artifacts_in, digest
+from agent.workshop.place import backends_for
 from agent.workshop.probe import Probe
 from agent.workshop.probe_messages import Answers
 from agent.workshop.small_check import load_answers, store_answers
@@ -24,32 +27,36 @@ CONVERTED_PRECISION = "fp32"
 
 
 def gather(
-    folder: Path, network_sha256: str, backends: Collection[str] = tuple(BACKENDS)
+    folder: Path,
+    network_sha256: str,
+    backends: Collection[str] = tuple(BACKENDS),
+    *,
+    gpu: bool = False,
+    unverified: bool = False,
 ) -> tuple[list[Contender], list[SetAside]]:
-    """The artifacts in `folder` that may run here, and the others with the sentence why not."""
+    """The artifacts in `folder` that may run here, once for each backend that runs them, and the others with the
+    sentence why not. `gpu`: there is one of NVIDIA's. `unverified` admits artifacts that have not been verified yet: to
+    be timed, never to be chosen."""
     found, left_out = [], []
     for artifact in artifacts_in(folder, network_sha256):
         manifest, facts = artifact.manifest, artifact.format.facts
-        contender = Contender(
-            facts.backend or manifest.format,
-            facts.precision,
-            manifest.network.form,
-            manifest.sha256,
-            str(artifact.path),
-        )
-        reason = _objection(artifact, facts.backend, backends)
+        form = manifest.network.form
+        backend = facts.backend or manifest.format
+        contender = Contender(backend, facts.precision, form, manifest.sha256, str(artifact.path))
+        reason = _objection(artifact, facts.backend, backends, unverified)
         if reason:
             left_out.append(SetAside(contender, reason))
         else:
-            found.append(contender)
+            names = [name for name in backends_for(backend, gpu=gpu) if name in backends]
+            found += [msgspec.structs.replace(contender, backend=name) for name in names]
     return found, left_out
 
 
-def _objection(artifact: Artifact, backend: str, backends: Collection[str]) -> str | None:
+def _objection(artifact: Artifact, backend: str, backends: Collection[str], unverified: bool) -> str | None:
     manifest = artifact.manifest
     if backend not in backends:
         return "nothing on this machine runs that format"
-    if manifest.gate == "not verified":
+    if manifest.gate == "not verified" and not unverified:
         return "nobody has verified it: run `agent verify`"
     if manifest.gate == "failed":
         return "it failed its gate: " + ("; ".join(manifest.gate_reasons) or "no reason is given")

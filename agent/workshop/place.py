@@ -1,8 +1,18 @@
-"""Where the workshop's files lie below the state folder."""
+"""Where the workshop's files lie below the state folder, and which backends run which."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
+
+# A file that one backend runs, others run, too: in another way on the same processor, or on a GPU.
+ALSO_RUN_BY: Final = {"mnn": ("mnn-lean",)}
+ALSO_RUN_BY_GPU: Final = {"onnxruntime": ("cuda", "cuda-tensorrt")}
+
+
+def backends_for(backend: str, *, gpu: bool) -> tuple[str, ...]:
+    """All that run what is made for `backend`, that one first; those for NVIDIA's GPUs where there is such a `gpu`."""
+    return (backend, *ALSO_RUN_BY.get(backend, ()), *(ALSO_RUN_BY_GPU.get(backend, ()) if gpu else ()))
 
 
 def artifact_folder(state: Path, network_sha256: str) -> Path:

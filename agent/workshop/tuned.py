@@ -15,7 +15,7 @@ from agent.errors import BackendUnavailable
 from agent.export.artifact import Artifact, artifacts_in, offered
 from agent.hardware import Hardware, Unknown
 from agent.model.store import Store
-from agent.workshop.place import artifact_folder
+from agent.workshop.place import artifact_folder, backends_for
 
 MIB = 1 << 20
 
@@ -74,7 +74,7 @@ def only_artifact(state: Path, network_sha256: str, backend: str) -> Artifact:
         BackendUnavailable: there is none.
     """
     for artifact in artifacts_in(artifact_folder(state, network_sha256), network_sha256):
-        if artifact.format.facts.backend == backend and offered(artifact):
+        if backend in backends_for(artifact.format.facts.backend, gpu=True) and offered(artifact):
             return artifact
     raise BackendUnavailable(
         f"there is no artifact of this network that passed its gate and that {backend} runs",

@@ -1,0 +1,193 @@
+"""A native KataGo as the speed table needs it: evaluations per second of its network, at its best setting.
+
+Each query is one position at one visit, which is one evaluation; the cache is off, and several queries are under way at
+once, so that its threads and its own batching have what they need. Start at `NativeSpeed`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NamedTuple
+
+from agent.engine.messages import Position
+from agent.engine.native_katago import START_S, Watchdog
+from agent.engine.points import color_letter, vertex
+from agent.engine.rules import rules_to_json
+from agent.errors import BenchFailed
+from agent.workshop.check_positions import check_positions
+
+# One evaluation of b18c384nbt takes Eigen some 8 s on a Cortex-A53; a measurement is ended after this.
+MEASURE_S = 600.0
+_QUIT_S = 10.0
+_LAST_WORDS = 400
+
+
+class NativeSetting(NamedTuple):
+    """`eigen_threads` compute (numEigenThreadsPerModel; other builds take no notice), `queries` are under way at once.
+    The Eigen backend's own batch is 2 and cannot be set (KataGo, program/setup.cpp)."""
+
+    eigen_threads: int
+    queries: int
+
+    def __str__(self) -> str:
+        return f"{self.eigen_threads} threads, {self.queries} queries at once"
+
+
+def native_settings(cores: int) -> tuple[NativeSetting, ...]:
+    """Those worth trying: a thread for each core, and for batches of 2 to fill, twice or four times as many queries."""
+    counts = sorted({1, cores})
+    return tuple(NativeSetting(threads, threads * more) for threads in counts for more in (1, 2, 4))
+
+
+class NativeSpeed:
+    """One process for one network, board and setting. Use it as a context manager: the process ends with it."""
+
+    def __init__(
+        self,
+        command: Path,
+        network: Path,
+        side: int,
+        setting: NativeSetting,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start `command analysis` on `network` (.bin.gz), with buffers for boards of `side`² points.
+
+        Raises:
+            BenchFailed: it does not start; ends with its last words.
+        """
+        self.setting, self._clock = setting, clock
+        self._queries = [_query(position) for position in check_positions(side)]
+        self._asked = 0
+        self._folder = tempfile.TemporaryDirectory(prefix="katago-agent-speed-")
+        folder = Path(self._folder.name)
+        config = folder / "analysis.cfg"
+        config.write_text(_config(folder, side, setting))
+        self._errors = (folder / "stderr").open("w+", encoding="utf-8", errors="replace")
+        try:
+            self._process = subprocess.Popen(
+                [str(command), "analysis", "-config", str(config), "-model", str(network)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                cwd=folder,
+            )
+        except OSError as error:
+            self._errors.close()
+            self._folder.cleanup()
+            raise BenchFailed(f"{command} does not start: {error.strerror}") from error
+        try:
+            # Loading ends with the first answers, which also make buffers warm.
+            _, seconds = self._run(2 * setting.queries, START_S)
+        except BenchFailed:
+            self.close()
+            raise
+        self._rate = 2 * setting.queries / max(seconds, 1e-3)
+
+    def __enter__(self) -> NativeSpeed:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def measure(self, seconds: float) -> tuple[int, float]:
+        """Evaluations and seconds, of about `seconds`.
+
+        Raises:
+            BenchFailed: it ended or refused.
+        """
+        at_once = self.setting.queries
+        count, taken_s = self._run(max(2 * at_once, round(self._rate * seconds)), MEASURE_S)
+        self._rate = count / taken_s
+        return count, taken_s
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+        self._folder.cleanup()
+
+    def _run(self, count: int, patience_s: float) -> tuple[int, float]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None
+        watchdog = Watchdog(self._process, patience_s)
+        try:
+            lines = []
+            for number in range(count):
+                fields = self._queries[(self._asked + number) % len(self._queries)]
+                lines.append(json.dumps({"id": f"{self._asked + number}", **fields}))
+            self._asked += count
+            start = self._clock()
+            stdin.write(("\n".join(lines) + "\n").encode())
+            stdin.flush()
+            for _ in range(count):
+                _read_answer(stdout)
+            return count, self._clock() - start
+        except (OSError, ValueError) as error:
+            raise BenchFailed(f"native katago ended: {self._last_words() or error}") from error
+        finally:
+            watchdog.cancel()
+
+    def _last_words(self) -> str:
+        self._process.kill()
+        self._process.wait(_QUIT_S)
+        self._errors.seek(0)
+        return self._errors.read()[-_LAST_WORDS:].strip()
+
+
+def _read_answer(stdout: IO[bytes]) -> None:
+    """Raises BenchFailed for a refusal, ValueError for the end."""
+    while line := stdout.readline():
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            continue  # a binary may print a line of its own first
+        if isinstance(answer, dict) and "error" in answer:
+            raise BenchFailed(f"native katago refused a position: {answer['error']}")
+        if isinstance(answer, dict) and not answer.get("isDuringSearch", False):
+            return
+    raise ValueError("it said nothing")
+
+
+def _query(position: Position) -> dict[str, object]:
+    x_size, y_size = position.x_size, position.y_size
+
+    def named(moves: tuple[tuple[int, int], ...]) -> list[list[str]]:
+        return [[color_letter(color), vertex(point, x_size, y_size)] for color, point in moves]
+
+    return {
+        "rules": json.loads(rules_to_json(position.rules)),
+        "komi": position.komi,
+        "boardXSize": x_size,
+        "boardYSize": y_size,
+        "initialStones": named(position.initial_stones),
+        "initialPlayer": color_letter(position.initial_player),
+        "moves": named(position.moves),
+        "analyzeTurns": [len(position.moves)],
+        "maxVisits": 1,
+    }
+
+
+def _config(folder: Path, side: int, setting: NativeSetting) -> str:
+    lines = {
+        "logDir": folder / "logs",
+        "homeDataDir": folder / "home",
+        "logToStderr": "false",
+        "numAnalysisThreads": setting.queries,
+        "numSearchThreadsPerAnalysisThread": 1,
+        "numEigenThreadsPerModel": setting.eigen_threads,
+        "nnMaxBatchSize": max(1, setting.queries // setting.eigen_threads),
+        # No cache: each query is to be an evaluation.
+        "nnCacheSizePowerOfTwo": -1,
+        "maxBoardXSizeForNNBuffer": side,
+        "maxBoardYSizeForNNBuffer": side,
+        "reportAnalysisWinratesAs": "WHITE",
+    }
+    return "".join(f"{key} = {value}\n" for key, value in lines.items())

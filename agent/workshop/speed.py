@@ -1,0 +1,308 @@
+"""The speed table: every path that runs a network here, in turns with a native KataGo, and each one's share of what the
+machine's arithmetic allows. Start at `measure_speeds`.
+
+First each path and the native engine find their own best way on the board in question; then rounds in which all take
+turns, so that heat and neighbours meet all alike. Figures are medians of the rounds, ratios medians of each round's
+ratio.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from agent.engine.tuning import Contender, SetAside
+from agent.engine.way import Way
+from agent.errors import BackendUnavailable
+from agent.events import Benchmarking, Reporter
+from agent.export.artifact import Speed, read_artifact, write_manifest
+from agent.export.parse import parse_network
+from agent.workshop.limits import Limits, Peaks, Products, count_products, limits_of
+from agent.workshop.measurer import ChildMeasurer
+from agent.workshop.native_speed import NativeSetting, NativeSpeed, native_settings
+from agent.workshop.probe_messages import Answers
+from agent.workshop.sweep import Findings, Option, Sample, race
+
+ROUNDS: Final = 7
+TURN_S: Final = 1.5
+# For each path to find its best way on a board.
+SEARCH_S: Final = 30.0
+# What a native setting is looked at for.
+_NATIVE_LOOK_S: Final = 1.0
+
+
+class PathSpeed(msgspec.Struct, frozen=True):
+    """One contender on one board at its best way: evaluations/s (median), its `ratio` to the native engine (None: there
+    was none), and its share of the limit of the arithmetic that it uses, named in `limit`."""
+
+    contender: Contender
+    board: str
+    threads: int
+    sessions: int
+    batch: int
+    evals_per_s: float
+    rounds: tuple[float, ...]
+    ratio: float | None
+    limit: str
+    share: float | None
+    peak_rss_bytes: int
+
+
+class NativeResult(msgspec.Struct, frozen=True):
+    setting: str
+    evals_per_s: float
+    rounds: tuple[float, ...]
+    tried: dict[str, float]
+
+
+class BoardSpeeds(msgspec.Struct, frozen=True):
+    board: str
+    products: Products
+    limits: Limits
+    native: NativeResult | None
+    paths: tuple[PathSpeed, ...]
+    set_aside: tuple[SetAside, ...]
+
+
+class SpeedTable(msgspec.Struct, frozen=True):
+    """Of one network on one machine. `load` is the machine's load average before and after: above the number of cores
+    somebody else was at work and the figures are worth little."""
+
+    network: str
+    network_sha256: str
+    hardware: str
+    versions: dict[str, str]
+    peaks: Peaks
+    boards: tuple[BoardSpeeds, ...]
+    load: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """`ways` that a path may run in; `native` a katago command, None for none; on boards of `sides`."""
+
+    ways: tuple[Way, ...]
+    cores: int
+    native: Path | None
+    sides: tuple[int, ...] = (19, 13, 9)
+    rounds: int = ROUNDS
+    turn_s: float = TURN_S
+
+
+def measure_speeds(
+    network: Path,
+    contenders: Sequence[Contender],
+    expected: Answers | None,
+    peaks: Peaks,
+    options: SpeedOptions,
+    reporter: Reporter,
+    clock: Callable[[], float],
+) -> tuple[BoardSpeeds, ...]:
+    """Measure `contenders` of the network file `network` on every board, the native engine among them.
+
+    Raises:
+        BenchFailed: the native engine does not run.
+        NetworkFormatError: `network` cannot be read.
+    """
+    parsed = parse_network(network)
+    products = {side: count_products(parsed, side, side) for side in options.sides}
+    del parsed
+    threads = max(way.threads for way in options.ways)
+    boards = []
+    with ChildMeasurer(contenders, expected, threads, None) as measurer:
+        for side in options.sides:
+            at_side = _AtSide(measurer, side)
+            findings = _best_ways(contenders, at_side, options, reporter, clock, side)
+            limits = limits_of(peaks, products[side])
+            boards.append(
+                _take_turns(network, contenders, findings, at_side, options, reporter, products[side], limits)
+            )
+    return tuple(boards)
+
+
+def _best_ways(
+    contenders: Sequence[Contender],
+    measurer: _AtSide,
+    options: SpeedOptions,
+    reporter: Reporter,
+    clock: Callable[[], float],
+    side: int,
+) -> Findings:
+    """A race for each contender by itself."""
+    findings = Findings()
+    for number, contender in enumerate(contenders):
+
+        def tell(what: str, done: int, total: int, about: str = str(contender), index: int = number) -> None:
+            del done, total
+            reporter.report(Benchmarking(f"{side}x{side}, {about}: {what}", index, len(contenders)))
+
+        own = race([number], options.ways, measurer, clock, SEARCH_S, tell)
+        findings.samples |= own.samples
+        findings.fallen |= own.fallen
+    return findings
+
+
+def _take_turns(
+    network: Path,
+    contenders: Sequence[Contender],
+    findings: Findings,
+    measurer: _AtSide,
+    options: SpeedOptions,
+    reporter: Reporter,
+    products: Products,
+    limits: Limits,
+) -> BoardSpeeds:
+    board = f"{measurer.side}x{measurer.side}"
+    # Nothing is given away for a smaller batch here, as a choice for the search would.
+    best = [option for number in range(len(contenders)) if (option := findings.best_of(number)) is not None]
+    native: NativeResult | None = None
+    if options.native is None:
+        rates, _ = _play_rounds(best, findings, measurer, None, options, reporter)
+    else:
+        setting, tried = _best_native(options.native, network, measurer.side, options.cores, reporter)
+        with NativeSpeed(options.native, network, measurer.side, setting) as process:
+            rates, own = _play_rounds(best, findings, measurer, process, options, reporter)
+        native = NativeResult(str(setting), statistics.median(own), tuple(own), tried)
+    paths = [
+        _path(contenders[option.contender], option, board, rates[option], native, findings, limits)
+        for option in best
+        if option.contender not in findings.fallen
+    ]
+    return BoardSpeeds(
+        board=board,
+        products=products,
+        limits=limits,
+        native=native,
+        paths=tuple(sorted(paths, key=lambda path: -path.evals_per_s)),
+        set_aside=tuple(SetAside(contenders[number], reason) for number, reason in sorted(findings.fallen.items())),
+    )
+
+
+def _play_rounds(
+    best: Sequence[Option],
+    findings: Findings,
+    measurer: _AtSide,
+    native: NativeSpeed | None,
+    options: SpeedOptions,
+    reporter: Reporter,
+) -> tuple[dict[Option, list[float]], list[float]]:
+    """Evaluations/s of each option and of the native engine in each round. Who fails falls out of `findings`."""
+    rates: dict[Option, list[float]] = {option: [] for option in best}
+    native_rates: list[float] = []
+    for number in range(options.rounds):
+        reporter.report(Benchmarking(f"{measurer.side}x{measurer.side}, round {number + 1}", number, options.rounds))
+        if native is not None:
+            evaluations, seconds = native.measure(options.turn_s)
+            native_rates.append(evaluations / seconds)
+        for option in best:
+            if option.contender in findings.fallen:
+                continue
+            try:
+                sample = measurer.measure(option, options.turn_s)
+            except BackendUnavailable as error:
+                findings.fallen[option.contender] = str(error)
+                continue
+            findings.samples[option].append(sample)
+            rates[option].append(sample.evaluations / sample.seconds)
+    return rates, native_rates
+
+
+def _best_native(
+    command: Path, network: Path, side: int, cores: int, reporter: Reporter
+) -> tuple[NativeSetting, dict[str, float]]:
+    tried: dict[NativeSetting, float] = {}
+    settings = native_settings(cores)
+    for number, setting in enumerate(settings):
+        reporter.report(Benchmarking(f"{side}x{side}, native: {setting}", number, len(settings)))
+        with NativeSpeed(command, network, side, setting) as native:
+            native.measure(_NATIVE_LOOK_S)
+            evaluations, seconds = native.measure(_NATIVE_LOOK_S)
+            tried[setting] = evaluations / seconds
+    return max(tried, key=lambda setting: tried[setting]), {str(setting): rate for setting, rate in tried.items()}
+
+
+def _path(
+    contender: Contender,
+    option: Option,
+    board: str,
+    rates: list[float],
+    native: NativeResult | None,
+    findings: Findings,
+    limits: Limits,
+) -> PathSpeed:
+    median = statistics.median(rates)
+    limit, ceiling = _limit_of(contender, limits)
+    ratio = None
+    if native is not None:
+        ratio = statistics.median(own / other for own, other in zip(rates, native.rounds, strict=True))
+    return PathSpeed(
+        contender=contender,
+        board=board,
+        threads=option.way.threads,
+        sessions=option.way.sessions,
+        batch=option.way.batch,
+        evals_per_s=median,
+        rounds=tuple(rates),
+        ratio=ratio,
+        limit=limit,
+        share=median / ceiling if ceiling else None,
+        peak_rss_bytes=findings.peak_rss_bytes(option),
+    )
+
+
+def _limit_of(contender: Contender, limits: Limits) -> tuple[str, float]:
+    """The arithmetic that a path uses, as far as we know it. Weight-only INT8 computes in fp32, and so does fp16 on
+    processors without its arithmetic. MNN does Winograd's method in fp32 by itself."""
+    if contender.precision == "int8":
+        if limits.int8_dot_direct:
+            return "int8 with dot products, direct", limits.int8_dot_direct
+        return "int8 without dot products, direct", limits.int8_direct
+    if contender.form == "winograd" or contender.backend == "mnn":
+        return "fp32, F(4×4, 3×3)", limits.fp32_winograd
+    return "fp32, direct", limits.fp32_direct
+
+
+def write_speeds(boards: Sequence[BoardSpeeds], hardware: str) -> int:
+    """Put the figures into the manifests of the artifacts among the paths, in the place of older ones from the same
+    hardware; returns how many manifests were written.
+
+    Raises:
+        ConversionFailed: a folder cannot be written to.
+    """
+    by_file: dict[str, list[Speed]] = {}
+    for path in (path for board in boards for path in board.paths):
+        by_file.setdefault(path.contender.path, []).append(
+            Speed(
+                hardware=hardware,
+                backend=path.contender.backend,
+                board=path.board,
+                threads=path.threads,
+                batch=path.batch,
+                evals_per_s=round(path.evals_per_s, 3),
+                native_ratio=None if path.ratio is None else round(path.ratio, 3),
+            )
+        )
+    written = 0
+    for file, speeds in by_file.items():
+        artifact = read_artifact(Path(file))
+        if artifact is None:
+            continue
+        others = [speed for speed in artifact.manifest.speeds if speed.hardware != hardware]
+        write_manifest(artifact.path, msgspec.structs.replace(artifact.manifest, speeds=(*others, *speeds)))
+        written += 1
+    return written
+
+
+class _AtSide:
+    """A `Measurer` on one board."""
+
+    def __init__(self, measurer: ChildMeasurer, side: int) -> None:
+        self._measurer, self.side = measurer, side
+
+    def measure(self, option: Option, seconds: float) -> Sample:
+        return self._measurer.measure(option, seconds, self.side)
