@@ -149,10 +149,10 @@ def test_an_engine_of_another_release_or_device_is_refused(built: Built, tmp_pat
 def test_what_is_no_engine_of_ours_is_refused(built: Built, tmp_path: Path) -> None:
     engine = tmp_path / "n.fp16.engine"
     engine.write_bytes(built.engine.read_bytes())
-    with pytest.raises(BackendUnavailable, match="no TensorRT engine that `agent export` built"):
+    with pytest.raises(BackendUnavailable, match="no manifest"):
         dataclasses.replace(built, engine=engine).open()
     describe(engine, OnnxRuntimeBackend(built.onnx).network, {}, Format.ONNX_FP16)
-    with pytest.raises(BackendUnavailable, match="no TensorRT engine that `agent export` built"):
+    with pytest.raises(BackendUnavailable, match="which the backend onnxruntime runs"):
         dataclasses.replace(built, engine=engine).open()
 
 

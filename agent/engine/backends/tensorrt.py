@@ -16,14 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.engine.backends.exported import require_artifact
 from agent.engine.backends.interface import GLOBAL_CHANNELS, SPATIAL_CHANNELS, Array, NetworkInfo, Outputs
 from agent.engine.backends.onnxruntime import require_model
 from agent.errors import BackendUnavailable, ToolMissing
-from agent.export.artifact import Format, read_artifact
 from agent.export.cuda_driver import Cuda, CudaDriver, room_bytes
 from agent.export.tensorrt_interface import Engine, ExecutionContext, TensorRT, load_tensorrt, quiet_logger
 
-_FORMATS = (Format.TENSORRT_FP16, Format.TENSORRT_INT8)
 _OUTPUTS = ("policy", "value", "score", "ownership")
 _REBUILD = "Export to the format again on this device; an engine fits one device and one release of TensorRT."
 
@@ -199,9 +198,7 @@ def open_tensorrt(model: Path | None, threads: int) -> TensorRtBackend:
 
 
 def _network(model: Path, tensorrt: TensorRT, cuda: Cuda) -> NetworkInfo:
-    artifact = read_artifact(model)
-    if artifact is None or artifact.format not in _FORMATS:
-        raise BackendUnavailable(f"{model} is no TensorRT engine that `agent export` built", fix=_REBUILD)
+    artifact = require_artifact(model, TensorRtBackend.name)
     here = {"tensorrt": tensorrt.__version__, "device": cuda.device_name}
     for what, value in here.items():
         built = artifact.manifest.recipe.get(what, "unknown")
