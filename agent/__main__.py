@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from agent.cli import children, export, fleet, machine, measure, networks, report, serving, setup, tune, verify
+from agent.cli import children, export, fleet, machine, measure, networks, qat, report, serving, setup, tune, verify
 from agent.errors import AgentError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ for verb in (
     networks.pull,
     networks.convert,
     export.export,
+    qat.qat,
     verify.positions,
     verify.verify,
     verify.match,

@@ -20,6 +20,7 @@ AgentError
 │   ├── ToolMissing          an optional package that a format needs is not installed
 │   ├── CalibrationError     positions that cannot be read, or too few of them
 │   ├── JournalUnusable      the journal of resumable work cannot be written, or another process writes it
+│   ├── CheckpointRefused    a training run that cannot go on from what lies on the disk
 │   └── GateRefused          an artifact whose answers are too far from its reference's
 ├── EngineError
 │   ├── RulesError           a rule set that cannot be parsed
@@ -134,6 +135,10 @@ class CalibrationError(WorkshopError):
 
 class JournalUnusable(WorkshopError):
     fix = "Wait for the other process, or name another file; a full disk needs room first."
+
+
+class CheckpointRefused(WorkshopError):
+    fix = "Give another --out, or remove the named file to start anew."
 
 
 class GateRefused(WorkshopError):

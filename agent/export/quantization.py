@@ -12,6 +12,7 @@ Rounding is to the nearest, ties to even, as in ONNX.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import os
 import zipfile
@@ -143,6 +144,14 @@ class Quantization:
     def _norm(self, bn: BatchNorm) -> BatchNorm:
         gain = self.gains.get(bn.name, np.ones(1, np.float32))
         return BatchNorm(bn.name, bn.scale * gain, self.biases.get(bn.name, bn.bias) * gain)
+
+    def sha256(self) -> str:
+        """Of all integers, scales and texts, whatever the file around them looks like."""
+        total = hashlib.sha256()
+        for name, values in sorted(_arrays(self).items()):
+            total.update(f"{name} {values.dtype.str} {values.shape};".encode())
+            total.update(np.ascontiguousarray(values).tobytes())
+        return total.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write it in one step.

@@ -1,0 +1,66 @@
+"""`agent qat`: quantization-aware training."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from agent.cli.options import Config, Json
+
+
+def qat(
+    network: str = typer.Argument(..., help="A network of the catalogue, or the path of a .bin.gz file."),
+    positions: Path = typer.Option(..., "--positions", help="Positions to train on, from `agent positions`."),
+    start: Path = typer.Option(..., "--from", help="The quantization (.npz) to start from."),
+    held_out: Path = typer.Option(None, "--held-out", help="Positions to judge by; a game in both sets is an error."),
+    out: Path = typer.Option(None, "--out", help="A folder, instead of the network's own below the state folder."),
+    steps: int = typer.Option(1000, "--steps", min=1, help="Batches to learn from."),
+    batch: int = typer.Option(8, "--batch", min=1, help="Positions in one step."),
+    seed: int = typer.Option(1, "--seed", min=0, help="Another seed gives another order of the positions."),
+    device: str = typer.Option("cpu", "--device", help="cpu, cuda or cuda:N."),
+    threads: int = typer.Option(1, "--threads", min=1, help="Threads of PyTorch on the CPU."),
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Train a static INT8 network to answer as its fp32 original does. Resumable: the same command goes on."""
+    import contextlib
+    import dataclasses
+
+    import msgspec
+
+    from agent.export.parse import parse_network
+    from agent.export.progress import LineReporter
+    from agent.export.quantization import load_quantization
+    from agent.model.catalogue import load_catalogue
+    from agent.model.progress import progress_on
+    from agent.model.pull import pull_named
+    from agent.model.store import Store
+    from agent.settings import data_folder, load_settings
+    from agent.workshop.position_set import load_position_set
+    from agent.workshop.proof import prove
+    from agent.workshop.qat import Run, train
+    from agent.workshop.qat_options import QatOptions
+
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise typer.BadParameter("choose cpu, cuda or cuda:N", param_hint="--device")
+    settings = load_settings(config)
+    options = QatOptions(steps=steps, batch=batch, seed=seed, device=device, threads=threads)
+    lines = LineReporter(lambda line: print(line, flush=True))
+    with contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr) as reporter:
+        catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
+        stored = pull_named(network, catalogue, Store(settings.state_dir), reporter)
+        parsed = parse_network(stored.path)
+        run = Run(
+            dataclasses.replace(parsed, info=msgspec.structs.replace(parsed.info, sha256=stored.sha256)),
+            load_quantization(start),
+            load_position_set(positions),
+            options,
+            held_out=None if held_out is None else load_position_set(held_out),
+        )
+        artifact = train(run, out or settings.state_dir / "artifacts" / stored.sha256, prove, reporter)
+    if as_json:
+        print(msgspec.json.encode(artifact.manifest).decode())
+        return
+    print(f"{artifact.path}: {artifact.manifest.size_bytes / 1e6:.1f} MB, loss {artifact.manifest.recipe['qat loss']}")

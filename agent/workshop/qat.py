@@ -1,0 +1,235 @@
+"""Quantization-aware training: distils the fp32 network into its quantized form, from positions of self-play.
+
+Start at `train`. The run lives in `<folder>/.qat/`: the teacher's answers, and a checkpoint that is replaced in one
+step. Killed at any moment, it goes on from the last checkpoint and ends as if it had not been killed; what it makes
+appears in `folder` whole or not at all. No PyTorch here but within `train`: the extra "qat" is optional.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from agent.errors import CalibrationError, CheckpointRefused, StoreBusy, ToolMissing
+from agent.events import Reporter, WorkshopProgress
+from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_in, digest, size_bytes
+from agent.export.emit import Form, emit_into
+from agent.export.graph import GraphWriter
+from agent.export.info import EXPORTER
+from agent.export.job import ANY_BOARD
+from agent.export.network import Network
+from agent.export.publish import publish, publishing
+from agent.export.quantization import Quantization
+from agent.export.quantized import QuantizedLayers, Unrounded
+from agent.model.disk import storage_errors, try_lock, write_atomically
+from agent.workshop.position_set import PositionSet
+from agent.workshop.qat_options import QatOptions
+
+if TYPE_CHECKING:
+    from agent.workshop.torch_training import Training
+
+WORK: Final = ".qat"
+_SUFFIX: Final = f".qat{Format.ONNX_INT8.facts.suffix}"
+_QUANTIZATION: Final = ".qat.npz"
+# The loss that is shown and kept is a mean over so many steps.
+_WINDOW: Final = 50
+_POINTS_KEPT: Final = 20
+
+Prove = Callable[[Artifact], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """`network` is the source with its hash; `quantization` is where training starts; no game of `held_out` may be
+    among `positions`. A checkpoint is written every `checkpoint_s` seconds of `clock`."""
+
+    network: Network
+    quantization: Quantization
+    positions: PositionSet
+    options: QatOptions
+    held_out: PositionSet | None = None
+    checkpoint_s: float = 60.0
+    clock: Callable[[], float] = time.monotonic
+
+    def key(self) -> str:
+        """Names everything that decides the result."""
+        total = hashlib.sha256(b"qat 1")
+        total.update(self.network.info.sha256.encode())
+        total.update(self.quantization.sha256().encode())
+        total.update(self.positions.sha256().encode())
+        total.update(msgspec.json.encode(self.options))
+        return total.hexdigest()
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """First line of a checkpoint; the training's own state follows."""
+
+    key: str
+    curve: tuple[float, ...]
+
+
+def train(run: Run, folder: Path, prove: Prove, reporter: Reporter) -> Artifact:
+    """Train, and put the artifact, its manifest and its quantization (`<name>.qat.npz`) into `folder`. What is there
+    already from the same run is left alone.
+
+    Raises:
+        ToolMissing: PyTorch is not installed.
+        CalibrationError: too few positions, games held out among them, or a quantization of another network.
+        CheckpointRefused: in `folder` lies a checkpoint of another run, or one that is damaged.
+        ConversionFailed, StoreBusy, StorageFull, StoreUnwritable: as `publish`.
+    """
+    _require_torch()
+    _require_apart(run.positions, run.held_out)
+    key = run.key()
+    for artifact in artifacts_in(folder, run.network.info.sha256):
+        if artifact.manifest.recipe.get("qat run") == key and digest(artifact.path) == artifact.manifest.sha256:
+            return artifact
+    with _locked(folder / WORK) as work:
+        training, curve = _start(run, key, work, reporter)
+        _go_on(training, curve, run, key, work, reporter)
+        quantization = training.student.value(_recipe(run, key, curve))
+        with publishing(folder) as staging:
+            return _publish(run.network, quantization, staging, prove, reporter)
+
+
+@contextlib.contextmanager
+def _locked(work: Path) -> Iterator[Path]:
+    """Hold `work`, which is made if need be: two runs in one folder would write one checkpoint."""
+    with storage_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not try_lock(descriptor, work):
+            raise StoreBusy(f"another process trains in {work}", fix="Wait for it to finish, or give another --out.")
+        yield work
+    finally:
+        os.close(descriptor)
+
+
+def _start(run: Run, key: str, work: Path, reporter: Reporter) -> tuple[Training, list[float]]:
+    import torch
+
+    from agent.workshop.torch_student import Student
+    from agent.workshop.torch_teacher import teacher_answers
+    from agent.workshop.torch_training import Training
+
+    if run.options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ToolMissing("PyTorch finds no CUDA device here", fix="Train with --device cpu.")
+    torch.set_num_threads(run.options.threads)
+    torch.use_deterministic_algorithms(True)
+    path = work / "checkpoint"
+    kept = _read_checkpoint(path, key)
+    answers = teacher_answers(run.network, run.positions, work, run.options.device, reporter)
+    training = Training(Student(run.network, run.quantization), run.positions, answers, run.options)
+    if kept is None:
+        return training, []
+    head, state = kept
+    try:
+        training.restore(state)
+    except ValueError as error:
+        raise CheckpointRefused(f"{path} is damaged: {error}") from error
+    return training, list(head.curve)
+
+
+def _go_on(training: Training, curve: list[float], run: Run, key: str, work: Path, reporter: Reporter) -> None:
+    """Until all steps are made. `curve` gets the loss of each."""
+    path, steps, written = work / "checkpoint", run.options.steps, run.clock()
+    while training.done < steps:
+        curve.append(training.step().total)
+        recent = curve[-_WINDOW:]
+        reporter.report(WorkshopProgress(f"loss {sum(recent) / len(recent):.6f}", training.done, steps))
+        if run.clock() - written >= run.checkpoint_s or training.done == steps:
+            head = msgspec.json.encode(_Head(key, tuple(curve)))
+            with storage_errors(path):
+                write_atomically(path, head + b"\n" + training.state())
+            written = run.clock()
+
+
+def _read_checkpoint(path: Path, key: str) -> tuple[_Head, bytes] | None:
+    try:
+        line, _, state = path.read_bytes().partition(b"\n")
+        head = msgspec.json.decode(line, type=_Head)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise CheckpointRefused(f"{path} is no checkpoint: {error}") from error
+    if head.key != key:
+        raise CheckpointRefused(f"{path} belongs to a run with another network, start, set of positions or options")
+    return head, state
+
+
+def _publish(network: Network, quantization: Quantization, staging: Path, prove: Prove, reporter: Reporter) -> Artifact:
+    info = msgspec.structs.replace(network.info, precision=Format.ONNX_INT8.facts.precision, exporter=EXPORTER)
+    named = dataclasses.replace(network, info=info)
+
+    def make(out: Path) -> ArtifactManifest:
+        with out.open("wb") as file:
+            graph = GraphWriter(file)
+            emit_into(
+                graph,
+                quantization.prepared(named),
+                Form.PLAIN,
+                reporter,
+                layers=lambda writer, spatial: QuantizedLayers(writer, spatial, quantization, Unrounded.CONV_INTEGER),
+            )
+        return ArtifactManifest(
+            file=out.name,
+            format=Format.ONNX_INT8.value,
+            size_bytes=size_bytes(out),
+            sha256=digest(out),
+            network=info,
+            board_sizes=ANY_BOARD,
+            tools={name: metadata.version(name) for name in ("onnx", "torch")},
+            recipe=dict(quantization.recipe),
+        )
+
+    quantization.save(staging.parent / f"{info.name}{_QUANTIZATION}")
+    return publish(staging, f"{info.name}{_SUFFIX}", make, prove)
+
+
+def _recipe(run: Run, key: str, curve: Sequence[float]) -> dict[str, str]:
+    width = max(1, len(curve) // _POINTS_KEPT)
+    means = [sum(curve[at : at + width]) / len(curve[at : at + width]) for at in range(0, len(curve), width)]
+    options = run.options
+    return {
+        "method": "qat",
+        "qat run": key,
+        "qat steps": f"{options.steps} of {options.batch} positions",
+        "qat positions": f"{run.positions.sha256()} ({len(run.positions)} of {run.positions.games} games)",
+        "qat options": msgspec.json.encode(options).decode(),
+        "qat loss": " ".join(f"{mean:.6f}" for mean in means),
+    }
+
+
+def _require_torch() -> None:
+    try:
+        import torch
+    except ImportError as error:
+        raise ToolMissing(
+            f"training needs PyTorch, which does not load: {error}", fix="Run `pip install 'katago-agent[qat]'`."
+        ) from error
+    del torch
+
+
+def _require_apart(positions: PositionSet, held_out: PositionSet | None) -> None:
+    """Training must not see a game that it is judged by."""
+    if not len(positions):
+        raise CalibrationError("there is no position to train on")
+    if held_out is None:
+        return
+    judged = {int(game) for group in held_out.groups for game in group.game}
+    common = judged & {int(game) for group in positions.groups for game in group.game}
+    if common:
+        raise CalibrationError(
+            f"{len(common)} games are both trained on and held out", fix="Play other games with another --seed."
+        )
