@@ -14,6 +14,7 @@ from agent.cli.options import Config, Json
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from agent.events import Reporter
     from agent.export.artifact import Format
     from agent.export.exporters import Outcome
 
@@ -24,7 +25,9 @@ def export(
     network: str = typer.Argument(..., help="A network of the catalogue, or the path of a .bin.gz file."),
     to: list[str] = typer.Option(..., "--to", help="A format, or all. Again for more."),
     out: Path = typer.Option(None, "--out", help="A folder, instead of the network's own below the state folder."),
-    calibration: Path = typer.Option(None, "--calibration", help="Positions that `agent positions` made, for INT8."),
+    calibration: Path = typer.Option(
+        None, "--calibration", help="Positions of `agent positions` for static INT8; default: 1000, played once."
+    ),
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -34,6 +37,7 @@ def export(
     import msgspec
     from rich.console import Console
 
+    from agent.export.exporters import EXPORTERS
     from agent.export.exporters import export as export_network
     from agent.export.progress import LineReporter
     from agent.model.catalogue import load_catalogue
@@ -41,38 +45,75 @@ def export(
     from agent.model.pull import pull_named
     from agent.model.store import Store
     from agent.settings import data_folder, load_settings
+    from agent.workshop.place import artifact_folder
     from agent.workshop.proof import prove
 
     formats = _formats(to)
-    settings = load_settings(config)
+    state = load_settings(config).state_dir
     lines = LineReporter(lambda line: print(line, flush=True))
+    outcomes: list[Outcome] = []
     with contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr) as reporter:
         catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
-        stored = pull_named(network, catalogue, Store(settings.state_dir), reporter)
-        folder = out or settings.state_dir / "artifacts" / stored.sha256
-        outcomes = []
+        stored = pull_named(network, catalogue, Store(state), reporter)
+        if calibration is None and any(EXPORTERS[each].calibrates for each in formats):
+            calibration = _calibration(stored.path, stored.sha256, state, reporter)
+        folder = out or artifact_folder(state, stored.sha256)
         for outcome in export_network(stored.path, formats, folder, prove, reporter, calibration=calibration):
             outcomes.append(outcome)
-            if as_json and outcome.artifact is not None:
-                print(msgspec.json.encode(outcome.artifact.manifest).decode(), flush=True)
+            if as_json:
+                print(msgspec.json.encode(_said(outcome)).decode(), flush=True)
     if not as_json:
         Console().print(_table(outcomes))
-    failures = [outcome.error for outcome in outcomes if outcome.error]
-    for error in failures:
-        print(error.explain(), file=sys.stderr)
-    raise typer.Exit(1 if failures else 0)
+        print(f"in {folder}")
+    failures = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failures:
+        assert outcome.error is not None
+        print(outcome.error.explain(), file=sys.stderr)
+    if failures:
+        raise typer.Exit(1)
 
 
 def _formats(names: Sequence[str]) -> list[Format]:
     """In the order of the table of exporters."""
-    from agent.export.artifact import Format
     from agent.export.exporters import EXPORTERS
 
-    known = {each.value: each for each in Format}
+    known = [each.value for each in EXPORTERS]
     for name in names:
         if name != ALL and name not in known:
             raise typer.BadParameter(f"choose of: {ALL}, {', '.join(known)}", param_hint="--to")
     return [each for each in EXPORTERS if ALL in names or each.value in names]
+
+
+def _calibration(source: Path, sha256: str, state: Path, reporter: Reporter) -> Path:
+    """The network's own positions below the state folder; played where they are not there, which a kill does not undo.
+    Another seed than that of `agent verify`, so that no game serves both."""
+    from agent.workshop.opening import open_network
+    from agent.workshop.place import artifact_folder
+    from agent.workshop.positions import self_play_set
+
+    out = artifact_folder(state, sha256) / "calibration.npz"
+    if not out.exists():
+        player = open_network(str(source), state, reporter)
+        try:
+            self_play_set(player.backend, out, reporter)
+        finally:
+            player.backend.close()
+    return out
+
+
+def _said(outcome: Outcome) -> dict[str, object]:
+    """An outcome for programs: the artifact's manifest, or the error and its fix."""
+    import msgspec
+
+    said: dict[str, object] = {
+        "format": outcome.format.value,
+        "made": outcome.made,
+        "seconds": round(outcome.seconds, 3),
+    }
+    if outcome.artifact is not None:
+        manifest = msgspec.to_builtins(outcome.artifact.manifest)
+        return {**said, "path": str(outcome.artifact.path), "manifest": manifest}
+    return {**said, "error": str(outcome.error), "fix": outcome.error.fix if outcome.error else ""}
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:
@@ -84,9 +125,12 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
         table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
     for outcome in outcomes:
         if outcome.artifact is None:
-            table.add_row(outcome.format.value, "", "", "", f"failed: {type(outcome.error).__name__}")
+            table.add_row(outcome.format.value, "", "", "", "failed, see below")
             continue
         manifest = outcome.artifact.manifest
         size = f"{manifest.size_bytes / 1e6:.1f}"
-        table.add_row(outcome.format.value, size, manifest.board_sizes, manifest.gate, str(outcome.artifact.path))
+        there = "" if outcome.made else " (was there)"
+        table.add_row(
+            outcome.format.value, size, manifest.board_sizes, manifest.gate, outcome.artifact.path.name + there
+        )
     return table
