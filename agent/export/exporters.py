@@ -100,9 +100,9 @@ def _tensorrt_inputs() -> Mapping[str, str]:
 
 # In the order in which `all` makes them.
 EXPORTERS: Mapping[Format, Exporter] = {
-    Format.ONNX_FP32: Exporter(_onnx_fp32, "1", ("onnx",)),
-    Format.ONNX_FP16: Exporter(_onnx_fp16, "1", ("onnx",)),
-    Format.ONNX_INT8_WEIGHTS: Exporter(_onnx_int8_weights, "1", ("onnx", "numpy")),
+    Format.ONNX_FP32: Exporter(_onnx_fp32, "2", ("onnx",)),
+    Format.ONNX_FP16: Exporter(_onnx_fp16, "2", ("onnx",)),
+    Format.ONNX_INT8_WEIGHTS: Exporter(_onnx_int8_weights, "2", ("onnx", "numpy")),
     Format.MNN_FP32: Exporter(_mnn_fp32, "1", ("MNN", "onnx")),
     Format.MNN_FP16: Exporter(_mnn_fp16, "1", ("MNN", "onnx")),
     Format.MNN_INT8_WEIGHTS: Exporter(_mnn_int8_weights, "1", ("MNN", "onnx")),

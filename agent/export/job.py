@@ -6,9 +6,12 @@ A writer writes one file (or, for Core ML, a folder) and knows nothing of manife
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from agent.errors import ConversionFailed
 from agent.events import Reporter
@@ -45,6 +48,11 @@ class Job:
     reporter: Reporter
     made: Callable[[Format], Path] = _nothing_made
     keeps: Path | None = None
+
+    def in_form(self, form: str) -> Network:
+        """The network, its info saying which form it is written in."""
+        network = self.network()
+        return dataclasses.replace(network, info=msgspec.structs.replace(network.info, form=form))
 
 
 @dataclass(frozen=True)

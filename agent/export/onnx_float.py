@@ -14,6 +14,6 @@ def write_fp32(job: Job) -> Written:
         ConversionFailed: the graph is larger than an ONNX file may be, or not valid.
     """
     with job.out.open("wb") as file:
-        emit(job.network(), Form.PLAIN, file, job.reporter)
+        emit(job.in_form(Form.PLAIN.value), Form.PLAIN, file, job.reporter)
     check_file(job.out)
     return Written(form=Form.PLAIN.value)

@@ -30,7 +30,7 @@ def write_fp16(job: Job) -> Written:
         ConversionFailed: the graph is larger than an ONNX file may be, or not valid.
     """
     with job.out.open("wb") as file:
-        emit_into(HalfGraph(file), job.network(), Form.PLAIN, job.reporter)
+        emit_into(HalfGraph(file), job.in_form(Form.PLAIN.value), Form.PLAIN, job.reporter)
     check_file(job.out)
     recipe = {"weights": "fp16", "arithmetic": "fp16 on maps, fp32 on columns"}
     return Written(form=Form.PLAIN.value, recipe=recipe)

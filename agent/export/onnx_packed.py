@@ -15,8 +15,9 @@ from typing import BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.events import Reporter
 from agent.export.emit import Form, best_form, emit_into
-from agent.export.graph import FLOAT, GraphWriter
+from agent.export.graph import FLOAT, GraphWriter, check_file
 from agent.export.graph_interface import Graph
 from agent.export.job import Job, Written
 from agent.export.network import Array, Conv, GpoolBlock, MatMul, Network, walk_blocks
@@ -33,11 +34,11 @@ def write_int8_weights(job: Job) -> Written:
     Raises:
         ConversionFailed: the graph is larger than an ONNX file may be, or not valid.
     """
-    network = job.network()
-    form = best_form(network)
+    form = best_form(job.network())
+    network = job.in_form(form.value)
     with job.out.open("wb") as file:
-        graph = PackedGraph(file, trunk_layers(network))
-        emit_into(graph, network, form, job.reporter, layers=PackedWinogradLayers if form is Form.WINOGRAD else None)
+        emit_packed(network, form, file, job.reporter)
+    check_file(job.out)
     return Written(
         form=form.value,
         recipe={
@@ -47,6 +48,12 @@ def write_int8_weights(job: Job) -> Written:
             "arithmetic": "fp32",
         },
     )
+
+
+def emit_packed(network: Network, form: Form, out: BinaryIO, reporter: Reporter) -> None:
+    """As `emit`, with the trunk's weights in INT8."""
+    layers = PackedWinogradLayers if form is Form.WINOGRAD else None
+    emit_into(PackedGraph(out, trunk_layers(network)), network, form, reporter, layers=layers)
 
 
 def trunk_layers(network: Network) -> frozenset[str]:
