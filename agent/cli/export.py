@@ -37,7 +37,7 @@ def export(
     import msgspec
     from rich.console import Console
 
-    from agent.export.exporters import EXPORTERS
+    from agent.export.exporters import EXPORTERS, has_its_tools
     from agent.export.exporters import export as export_network
     from agent.export.progress import LineReporter
     from agent.model.catalogue import load_catalogue
@@ -55,7 +55,8 @@ def export(
     with contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr) as reporter:
         catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
         stored = pull_named(network, catalogue, Store(state), reporter)
-        if calibration is None and any(EXPORTERS[each].calibrates for each in formats):
+        # Positions take minutes to play; no format that cannot be written here is worth them.
+        if calibration is None and any(EXPORTERS[each].calibrates and has_its_tools(each) for each in formats):
             calibration = _calibration(stored.path, stored.sha256, state, reporter)
         folder = out or artifact_folder(state, stored.sha256)
         for outcome in export_network(stored.path, formats, folder, prove, reporter, calibration=calibration):

@@ -183,8 +183,7 @@ class _Export:
         exporter = self._table.get(format)
         if exporter is None:
             raise ConversionFailed(f"nothing writes {format.value} yet", fix="Choose another format.")
-        tools = {name: _version(name, format) for name in exporter.tools}
-        inputs = {"writer": f"{EXPORTER}.{exporter.version}", **exporter.inputs()}
+        tools, inputs = _needs(exporter, format)
         if exporter.calibrates:
             inputs["calibration"] = self._calibration_sha256
         for artifact in artifacts_in(self._staging.parent, self._sha256):
@@ -224,6 +223,21 @@ class _Export:
             info = msgspec.structs.replace(network.info, sha256=self._sha256, exporter=EXPORTER)
             self._network = dataclasses.replace(network, info=info)
         return self._network
+
+
+def has_its_tools(format: Format, table: Mapping[Format, Exporter] = EXPORTERS) -> bool:
+    """Can `format` be written on this machine? Quick: whoever prepares for it can ask first."""
+    try:
+        _needs(table[format], format)
+    except ToolMissing:
+        return False
+    return True
+
+
+def _needs(exporter: Exporter, format: Format) -> tuple[dict[str, str], dict[str, str]]:
+    """The versions of the tools, and what else decides what the artifact is."""
+    tools = {name: _version(name, format) for name in exporter.tools}
+    return tools, {"writer": f"{EXPORTER}.{exporter.version}", **exporter.inputs()}
 
 
 def _manifest(

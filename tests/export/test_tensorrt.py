@@ -19,7 +19,7 @@ from agent.export.artifact import Format
 from agent.export.convert import convert
 from agent.export.cuda_driver import CudaDriver
 from agent.export.emit import Form
-from agent.export.exporters import EXPORTERS, Exporter, export
+from agent.export.exporters import EXPORTERS, Exporter, export, has_its_tools
 from agent.export.info import NetworkInfo
 from agent.export.job import Job, Written
 from agent.export.tensorrt import MAX_BATCH, PROFILES, inputs, write_engine
@@ -234,6 +234,11 @@ def test_without_a_driver_that_is_said() -> None:
         CudaDriver("libcuda_that_is_not_there.so.1")
     with pytest.raises(ToolMissing, match=NEVER_RUN):
         inputs("tests.fakes.new_tensorrt", "libcuda_that_is_not_there.so.1")
+
+
+def test_a_format_without_its_tools_is_known_before_anything_is_prepared() -> None:
+    assert not has_its_tools(Format.TENSORRT_FP16) and not has_its_tools(Format.TENSORRT_INT8)
+    assert has_its_tools(Format.ONNX_FP32)
 
 
 # ---------------------------------------------------------------- the cache of engines
