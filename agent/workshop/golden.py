@@ -77,7 +77,10 @@ def packaged_rows() -> tuple[GoldenRow, ...]:
 def read_golden(path: Path) -> tuple[GoldenRow, ...]:
     """Raises CalibrationError: not such a file."""
     try:
-        return _rows(path.read_bytes())
+        rows = _rows(path.read_bytes())
+        if not rows:
+            raise EOFError("it is empty")
+        return rows
     except (OSError, EOFError, zlib.error, msgspec.DecodeError) as error:
         raise CalibrationError(f"{path} holds no golden positions: {error}") from error
 
