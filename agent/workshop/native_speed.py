@@ -1,7 +1,7 @@
 """A native KataGo as the speed table needs it: evaluations per second of its network, at its best setting.
 
-Each query is one position at one visit, which is one evaluation; the cache is off, and several queries are under way at
-once, so that its threads and its own batching have what they need. Start at `NativeSpeed`.
+Each query is a position at three visits, and the cache is off, so that it costs a known number of evaluations; several
+queries are under way at once, so that its threads and its own batching have what they need. Start at `NativeSpeed`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from agent.workshop.check_positions import check_positions
 # One evaluation of b18c384nbt takes Eigen some 8 s on a Cortex-A53; a measurement is ended after this.
 MEASURE_S = 600.0
 _QUIT_S = 10.0
+# One visit is one evaluation, and the root is evaluated twice where there is no cache to find it in: KataGo 1.17 itself
+# counts 90 rows for 10 queries of 8 visits, 210 for 10 of 20.
+_VISITS = 3
+_EVALUATIONS = _VISITS + 1
 _LAST_WORDS = 400
 
 
@@ -84,11 +88,11 @@ class NativeSpeed:
             raise BenchFailed(f"{command} does not start: {error.strerror}") from error
         try:
             # Loading ends with the first answers, which also make buffers warm.
-            _, seconds = self._run(2 * setting.queries, START_S)
+            evaluations, seconds = self._run(setting.queries, START_S)
         except BenchFailed:
             self.close()
             raise
-        self._rate = 2 * setting.queries / max(seconds, 1e-3)
+        self._rate = evaluations / max(seconds, 1e-3)
 
     def __enter__(self) -> NativeSpeed:
         return self
@@ -103,9 +107,11 @@ class NativeSpeed:
             BenchFailed: it ended or refused.
         """
         at_once = self.setting.queries
-        count, taken_s = self._run(max(2 * at_once, round(self._rate * seconds)), MEASURE_S)
-        self._rate = count / taken_s
-        return count, taken_s
+        # Whole rounds of queries: at the end of a measurement no thread should wait for another's last query.
+        rounds = max(1, round(self._rate * seconds / (_EVALUATIONS * at_once)))
+        evaluations, taken_s = self._run(rounds * at_once, MEASURE_S)
+        self._rate = evaluations / taken_s
+        return evaluations, taken_s
 
     def close(self) -> None:
         """End the process."""
@@ -115,6 +121,7 @@ class NativeSpeed:
         self._folder.cleanup()
 
     def _run(self, count: int, patience_s: float) -> tuple[int, float]:
+        """Evaluations and seconds of `count` queries."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None
         watchdog = Watchdog(self._process, patience_s)
@@ -129,7 +136,7 @@ class NativeSpeed:
             stdin.flush()
             for _ in range(count):
                 _read_answer(stdout)
-            return count, self._clock() - start
+            return count * _EVALUATIONS, self._clock() - start
         except (OSError, ValueError) as error:
             raise BenchFailed(f"native katago ended: {self._last_words() or error}") from error
         finally:
@@ -171,7 +178,7 @@ def _query(position: Position) -> dict[str, object]:
         "initialPlayer": color_letter(position.initial_player),
         "moves": named(position.moves),
         "analyzeTurns": [len(position.moves)],
-        "maxVisits": 1,
+        "maxVisits": _VISITS,
     }
 
 
@@ -184,7 +191,7 @@ def _config(folder: Path, side: int, setting: NativeSetting) -> str:
         "numSearchThreadsPerAnalysisThread": 1,
         "numEigenThreadsPerModel": setting.eigen_threads,
         "nnMaxBatchSize": max(1, setting.queries // setting.eigen_threads),
-        # No cache: each query is to be an evaluation.
+        # No cache: each visit is to be an evaluation.
         "nnCacheSizePowerOfTwo": -1,
         "maxBoardXSizeForNNBuffer": side,
         "maxBoardYSizeForNNBuffer": side,
