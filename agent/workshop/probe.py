@@ -23,7 +23,19 @@ from agent.engine.way import Way
 from agent.errors import BackendUnavailable
 from agent.lifeline import die_with_parent
 from agent.settings import own_command
-from agent.workshop.probe_messages import Answers, Ask, Measure, Measured, Open, Opened, Refused, Reply, Request
+from agent.workshop.probe_messages import (
+    Answers,
+    Ask,
+    Measure,
+    Measured,
+    Open,
+    Opened,
+    Prove,
+    Proved,
+    Refused,
+    Reply,
+    Request,
+)
 
 # A session of b18c384nbt opens in 0.9 s on a desktop core; a TensorRT engine that must be built first takes minutes.
 OPEN_S: Final = 900.0
@@ -94,6 +106,10 @@ class Probe:
         """What the network says of the check's positions. Raises BackendUnavailable as `open`, also for a number that
         is not finite."""
         return self._ask(Ask(), Answers, patience_s)
+
+    def prove(self, boards: Sequence[tuple[int, int]], patience_s: float = MEASURE_S) -> Proved:
+        """Run positions on `boards` (columns, rows). Raises BackendUnavailable as `answers`."""
+        return self._ask(Prove(tuple(boards)), Proved, patience_s)
 
     def measure(self, way: Way, side: int, seconds: float, patience_s: float = MEASURE_S) -> Measured:
         """Call the network for about `seconds`. Raises BackendUnavailable as `open`."""

@@ -21,7 +21,21 @@ from agent.engine.bench_raw import RawBench, Sessions
 from agent.engine.way import Way
 from agent.errors import AgentError, BackendUnavailable
 from agent.workshop.check_positions import check_inputs
-from agent.workshop.probe_messages import Answer, Answers, Ask, Measure, Measured, Open, Opened, Refused, Reply, Request
+from agent.workshop.probe_messages import (
+    Answer,
+    Answers,
+    Ask,
+    Measure,
+    Measured,
+    Open,
+    Opened,
+    Prove,
+    Proved,
+    Refused,
+    Reply,
+    Request,
+)
+from agent.workshop.proof import run_on
 
 # Small positions stand beside two large ones: a runtime may take other kernels for them.
 CHECK_SIDES = (19, 19, 9)
@@ -59,6 +73,9 @@ class _Child:
                 return self._open(request)
             case Ask():
                 return self._ask()
+            case Prove():
+                run_on(self._opened().of(0, 1), request.boards)
+                return Proved()
             case Measure():
                 return self._measure(request)
 

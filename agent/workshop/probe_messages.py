@@ -36,6 +36,16 @@ class Answers(msgspec.Struct, frozen=True, tag=True):
     answers: tuple[Answer, ...]
 
 
+class Prove(msgspec.Struct, frozen=True, tag=True):
+    """Run positions on each of `boards` (columns, rows)."""
+
+    boards: tuple[tuple[int, int], ...]
+
+
+class Proved(msgspec.Struct, frozen=True, tag=True):
+    """They ran, and every output was a finite number."""
+
+
 class Measure(msgspec.Struct, frozen=True, tag=True):
     """Call the network for about `seconds` on a board of `side`² points."""
 
@@ -61,5 +71,5 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-Request = Open | Ask | Measure
-Reply = Opened | Answers | Measured | Refused
+Request = Open | Ask | Prove | Measure
+Reply = Opened | Answers | Proved | Measured | Refused

@@ -41,6 +41,14 @@ def test_what_goes_wrong_becomes_a_sentence(probe: Probe, backend: str, reason: 
         probe.answers()
 
 
+def test_boards_that_an_artifact_takes(probe: Probe) -> None:
+    probe.open("uniform", "", 1)
+    probe.prove([(9, 7), (1, 1), (19, 19)])
+    probe.open("nan", "", 1)
+    with pytest.raises(BackendUnavailable, match="the outputs on 9x7 are not finite"):
+        probe.prove([(9, 7)])
+
+
 def test_a_child_that_hangs_is_ended(probe: Probe) -> None:
     probe.open("hanging", "", 1)
     with pytest.raises(BackendUnavailable, match=r"it hung: no answer within 0\.2 s"):
