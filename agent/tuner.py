@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from agent.provision import RUN_SOURCE, WITHOUT_NETWORK, Plan, convert_apart, pr
 from agent.settings import Settings, data_folder
 from agent.workshop.contenders import CONVERTED_BACKEND, CONVERTED_PRECISION, form_of, gather, right_answers
 from agent.workshop.limits import measure_peaks
+from agent.workshop.measurer import ChildMeasurer
 from agent.workshop.place import artifact_folder, backends_for
 from agent.workshop.probe_messages import Answers
 from agent.workshop.speed import SpeedOptions, SpeedTable, measure_speeds, write_speeds
@@ -95,7 +97,15 @@ def speed_here(settings: Settings, reporter: Reporter, wishes: SpeedWishes) -> S
     ways = ways_of(cores, cores * SPEED_BATCH)
     options = SpeedOptions(ways, cores, wishes.native, wishes.sides, wishes.rounds, wishes.turn_s)
     with _field(settings, plan, reporter, forms=True, unverified=wishes.unverified) as field:
-        boards = measure_speeds(source.path, field.contenders, field.expected, peaks, options, reporter, time.monotonic)
+        boards = measure_speeds(
+            source.path,
+            field.contenders,
+            peaks,
+            options,
+            reporter,
+            time.monotonic,
+            partial(ChildMeasurer, expected=field.expected, threads=cores, memory_bytes=None),
+        )
     write_speeds(boards, summary(hardware))
     return SpeedTable(
         network=plan.network,

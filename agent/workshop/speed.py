@@ -25,7 +25,6 @@ from agent.export.parse import parse_network
 from agent.workshop.limits import Limits, Peaks, Products, count_products, limits_of
 from agent.workshop.measurer import ChildMeasurer
 from agent.workshop.native_speed import NativeSetting, NativeSpeed, native_settings
-from agent.workshop.probe_messages import Answers
 from agent.workshop.sweep import Findings, Option, Sample, race
 
 ROUNDS: Final = 7
@@ -97,11 +96,11 @@ class SpeedOptions:
 def measure_speeds(
     network: Path,
     contenders: Sequence[Contender],
-    expected: Answers | None,
     peaks: Peaks,
     options: SpeedOptions,
     reporter: Reporter,
     clock: Callable[[], float],
+    open_measurer: Callable[[Sequence[Contender]], ChildMeasurer],
 ) -> tuple[BoardSpeeds, ...]:
     """Measure `contenders` of the network file `network` on every board, the native engine among them.
 
@@ -112,9 +111,8 @@ def measure_speeds(
     parsed = parse_network(network)
     products = {side: count_products(parsed, side, side) for side in options.sides}
     del parsed
-    threads = max(way.threads for way in options.ways)
     boards = []
-    with ChildMeasurer(contenders, expected, threads, None) as measurer:
+    with open_measurer(contenders) as measurer:
         for side in options.sides:
             at_side = _AtSide(measurer, side)
             findings = _best_ways(contenders, at_side, options, reporter, clock, side)

@@ -1,0 +1,144 @@
+"""The speed table: all take turns, figures go where they belong, and what fails is set aside."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from fakes.network_writer import NetworkWriter
+from fakes.probe_child import COMMAND
+from fakes.small_networks import Listener
+from rich.console import Console
+
+from agent.engine.tuning import Contender
+from agent.engine.way import Way
+from agent.errors import BenchFailed
+from agent.export.artifact import ArtifactManifest, read_artifact, write_manifest
+from agent.export.info import NetworkInfo
+from agent.workshop.limits import Peaks
+from agent.workshop.measurer import ChildMeasurer
+from agent.workshop.native_speed import NativeSetting, NativeSpeed, native_settings
+from agent.workshop.probe import Probe
+from agent.workshop.speed import BoardSpeeds, SpeedOptions, SpeedTable, measure_speeds, write_speeds
+from agent.workshop.speed_table import tables
+
+NATIVE = Path(__file__).parents[1] / "fakes" / "native_katago.py"
+PEAKS = Peaks(2, 50e9, 100e9, 0.0)
+WAYS = (Way(2, 1, 1),)
+
+
+def contender(backend: str, precision: str = "fp32", form: str = "plain", path: str = "") -> Contender:
+    return Contender(backend, precision, form, f"hash of {backend}", path)
+
+
+def native_network(folder: Path, manner: str) -> Path:
+    """For the fake katago, whose model says how it behaves."""
+    path = folder / f"{manner or 'well'}.bin.gz"
+    path.write_text(manner)
+    return path
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    return NetworkWriter(8, ["ordinary"]).write(tmp_path / "random.bin")
+
+
+def measured(network: Path, contenders: list[Contender], listener: Listener | None = None) -> tuple[BoardSpeeds, ...]:
+    options = SpeedOptions(WAYS, 2, None, sides=(19, 9), rounds=3, turn_s=0.05)
+    return measure_speeds(
+        network,
+        contenders,
+        PEAKS,
+        options,
+        listener or Listener(),
+        time.monotonic,
+        lambda names: ChildMeasurer(names, None, 2, None, lambda: Probe(COMMAND)),
+    )
+
+
+def test_every_path_is_measured_on_every_board(network: Path) -> None:
+    listener = Listener()
+    names = [contender("quick"), contender("sigill"), contender("slow", "int8")]
+    boards = measured(network, names, listener)
+    assert [board.board for board in boards] == ["19x19", "9x9"]
+    for board in boards:
+        assert {path.contender.backend for path in board.paths} == {"quick", "slow"}
+        assert board.paths[0].contender.backend == "quick", "the fastest first"
+        assert all(len(path.rounds) == 3 and path.evals_per_s > 0 and path.ratio is None for path in board.paths)
+        assert board.native is None
+    (lost,) = boards[0].set_aside
+    assert lost.contender.backend == "sigill" and "SIGILL" in lost.reason
+    assert listener.events
+
+
+def test_a_share_is_that_of_the_arithmetic_that_the_path_uses(network: Path) -> None:
+    names = [contender("quick"), contender("quick", form="winograd"), contender("quick", "int8"), contender("mnn")]
+    (board, _) = measured(network, names)
+    ceilings = {
+        "fp32, direct": board.limits.fp32_direct,
+        "fp32, F(4×4, 3×3)": board.limits.fp32_winograd,
+        "int8 without dot products, direct": board.limits.int8_direct,
+    }
+    assert {path.limit for path in board.paths} == set(ceilings)
+    for path in board.paths:
+        assert path.share == pytest.approx(path.evals_per_s / ceilings[path.limit])
+
+
+def test_figures_go_into_the_manifests_in_the_place_of_older_ones(network: Path, tmp_path: Path) -> None:
+    file = tmp_path / "random.mnn"
+    file.write_bytes(b"weights")
+    info = NetworkInfo(name="random", version=8)
+    manifest = ArtifactManifest(file.name, "mnn-fp32", 7, "00" * 32, info, "1x1 to 19x19", {})
+    write_manifest(file, manifest)
+    boards = measured(network, [contender("quick", path=str(file)), contender("slow")])
+    assert write_speeds(boards, "a machine") == 1
+    assert write_speeds(boards, "another machine") == 1
+    assert write_speeds(boards, "a machine") == 1
+    artifact = read_artifact(file)
+    assert artifact is not None
+    assert [speed.hardware for speed in artifact.manifest.speeds] == ["another machine"] * 2 + ["a machine"] * 2
+    assert {speed.board for speed in artifact.manifest.speeds} == {"19x19", "9x9"}
+    assert msgspec.structs.replace(artifact.manifest, speeds=()) == manifest
+
+
+def test_the_table_says_when_the_machine_was_busy(network: Path) -> None:
+    boards = measured(network, [contender("quick"), contender("missing")])
+    for load, busy in (((0.2, 1.0), False), ((0.2, 5.0), True)):
+        found = SpeedTable("random", "00" * 32, "a machine", {}, PEAKS, boards, load)
+        console = Console(width=200, record=True, file=io.StringIO())
+        for table in tables(found):
+            console.print(table)
+        text = console.export_text()
+        assert "this processor has none" in text and "set aside: the package imaginary" in text
+        assert ("The machine was busy" in text) is busy
+
+
+# ---------------------------------------------------------------- native KataGo
+
+
+def test_a_native_engine_is_measured_in_evaluations(tmp_path: Path) -> None:
+    with NativeSpeed(NATIVE, native_network(tmp_path, ""), 19, NativeSetting(2, 4)) as native:
+        evaluations, seconds = native.measure(0.05)
+    # Three visits and the root again, for each of so many whole rounds of four queries.
+    assert evaluations % 16 == 0 and evaluations > 0 and seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("manner", "reason"), [("crash", "cannot parse the model"), ("refuse", "unknown rules"), ("die", "out of memory")]
+)
+def test_a_native_engine_that_fails_says_why(tmp_path: Path, manner: str, reason: str) -> None:
+    with pytest.raises(BenchFailed, match=reason):
+        NativeSpeed(NATIVE, native_network(tmp_path, manner), 9, NativeSetting(1, 1))
+
+
+def test_a_native_engine_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(BenchFailed, match="does not start"):
+        NativeSpeed(tmp_path / "katago", native_network(tmp_path, ""), 9, NativeSetting(1, 1))
+
+
+def test_settings_to_try_grow_with_the_cores() -> None:
+    assert native_settings(1) == (NativeSetting(1, 1), NativeSetting(1, 2), NativeSetting(1, 4))
+    assert native_settings(4)[-1] == NativeSetting(4, 16)
