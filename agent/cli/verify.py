@@ -139,7 +139,6 @@ def _held_out(path: Path | None, reference: OpenedNetwork, settings: Settings, r
     default = settings.state_dir / "artifacts" / (reference.backend.network.sha256 or "unnamed") / "held-out.npz"
     if default.exists():
         return load_position_set(default)
-    default.parent.mkdir(parents=True, exist_ok=True)
     counts = {"positions": _HELD_OUT_POSITIONS, "games": _HELD_OUT_GAMES, "seed": _HELD_OUT_SEED}
     return self_play_set(reference.backend, default, reporter, **counts)
 
@@ -209,7 +208,6 @@ def match(
         journal = (
             out or settings.state_dir / "matches" / f"{zlib.crc32(key.encode()):08x}-{board}-{visits}-{seed}.jsonl"
         )
-        journal.parent.mkdir(parents=True, exist_ok=True)
         result = play_match(players[0].backend, players[1].backend, options, journal, key, reporter)
         if players[0].artifact is not None:
             record_match(players[0].artifact, players[1].label, options, result.elo)

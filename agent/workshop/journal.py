@@ -51,12 +51,13 @@ class Journal(Generic[Piece]):
 
 @contextlib.contextmanager
 def open_journal(path: Path, key: str, kind: type[Piece]) -> Iterator[Journal[Piece]]:
-    """The journal at `path` of the work that `key` names, locked against other processes.
+    """The journal at `path` of the work that `key` names, locked against other processes. Its folder is made.
 
     Raises:
         JournalUnusable: it cannot be written, or another process writes it.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")
     except OSError as error:
         raise JournalUnusable(f"cannot write {path}: {error.strerror}") from error

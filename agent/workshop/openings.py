@@ -60,6 +60,8 @@ def _draw(backend: Backend, start: Position, count: int, random: np.random.Gener
             color = game.to_play
             # No pass: it would be no opening.
             legal = [point for point in game.legal_moves(color) if point < game.area]
+            if not legal:
+                continue  # a board of a few points is full before the opening is over
             point = legal[int(random.choice(len(legal), p=softmax(logits[legal])))]
             game.play(color, point)
             played.append((color, point))

@@ -177,9 +177,10 @@ def test_a_journal_of_another_run_is_begun_anew(tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_written_nothing_is_played(tmp_path: Path) -> None:
     backend = OpinionsBackend()
+    (tmp_path / "file").write_text("in the way")
     with pytest.raises(JournalUnusable, match="cannot write"):
-        self_play_set(backend, tmp_path / "missing" / "set.npz", SilentReporter(), positions=4, games=1)
-    assert not backend.batches and not list(tmp_path.iterdir())
+        self_play_set(backend, tmp_path / "file" / "set.npz", SilentReporter(), positions=4, games=1)
+    assert not backend.batches and [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 # ---------------------------------------------------------------- journals

@@ -1,0 +1,122 @@
+"""The verbs of measuring, from the command line to the files: positions, verify, match."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fakes.network_writer import NetworkWriter
+from fakes.position_sets import made_up
+from typer.testing import CliRunner, Result
+
+from agent.__main__ import app
+from agent.errors import CalibrationError, ConfigError, GateRefused, JournalUnusable
+from agent.export.artifact import artifacts_in, read_artifact
+from agent.workshop.position_set import load_position_set
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder's owner: a small network, and its artifacts in fp32 and with INT8 weights."""
+    folder = tmp_path_factory.mktemp("verbs")
+    NetworkWriter(8, ["ordinary", "gpool"], channels=8).write(folder / "small.bin.gz")
+    (folder / "agent.yaml").write_text(f"state_dir: {folder / 'state'}\n")
+    formats = ("--to", "onnx-fp32", "--to", "onnx-int8-weights")
+    assert run(folder, "export", str(folder / "small.bin.gz"), *formats).exit_code == 0
+    made_up().save(folder / "positions.npz")
+    return folder
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments, "--config", str(folder / "agent.yaml")])
+
+
+def artifact(folder: Path, precision: str) -> Path:
+    (made,) = (folder / "state" / "artifacts").iterdir()
+    (found,) = [each for each in artifacts_in(made) if each.format.facts.precision == precision]
+    return found.path
+
+
+def test_positions_are_played_and_the_file_is_one_set(folder: Path) -> None:
+    out = folder / "played.npz"
+    wanted = ("--games", "2", "--positions", "6", "--seed", "4", "--out", str(out), "--json")
+    result = run(folder, "positions", "--network", str(folder / "small.bin.gz"), *wanted)
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout.splitlines()[-1])
+    made = load_position_set(out)
+    assert (said["positions"], said["games"], said["sha256"]) == (6, 2, made.sha256())
+    assert sum(said["boards"].values()) == len(made) == 6
+
+
+def test_positions_come_from_records_and_bad_ones_are_named(folder: Path) -> None:
+    games = folder / "games"
+    games.mkdir()
+    for number in range(3):
+        moves = "".join(f";{'BW'[index % 2]}[{'abcdefghi'[index]}{'abcdefghi'[number]}]" for index in range(9))
+        (games / f"{number}.sgf").write_text(f"(;SZ[9]{moves})")
+    (games / "bad.sgf").write_text("(;SZ[9]")
+    out = folder / "records.npz"
+    wanted = ("--sgf", str(games), "--out", str(out))
+    result = run(folder, "positions", *wanted, "--positions", "12", "--games", "3")
+    assert result.exit_code == 0 and f"left out: {games / 'bad.sgf'}" in result.stderr
+    assert load_position_set(out).games == 3
+    too_many = run(folder, "positions", *wanted, "--positions", "12", "--games", "4")
+    assert isinstance(too_many.exception, CalibrationError) and load_position_set(out).games == 3
+
+
+@pytest.mark.parametrize("sources", [(), ("--network", "b15c192", "--sgf", "games")])
+def test_positions_come_from_one_source(folder: Path, sources: tuple[str, ...]) -> None:
+    result = run(folder, "positions", *sources, "--out", str(folder / "none.npz"))
+    assert result.exit_code == 2 and not (folder / "none.npz").exists()
+
+
+def test_an_artifact_in_fp32_passes_and_its_manifest_says_so(folder: Path) -> None:
+    path = artifact(folder, "fp32")
+    against = ("--against", str(folder / "small.bin.gz"), "--positions", str(folder / "positions.npz"))
+    result = run(folder, "verify", str(path), *against)
+    assert result.exit_code == 0, result.output
+    assert "gate passed" in result.stdout and "symmetry noise" in result.stdout
+    now = read_artifact(path)
+    assert now is not None and now.manifest.gate == "passed"
+
+
+def test_a_refused_artifact_ends_with_status_1_and_all_figures(folder: Path) -> None:
+    # The weights are random and so are the positions: fewer than the gate wants are always refused.
+    few = folder / "few.npz"
+    made_up(games=20).save(few)
+    path = artifact(folder, "int8-weights")
+    against = ("--against", str(artifact(folder, "fp32")), "--positions", str(few), "--json")
+    result = run(folder, "verify", str(path), *against)
+    assert isinstance(result.exception, GateRefused) and "100 positions of 20 games" in str(result.exception)
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert said["accuracies"][0]["positions"] == 100 and said["judgement"]["reasons"]
+    now = read_artifact(path)
+    assert now is not None and now.manifest.gate == "failed" and now.manifest.gate_reasons
+
+
+def test_what_cannot_be_compared_is_refused(folder: Path) -> None:
+    for arguments, error in (
+        (("verify", "unheard-of", "--against", str(folder / "small.bin.gz")), ConfigError),
+        (("match", str(folder / "small.bin.gz"), "unheard-of", "--games", "2"), ConfigError),
+    ):
+        positions = ("--positions", str(folder / "positions.npz")) if arguments[0] == "verify" else ()
+        assert isinstance(run(folder, *arguments, *positions).exception, error)
+    missing = ("--positions", str(folder / "missing.npz"))
+    small = str(folder / "small.bin.gz")
+    assert isinstance(run(folder, "verify", small, "--against", small, *missing).exception, CalibrationError)
+
+
+def test_a_match_tells_elo_and_writes_it_beside_the_artifact(folder: Path) -> None:
+    path, out = artifact(folder, "int8-weights"), folder / "match.jsonl"
+    wanted = ("--games", "2", "--visits", "2", "--board", "5", "--out", str(out))
+    result = run(folder, "match", str(path), str(folder / "small.bin.gz"), *wanted)
+    assert result.exit_code == 0, result.output
+    assert "2 games in 1 pairs" in result.stdout and "95 % interval" in result.stdout
+    assert out.read_text().count("\n") == 3
+    now = read_artifact(path)
+    assert now is not None and [each.games for each in now.manifest.matches] == [2]
+    again = run(folder, "match", str(path), str(folder / "small.bin.gz"), *wanted, "--json")
+    assert json.loads(again.stdout.splitlines()[-1])["games"] == 2 and out.read_text().count("\n") == 3
+    nowhere = run(folder, "match", str(path), str(path), "--games", "2", "--out", "/proc/none/match.jsonl")
+    assert isinstance(nowhere.exception, JournalUnusable)
