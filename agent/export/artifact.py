@@ -50,6 +50,7 @@ class Format(enum.Enum):
     TFLITE_FP32 = "tflite-fp32"
     TFLITE_FP16 = "tflite-fp16"
     TFLITE_INT8 = "tflite-int8"
+    TFLITE_INT8_WEIGHTS = "tflite-int8-weights"
     COREML_FP16 = "coreml-fp16"
     TENSORRT_FP16 = "tensorrt-fp16"
     TENSORRT_INT8 = "tensorrt-int8"
@@ -70,6 +71,7 @@ _FACTS = {
     Format.TFLITE_FP32: FormatFacts(".tflite", "litert", "fp32", "litert"),
     Format.TFLITE_FP16: FormatFacts(".fp16.tflite", "litert", "fp16", "litert"),
     Format.TFLITE_INT8: FormatFacts(".int8.tflite", "litert", "int8", "litert"),
+    Format.TFLITE_INT8_WEIGHTS: FormatFacts(".int8-weights.tflite", "litert", "int8-weights", "litert"),
     Format.COREML_FP16: FormatFacts(".mlpackage", "", "fp16", "coreml"),
     Format.TENSORRT_FP16: FormatFacts(".fp16.engine", "tensorrt", "fp16", ""),
     Format.TENSORRT_INT8: FormatFacts(".int8.engine", "tensorrt", "int8", ""),

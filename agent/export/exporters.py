@@ -80,6 +80,30 @@ def _mnn_int8_weights() -> Writer:
     return write_int8_weights
 
 
+def _tflite_fp32() -> Writer:
+    from agent.export.tflite import write_fp32
+
+    return write_fp32
+
+
+def _tflite_fp16() -> Writer:
+    from agent.export.tflite import write_fp16
+
+    return write_fp16
+
+
+def _tflite_int8_weights() -> Writer:
+    from agent.export.tflite import write_int8_weights
+
+    return write_int8_weights
+
+
+def _tflite_int8() -> Writer:
+    from agent.export.tflite import write_int8
+
+    return write_int8
+
+
 def _tensorrt_fp16() -> Writer:
     from agent.export.tensorrt import write_fp16
 
@@ -106,6 +130,10 @@ EXPORTERS: Mapping[Format, Exporter] = {
     Format.MNN_FP32: Exporter(_mnn_fp32, "1", ("MNN", "onnx")),
     Format.MNN_FP16: Exporter(_mnn_fp16, "1", ("MNN", "onnx")),
     Format.MNN_INT8_WEIGHTS: Exporter(_mnn_int8_weights, "1", ("MNN", "onnx")),
+    Format.TFLITE_FP32: Exporter(_tflite_fp32, "1", ("ai-edge-litert", "flatbuffers")),
+    Format.TFLITE_FP16: Exporter(_tflite_fp16, "1", ("ai-edge-litert", "flatbuffers")),
+    Format.TFLITE_INT8_WEIGHTS: Exporter(_tflite_int8_weights, "1", ("ai-edge-litert", "flatbuffers")),
+    Format.TFLITE_INT8: Exporter(_tflite_int8, "1", ("ai-edge-litert", "flatbuffers")),
     Format.COREML_FP16: Exporter(_coreml, "1", ("coremltools",)),
     Format.TENSORRT_FP16: Exporter(_tensorrt_fp16, "1", ("onnx",), _tensorrt_inputs),
     Format.TENSORRT_INT8: Exporter(_tensorrt_int8, "1", ("onnx",), _tensorrt_inputs, calibrates=True),

@@ -102,7 +102,7 @@ def test_wrong_shapes_are_the_backend_s_error(model: Path) -> None:
 # They need a GPU, and have tests of their own.
 GPU_BACKENDS = {"cuda", "cuda-tensorrt", "tensorrt"}
 # They take what `agent export` writes and have tests of their own.
-ARTIFACT_BACKENDS = {"mnn", "mnn-lean"}
+ARTIFACT_BACKENDS = {"mnn", "mnn-lean", "litert"}
 
 
 def test_every_backend_of_the_table_opens(model: Path) -> None:

@@ -71,6 +71,12 @@ def _open_mnn_lean(model: Path | None, threads: int) -> Backend:
     return open_mnn_lean(model, threads)
 
 
+def _open_litert(model: Path | None, threads: int) -> Backend:
+    from agent.engine.backends.litert import open_litert
+
+    return open_litert(model, threads)
+
+
 def _open_check(model: Path | None, threads: int) -> Backend:
     from agent.engine.backends.check import open_check
 
@@ -85,6 +91,7 @@ BACKENDS: dict[str, Entry] = {
     "tensorrt": Entry(0, _open_tensorrt),
     "mnn": Entry(0, _open_mnn),
     "mnn-lean": Entry(0, _open_mnn_lean),
+    "litert": Entry(0, _open_litert),
     "check": Entry(0, _open_check),
     "uniform": Entry(0, _open_uniform),
 }

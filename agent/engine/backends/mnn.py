@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ import numpy as np
 
 from agent.engine.backends.exported import require_artifact
 from agent.engine.backends.interface import GLOBAL_CHANNELS, SPATIAL_CHANNELS, Array, NetworkInfo, Outputs
+from agent.engine.backends.runners import Runners
 from agent.errors import BackendUnavailable
 
 _OUTPUTS: Final = ("policy", "value", "score", "ownership")
@@ -50,40 +50,29 @@ class MnnBackend:
         self.network: NetworkInfo = artifact.manifest.network
         with _quiet():
             self._mnn = _import()
-            self._idle = [_Interpreter(self._mnn, artifact.path, winograd_memory) for _ in range(max(1, threads))]
-        self._changed = threading.Condition()
+            self._interpreters = Runners(
+                [_Interpreter(self._mnn, artifact.path, winograd_memory) for _ in range(max(1, threads))]
+            )
 
     def evaluate(self, spatial: Array, global_: Array) -> Outputs:
         """See `Backend.evaluate`."""
         count = spatial.shape[0]
         if spatial.shape[1] != SPATIAL_CHANNELS or global_.shape != (count, GLOBAL_CHANNELS) or not spatial.size:
             raise BackendUnavailable(f"MNN cannot run inputs of {spatial.shape} and {global_.shape}")
-        interpreter = self._take(spatial.shape)
-        try:
-            return interpreter.run(np.ascontiguousarray(spatial), np.ascontiguousarray(global_))
-        except BackendUnavailable:
-            raise
-        except Exception as error:  # the runtime raises nothing but Exception itself
-            raise BackendUnavailable(f"MNN failed: {error}") from error
-        finally:
-            with self._changed:
-                self._idle.append(interpreter)
-                self._changed.notify()
+        with self._interpreters.lend(spatial.shape) as interpreter:
+            try:
+                return interpreter.run(np.ascontiguousarray(spatial), np.ascontiguousarray(global_))
+            except BackendUnavailable:
+                raise
+            except Exception as error:  # the runtime raises nothing but Exception itself
+                raise BackendUnavailable(f"MNN failed: {error}") from error
 
     def versions(self) -> dict[str, str]:
         return {"MNN": str(self._mnn.version())}
 
     def close(self) -> None:
         """Free the interpreters."""
-        self._idle.clear()
-
-    def _take(self, shape: tuple[int, ...]) -> _Interpreter:
-        """An idle interpreter, if possible one that ran this shape last: a change costs it a tenth of a run."""
-        with self._changed:
-            while not self._idle:
-                self._changed.wait()
-            ready = (number for number, each in enumerate(self._idle) if each.shape == shape)
-            return self._idle.pop(next(ready, -1))
+        self._interpreters.close()
 
 
 class _Interpreter:
