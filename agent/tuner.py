@@ -140,7 +140,8 @@ def _field(settings: Settings, plan: Plan, reporter: Reporter, *, forms: bool, u
     artifacts, left_out = gather(folder, plan.network_sha256, gpu=gpu, unverified=unverified)
     with contextlib.ExitStack() as stack:
         on_gpu = [msgspec.structs.replace(own, backend=name) for name in backends_for(own.backend, gpu=gpu)[1:]]
-        contenders = [own, *on_gpu, *_as_it_is(plan, store), *artifacts]
+        # Those that are quick to open first: with a small budget at least they have been tried.
+        contenders = [*_as_it_is(plan, store), own, *on_gpu, *artifacts]
         if forms:
             made, missing = stack.enter_context(_other_form(own, contenders, plan, store, reporter))
             contenders += made

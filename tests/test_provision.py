@@ -1,0 +1,135 @@
+"""Provisioning takes what was tuned, and the profile's where nothing is, or where it no longer holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from fakes.network_writer import NetworkWriter
+from fakes.small_networks import Listener
+
+from agent.engine.tuning import (
+    FILE,
+    Contender,
+    Timing,
+    Tuned,
+    hardware_key,
+    read_memory,
+    remember,
+    runtime_versions,
+)
+from agent.errors import BackendUnavailable
+from agent.events import ChainStep
+from agent.hardware import detect
+from agent.provision import Plan, provision, worker_command
+from agent.settings import Engine, Settings, own_command
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("provision")
+    network = NetworkWriter(8, ["ordinary"]).write(folder / "tiny.bin.gz")
+    return Settings(state_dir=folder / "state", network=str(network))
+
+
+@pytest.fixture(scope="module")
+def untuned(settings: Settings) -> Plan:
+    return provision(settings, Listener(), tuned=False)
+
+
+@pytest.fixture
+def tune(settings: Settings, untuned: Plan) -> Callable[..., Tuned]:
+    """Remembers that the network file itself ran best on our own kernels, as `tuned` changes it."""
+    (settings.state_dir / FILE).unlink(missing_ok=True)
+
+    def remembered(**changes: object) -> Tuned:
+        core = Contender("core", "fp32", "winograd", untuned.network_sha256, "wherever")
+        best = Timing(core, 2, 2, 8, {"19x19": 500.0}, 10**6)
+        key = hardware_key(detect())
+        tuned = Tuned(
+            key, untuned.network, untuned.network_sha256, runtime_versions(), best, (best,), (), "race", 1, "2024-01-31"
+        )
+        tuned = msgspec.structs.replace(tuned, **changes)
+        remember(settings.state_dir, tuned)
+        return tuned
+
+    return remembered
+
+
+def test_without_a_tuning_the_profile_decides_and_says_so(settings: Settings, tune: object) -> None:
+    listener = Listener()
+    plan = provision(settings, listener)
+    assert (plan.backend, plan.sessions, plan.precision) == ("onnxruntime", 1, "fp32")
+    assert plan.tuning == "never tuned: run `agent tune`"
+    assert ChainStep("tuning", plan.tuning) in listener.events
+
+
+def test_what_was_tuned_is_what_runs(settings: Settings, tune: Callable[..., Tuned]) -> None:
+    tune()
+    plan = provision(settings, Listener())
+    assert (plan.backend, plan.threads, plan.sessions, plan.batch) == ("core", 2, 2, 8)
+    assert plan.model is not None and plan.model.endswith("tiny.bin.gz") and Path(plan.model).is_file()
+    assert plan.tuning.startswith("2 threads, 2 sessions, batch 8: 500.0 evaluations/s at 19x19 with core")
+    command = " ".join(worker_command(plan))
+    assert f"--backend core --model {plan.model} --threads 2 --sessions 2 --batch 8" in command
+
+
+def test_a_changed_version_or_a_missing_file_falls_back(settings: Settings, tune: Callable[..., Tuned]) -> None:
+    tuned = tune(versions={"onnxruntime": "0.1"})
+    plan = provision(settings, Listener())
+    assert plan.backend == "onnxruntime" and "tuned with other versions" in plan.tuning
+    gone = msgspec.structs.replace(tuned.chosen, contender=msgspec.structs.replace(tuned.chosen.contender, sha256="0"))
+    tune(chosen=gone, timings=(gone,))
+    plan = provision(settings, Listener())
+    assert plan.backend == "onnxruntime" and "its file is gone" in plan.tuning
+
+
+def test_a_damaged_memory_is_no_obstacle(settings: Settings, tune: object, caplog: pytest.LogCaptureFixture) -> None:
+    (settings.state_dir / FILE).write_bytes(b"{")
+    plan = provision(settings, Listener())
+    assert plan.backend == "onnxruntime" and "make it anew" in plan.tuning
+    assert "it is ignored" in caplog.text
+
+
+def test_the_owner_has_the_last_word(settings: Settings, tune: Callable[..., Tuned]) -> None:
+    tune()
+    assert provision(msgspec.structs.replace(settings, threads=1), Listener()).threads == 1
+    forced = msgspec.structs.replace(settings, engine=Engine(backend="onnxruntime"))
+    plan = provision(forced, Listener())
+    assert plan.backend == "onnxruntime" and plan.model is not None and plan.model.endswith(".onnx")
+    forced = msgspec.structs.replace(settings, engine=Engine(backend="core"))
+    assert provision(forced, Listener()).sessions == 2
+    with pytest.raises(BackendUnavailable, match="mnn runs"):
+        provision(msgspec.structs.replace(settings, engine=Engine(backend="mnn")), Listener())
+
+
+def test_tune_and_why_end_to_end(settings: Settings, tune: object, tmp_path: Path) -> None:
+    """`agent tune` measures real backends in real children; `agent why` and the next plan know of it."""
+    config = tmp_path / "katago-agent" / "agent.yaml"
+    config.parent.mkdir()
+    config.write_text(f"state_dir: {settings.state_dir}\nnetwork: {settings.network}\n")
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
+
+    def verb(*words: str) -> str:
+        done = subprocess.run([*own_command(), *words], capture_output=True, text=True, env=environment, timeout=200)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    tuned = msgspec.json.decode(verb("tune", "--budget", "60", "--json"), type=Tuned)
+    assert {"core", "onnxruntime"} <= {timing.contender.backend for timing in tuned.timings}
+    assert {timing.contender.form for timing in tuned.timings} == {"plain", "winograd"}
+    assert read_memory(settings.state_dir).tuned[-1] == tuned
+    plan = provision(settings, Listener())
+    assert plan.backend == tuned.chosen.contender.backend
+    assert plan.batch == tuned.chosen.batch and plan.model is not None and Path(plan.model).is_file()
+    told = json.loads(verb("why", "--json"))["tuning"]
+    assert told["timing"]["contender"]["sha256"] == tuned.chosen.contender.sha256
+    assert "Tuned" in verb("why")
+    assert not list((settings.state_dir / "staging").iterdir())
