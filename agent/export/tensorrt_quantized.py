@@ -2,8 +2,9 @@
 
 Our INT8 files hold activations as unsigned integers with any zero point, which x86-64 multiplies fastest. TensorRT
 refuses both (`tensorrt_operators.py`). So each such scale becomes that of the signed type which reaches as far, 127
-steps to the farther end: after a ReLU half as many steps as before. Weights that only a convolution in floating point
-reads, and biases in 32 bits, become the numbers they stand for. The result is ONNX that ONNX Runtime runs, too.
+steps to the farther end: after a ReLU half as many steps as before. ConvInteger, which TensorRT does not have, becomes
+a convolution between dequantized values. Weights that only a convolution in floating point reads, and biases in 32
+bits, become the numbers they stand for. The result is ONNX that ONNX Runtime runs, too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from agent.errors import ConversionFailed
 
@@ -30,6 +31,7 @@ def symmetric(source: Path, out: Path) -> int:
         ConversionFailed: nothing in `source` is quantized, or a scale is computed instead of stored.
     """
     model = onnx.load(str(source))
+    _Integers(model.graph).replace()
     graph = _Graph(model.graph)
     kept = []
     for node in model.graph.node:
@@ -47,6 +49,67 @@ def symmetric(source: Path, out: Path) -> int:
         raise ConversionFailed(f"{source.name} holds nothing in eight bits", fix="Start from an onnx-int8 artifact.")
     onnx.save(model, str(out))
     return quantized
+
+
+class _Integers:
+    """ConvInteger → Cast → Mul → Add, in place of which comes DequantizeLinear → Conv."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._graph = graph
+        self._constants = {each.name: each for each in graph.initializer}
+        self._makers = {output: node for node in graph.node for output in node.output}
+        self._readers = {name: node for node in graph.node for name in node.input}
+
+    def replace(self) -> None:
+        replaced: dict[str, list[onnx.NodeProto]] = {}
+        for node in self._graph.node:
+            if node.op_type == "ConvInteger":
+                cast, scaled, biased = self._behind(node)
+                replaced |= {node.name: [], cast.name: [], scaled.name: []}
+                replaced[biased.name] = self._convolution(node, scaled, biased)
+        nodes = [new for node in self._graph.node for new in replaced.get(node.name, [node])]
+        del self._graph.node[:]
+        self._graph.node.extend(nodes)
+        del self._graph.initializer[:]
+        self._graph.initializer.extend(self._constants.values())
+
+    def _behind(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """The Cast, the Mul and the Add that read one another."""
+        chain = []
+        for wanted in ("Cast", "Mul", "Add"):
+            node = self._readers[node.output[0]]
+            if node.op_type != wanted:
+                raise ConversionFailed(f"{node.name} reads integers, and is no {wanted}")
+            chain.append(node)
+        return chain
+
+    def _convolution(
+        self, integer: onnx.NodeProto, scaled: onnx.NodeProto, biased: onnx.NodeProto
+    ) -> list[onnx.NodeProto]:
+        quantize = self._makers[integer.input[0]]
+        if quantize.op_type != "QuantizeLinear":
+            raise ConversionFailed(f"{integer.name} does not read what QuantizeLinear gives")
+        weights, zero = self._array(integer.input[1]), self._array(integer.input[3])
+        both, input_scale = (self._array(each).astype(np.float64) for each in (scaled.input[1], quantize.input[1]))
+        scale = (both.reshape(-1) / input_scale).astype(np.float32)
+        name = integer.name
+        self._put(f"{name}.w", (weights.astype(np.int16) - zero.astype(np.int16)).astype(np.int8))
+        self._put(f"{name}.s", scale)
+        self._put(f"{name}.z", np.zeros(len(scale), np.int8))
+        self._put(f"{name}.b", self._array(biased.input[1]).reshape(-1))
+        x, w = f"{name}.x", f"{name}.real"
+        attributes = {each.name: helper.get_attribute_value(each) for each in integer.attribute}
+        return [
+            helper.make_node("DequantizeLinear", [integer.input[0], *quantize.input[1:3]], [x], name=x),
+            helper.make_node("DequantizeLinear", [f"{name}.{part}" for part in "wsz"], [w], name=w, axis=0),
+            helper.make_node("Conv", [x, w, f"{name}.b"], [biased.output[0]], name=name, **attributes),
+        ]
+
+    def _array(self, name: str) -> NDArray[np.generic]:
+        return numpy_helper.to_array(self._constants[name])
+
+    def _put(self, name: str, values: NDArray[np.generic]) -> None:
+        self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
 
 
 class _Graph:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -157,6 +158,59 @@ def test_unsigned_int8_becomes_symmetric_and_says_nearly_the_same(network: Path,
     rounding = float(np.abs(outputs[1] - outputs[0]).mean())
     assert layers > 4
     assert float(np.abs(outputs[2] - outputs[0]).mean()) < 3 * rounding
+
+
+def test_integer_convolutions_become_convolutions_between_dequantized_values(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    scales = random.uniform(0.001, 0.01, (1, 3, 1, 1)).astype(np.float32)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="q"),
+        helper.make_node("ConvInteger", ["q", "w", "z", "wz"], ["i"], name="i", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("Cast", ["i"], ["f"], name="f", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "k"], ["m"], name="m"),
+        helper.make_node("Add", ["m", "b"], ["y"], name="y"),
+    ]
+    constants: dict[str, Any] = {
+        "s": np.float32(0.02),
+        "z": np.uint8(10),
+        "w": random.integers(1, 256, (3, 2, 3, 3)).astype(np.uint8),
+        "wz": np.uint8(128),
+        "k": scales * np.float32(0.02),
+        "b": random.standard_normal((1, 3, 1, 1)).astype(np.float32),
+    }
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size, 5, 5]) for name, size in (("x", 2), ("y", 3))
+    ]
+    tensors = [onnx.numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(tmp_path / "n.onnx")
+    )
+    with pytest.raises(ConversionFailed, match="ConvInteger is not supported"):
+        check_operators(tmp_path / "n.onnx")
+    assert symmetric(tmp_path / "n.onnx", tmp_path / "signed.onnx") == 1
+    check_operators(tmp_path / "signed.onnx")
+    x = random.uniform(-0.1, 4.5, (1, 2, 5, 5)).astype(np.float32)
+    before, after = (
+        onnxruntime.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        for name in ("n.onnx", "signed.onnx")
+    )
+    np.testing.assert_allclose(after, before, atol=0.03 * float(np.abs(before).max()))
+
+
+def test_an_integer_convolution_of_another_kind_is_refused(tmp_path: Path) -> None:
+    model = small_model(
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="q"),
+        helper.make_node("ConvInteger", ["q", "w"], ["i"], name="i"),
+        helper.make_node("Cast", ["i"], ["f"], name="f", to=TensorProto.FLOAT),
+        helper.make_node("Relu", ["f"], ["y"], name="y"),
+        s=np.asarray(0.1, np.float32),
+        z=np.asarray(0, np.uint8),
+        w=np.ones((1, 1, 1, 1), np.uint8),
+    )
+    onnx.save(model, str(tmp_path / "n.onnx"))
+    with pytest.raises(ConversionFailed, match="y reads integers, and is no Mul"):
+        symmetric(tmp_path / "n.onnx", tmp_path / "signed.onnx")
 
 
 def test_a_file_without_int8_is_refused(network: Path, tmp_path: Path) -> None:
