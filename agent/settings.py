@@ -53,6 +53,7 @@ BACKENDS: Final = (
     "tensorrt",
     "mnn",
     "mnn-lean",
+    "litert",
     "check",
     "uniform",
 )
