@@ -79,6 +79,9 @@ def verify(
     positions: Path = typer.Option(None, "--positions", help="Held-out positions; default: 640 of 128 games, played."),
     native: Path = typer.Option(None, "--native", help="A native katago to ask about the golden positions."),
     golden: Path = typer.Option(None, "--golden", help="Golden positions with native KataGo's recorded answers."),
+    calibration: Path = typer.Option(
+        None, "--calibration", help="What INT8 was calibrated on, to see that no game serves twice; default: beside it."
+    ),
     batch: int = typer.Option(8, "--batch", min=1, help="Positions in one network call."),
     config: Config = None,
     as_json: Json = False,
@@ -109,7 +112,7 @@ def verify(
         for named in candidates:
             candidate = open_network(named, settings.state_dir, reporter)
             try:
-                found = verifier.verify(candidate)
+                found = verifier.verify(candidate, _calibration(calibration, candidate))
             finally:
                 candidate.backend.close()
             if candidate.artifact is not None and found.judgement is not None:
@@ -126,6 +129,8 @@ def verify(
         raise GateRefused(f"the gate refused {said}")
 
 
+# Where `agent export` keeps the positions that it played.
+_CALIBRATION = "calibration.npz"
 # The default held-out set: another seed than that of `agent positions`, so that no game serves twice.
 _HELD_OUT_POSITIONS, _HELD_OUT_GAMES, _HELD_OUT_SEED = 640, 128, 20_000
 
@@ -141,6 +146,16 @@ def _held_out(path: Path | None, reference: OpenedNetwork, settings: Settings, r
         return load_position_set(default)
     counts = {"positions": _HELD_OUT_POSITIONS, "games": _HELD_OUT_GAMES, "seed": _HELD_OUT_SEED}
     return self_play_set(reference.backend, default, reporter, **counts)
+
+
+def _calibration(path: Path | None, candidate: OpenedNetwork) -> PositionSet | None:
+    """What the candidate was calibrated on: as named, or as `agent export` leaves it beside its artifacts."""
+    from agent.workshop.position_set import load_position_set
+
+    beside = candidate.path.with_name(_CALIBRATION)
+    if path is None and not beside.exists():
+        return None
+    return load_position_set(path or beside)
 
 
 def _native(

@@ -75,7 +75,10 @@ class PositionSet:
 
     @property
     def games(self) -> int:
-        return len({int(game) for group in self.groups for game in group.game})
+        return len(self.game_ids())
+
+    def game_ids(self) -> frozenset[int]:
+        return frozenset(int(game) for group in self.groups for game in group.game)
 
     def sha256(self) -> str:
         """Of the positions, whatever the file around them looks like."""

@@ -39,7 +39,7 @@ GOLDEN_SLICE = "golden"
 NOISE_POSITIONS = 200
 # KataGo's rootPolicyOptimism in GTP, with which recorded answers were made and native KataGo is asked.
 NATIVE_OPTIMISM = 0.2
-# Where a recipe names the SHA-256 of the positions that an artifact was calibrated on.
+# What a recipe has where an artifact was calibrated on positions.
 CALIBRATION_KEY = "calibration"
 
 
@@ -83,17 +83,18 @@ class Verifier:
         self._golden_outputs = self._evaluate(reference.backend, self._golden, f"{reference.label}, golden")
         self._yardsticks = (self._noise(), *self._native(native))
 
-    def verify(self, candidate: OpenedNetwork) -> Verified:
+    def verify(self, candidate: OpenedNetwork, calibration: PositionSet | None = None) -> Verified:
         """How far `candidate` is from the reference, and whether its gate lets it through. Writes nothing.
+        `calibration` is what an artifact was calibrated on, where that is known.
 
         Raises:
             GateRefused: the file is not the one that its manifest names, or the outputs have other shapes.
-            CalibrationError: it was calibrated on these positions, or takes none of their boards.
+            CalibrationError: one game served both to calibrate and to verify; or it takes none of the boards.
             BackendUnavailable: see `Backend.evaluate`.
         """
         artifact = candidate.artifact
         if artifact is not None:
-            _check(artifact, self._positions)
+            _check(artifact, self._positions, calibration)
         positions, outputs = _on_boards(artifact, self._positions, self._outputs)
         if not len(positions):
             raise CalibrationError(f"{candidate.label} takes none of the positions' boards")
@@ -169,15 +170,18 @@ def record(artifact: Artifact, verified: Verified) -> Artifact:
     return write_manifest(artifact.path, manifest)
 
 
-def _check(artifact: Artifact, positions: PositionSet) -> None:
+def _check(artifact: Artifact, positions: PositionSet, calibration: PositionSet | None) -> None:
     manifest = artifact.manifest
     if artifact.format.facts.precision not in BOUNDS:
         raise GateRefused(f"{manifest.format} has no gate")
     if digest(artifact.path) != manifest.sha256:
         raise GateRefused(f"{artifact.path} is not the file that its manifest names", fix="Export it again.")
-    if positions.sha256() in manifest.recipe.get(CALIBRATION_KEY, ""):
+    if calibration is None or CALIBRATION_KEY not in manifest.recipe:
+        return
+    shared = positions.game_ids() & calibration.game_ids()
+    if shared:
         raise CalibrationError(
-            f"{artifact.path.name} was calibrated on these very positions",
+            f"{artifact.path.name} was calibrated on {len(shared)} of the games that it would be verified on",
             fix="Verify on positions of other games: `agent positions` with another --seed.",
         )
 

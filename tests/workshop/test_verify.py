@@ -33,6 +33,7 @@ from agent.workshop.accuracy import compare, evaluate
 from agent.workshop.gates import judge
 from agent.workshop.golden import NativeAnswer, golden_set, packaged_rows, read_golden
 from agent.workshop.opening import OpenedNetwork
+from agent.workshop.position_set import PositionSet
 from agent.workshop.proof import prove
 from agent.workshop.verify import Verified, Verifier, record
 
@@ -161,10 +162,15 @@ def test_an_artifact_that_is_replaced_meanwhile_keeps_its_new_manifest(verifier:
     assert now is not None and now.manifest.gate == "not verified"
 
 
-def test_positions_that_served_to_calibrate_are_refused(verifier: Verifier, tmp_path: Path) -> None:
-    path = artifact_of(tmp_path, recipe={"calibration": f"1000 positions, {POSITIONS.sha256()}"})
-    with pytest.raises(CalibrationError, match="calibrated on these"):
-        verify(verifier, path)
+def test_no_game_serves_both_to_calibrate_and_to_verify(verifier: Verifier, tmp_path: Path) -> None:
+    calibrated = opened(artifact_of(tmp_path, recipe={"calibration": "a file's hash"}), OpinionsBackend())
+    other = made_up(seed=2)
+    assert verifier.verify(calibrated, other).judgement == verifier.verify(calibrated).judgement
+    one_in_common = PositionSet((*other.groups, POSITIONS.groups[0].take([0])), "both")
+    with pytest.raises(CalibrationError, match="calibrated on 1 of the games"):
+        verifier.verify(calibrated, one_in_common)
+    plain = opened(artifact_of(tmp_path), OpinionsBackend())
+    assert verifier.verify(plain, one_in_common).judgement is not None
 
 
 def test_an_artifact_is_judged_on_the_boards_that_it_takes(verifier: Verifier, tmp_path: Path) -> None:
