@@ -18,6 +18,7 @@ def qat(
     out: Path = typer.Option(None, "--out", help="A folder, instead of the network's own below the state folder."),
     steps: int = typer.Option(1000, "--steps", min=1, help="Batches to learn from."),
     batch: int = typer.Option(8, "--batch", min=1, help="Positions in one step."),
+    symmetries: int = typer.Option(4, "--symmetries", min=1, max=8, help="Of the board, for each position."),
     seed: int = typer.Option(1, "--seed", min=0, help="Another seed gives another order of the positions."),
     device: str = typer.Option("cpu", "--device", help="cpu, cuda or cuda:N."),
     threads: int = typer.Option(1, "--threads", min=1, help="Threads of PyTorch on the CPU."),
@@ -46,7 +47,7 @@ def qat(
     if device.partition(":")[0] not in ("cpu", "cuda"):
         raise typer.BadParameter("choose cpu, cuda or cuda:N", param_hint="--device")
     settings = load_settings(config)
-    options = QatOptions(steps=steps, batch=batch, seed=seed, device=device, threads=threads)
+    options = QatOptions(steps=steps, batch=batch, symmetries=symmetries, seed=seed, device=device, threads=threads)
     lines = LineReporter(lambda line: print(line, flush=True))
     with contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr) as reporter:
         catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")

@@ -34,6 +34,7 @@ from agent.export.quantized import QuantizedLayers, Unrounded
 from agent.model.disk import storage_errors, try_lock, write_atomically
 from agent.workshop.position_set import PositionSet
 from agent.workshop.qat_options import QatOptions
+from agent.workshop.qat_symmetries import under_symmetries
 
 if TYPE_CHECKING:
     from agent.workshop.torch_training import Training
@@ -129,8 +130,9 @@ def _start(run: Run, key: str, work: Path, reporter: Reporter) -> tuple[Training
     torch.use_deterministic_algorithms(True)
     path = work / "checkpoint"
     kept = _read_checkpoint(path, key)
-    answers = teacher_answers(run.network, run.positions, work, run.options.device, reporter)
-    training = Training(Student(run.network, run.quantization), run.positions, answers, run.options)
+    positions = under_symmetries(run.positions, run.options.symmetries, run.options.seed)
+    answers = teacher_answers(run.network, positions, work, run.options.device, reporter)
+    training = Training(Student(run.network, run.quantization), positions, answers, run.options)
     if kept is None:
         return training, []
     head, state = kept

@@ -20,10 +20,6 @@ from agent.export.network import Array
 from agent.export.quantization import LEVELS, Output, QuantizedConv, Scale
 from agent.workshop.torch_layers import Convolution, to_array
 
-# How far within its rounding a weight starts, in steps: the integers that calibration chose are the start, however
-# far from the exact weight it chose them.
-_WITHIN = 0.49
-
 
 class _FakeQuantize(torch.autograd.Function):
     """x → clamp(round(x / scale), low, high) · scale; ties to even, as ONNX has it."""
@@ -97,14 +93,8 @@ class QuantizedConvolution:
 
     def __init__(self, convolution: Convolution, start: QuantizedConv, largest: int) -> None:
         self._convolution, self._start = convolution, start
-        weights = convolution.weight.detach().numpy()
-        if start.gain is not None:
-            weights = weights / start.gain[None, :, None, None]
-        if start.output is not None:
-            weights = weights / start.output.gain[:, None, None, None]
-        steps = weights / start.weight_scale[:, None, None, None]
-        steps = np.clip(steps, start.weights - _WITHIN, start.weights + _WITHIN)
-        convolution.weight.data.copy_(torch.from_numpy(steps * start.weight_scale[:, None, None, None]))
+        # In the middle of what rounds to calibration's integers: only what gradients agree on for long leaves them.
+        convolution.weight.data.copy_(torch.from_numpy(start.real_weights))
         convolution.bias = nn.Parameter(torch.from_numpy(np.array(start.bias, np.float32)))
         self._input = MapQuantizer(start.input, before=start.gain)
         self._weight = WeightQuantizer(start.weight_scale, largest)
