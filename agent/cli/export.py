@@ -66,10 +66,9 @@ def export(
     if not as_json:
         Console().print(_table(outcomes))
         print(f"in {folder}")
-    failures = [outcome for outcome in outcomes if outcome.error]
-    for outcome in failures:
-        assert outcome.error is not None
-        print(outcome.error.explain(), file=sys.stderr)
+    failures = [outcome.error for outcome in outcomes if outcome.error]
+    for said in dict.fromkeys(error.explain() for error in failures):
+        print(said, file=sys.stderr)
     if failures:
         raise typer.Exit(1)
 
@@ -126,7 +125,7 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
         table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
     for outcome in outcomes:
         if outcome.artifact is None:
-            table.add_row(outcome.format.value, "", "", "", "failed, see below")
+            table.add_row(outcome.format.value, "", "", "", f"none: {outcome.error}")
             continue
         manifest = outcome.artifact.manifest
         size = f"{manifest.size_bytes / 1e6:.1f}"

@@ -205,9 +205,17 @@ class _Export:
         self._sha256 = _hash_of(source, NetworkFormatError)
         self._calibration_sha256 = _hash_of(calibration, CalibrationError) if calibration else ""
         self._network: Network | None = None
+        self._provided: dict[Format, Artifact] = {}
 
     def provide(self, format: Format) -> tuple[Artifact, bool]:
         """The artifact, and whether it had to be made."""
+        if format in self._provided:
+            return self._provided[format], False
+        artifact, made = self._found_or_made(format)
+        self._provided[format] = artifact
+        return artifact, made
+
+    def _found_or_made(self, format: Format) -> tuple[Artifact, bool]:
         exporter = self._table.get(format)
         if exporter is None:
             raise ConversionFailed(f"nothing writes {format.value} yet", fix="Choose another format.")
