@@ -73,7 +73,7 @@ class PlainLayers:
     def rms_norm(self, norm: RmsNorm, x: str) -> str:
         graph = self._graph
         scale, bias = norm.scale[:, None, None], norm.bias[:, None, None]
-        x = rms_normalised(graph, norm, x, [1, 2, 3] if norm.spatial else [1], scale)
+        x = rms_normalised(graph, norm, x, 1, scale)
         return graph.node("Add", [x, graph.weights(f"{norm.name}.bias", bias)])
 
     def tokens(self, x: str, channels: int) -> str:
@@ -141,8 +141,12 @@ def _mish(graph: Graph, x: str) -> str:
     return graph.node("Mul", [x, graph.node("Div", [t, graph.node("Sub", [two, t])])])
 
 
-def rms_normalised(graph: Graph, norm: RmsNorm, x: str, axes: list[int], scale: Array) -> str:
-    """`norm` over `axes`, without its bias, written so that ONNX Runtime makes one node of it where it can."""
-    mean = graph.node("ReduceMean", [graph.node("Pow", [x, graph.constant(2.0)])], axes=axes)
+def rms_normalised(graph: Graph, norm: RmsNorm, x: str, channel_axis: int, scale: Array) -> str:
+    """`norm` without its bias, written so that ONNX Runtime makes one node of it where it can. `x` is a map, or, where
+    `norm` is not spatial, tokens."""
+    mean = graph.node("ReduceMean", [graph.node("Pow", [x, graph.constant(2.0)])], axes=[channel_axis])
+    if norm.spatial:
+        # One axis after the other: MNN 3.6 takes a mean over all at once for a LayerNorm and computes something else.
+        mean = graph.node("ReduceMean", [mean], axes=[2, 3] if channel_axis == 1 else [1, 2])
     root = graph.node("Sqrt", [graph.node("Add", [mean, graph.constant(norm.epsilon)])])
     return graph.node("Mul", [graph.node("Div", [x, root]), graph.weights(norm.name, scale)])

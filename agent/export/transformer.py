@@ -25,7 +25,7 @@ class TransformerLayers:
 
     def block(self, block: TransformerBlock, x: str) -> str:
         """Tokens to tokens, the block's residual included."""
-        inner = rms_normalised(self._graph, block.norm, x, [-1], block.norm.scale)
+        inner = rms_normalised(self._graph, block.norm, x, -1, block.norm.scale)
         inner = self._attention(block, inner) if isinstance(block, AttentionBlock) else self._ffn(block, inner)
         return self._graph.node("Add", [x, inner])
 

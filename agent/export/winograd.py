@@ -83,7 +83,7 @@ class WinogradLayers:
         return self._add_bias(scaled, bn)
 
     def rms_norm(self, norm: RmsNorm, x: str) -> str:
-        x = rms_normalised(self._graph, norm, x, [1, 2, 3] if norm.spatial else [-1], norm.scale)
+        x = rms_normalised(self._graph, norm, x, -1, norm.scale)
         return self._graph.node("Add", [x, self._graph.weights(f"{norm.name}.bias", norm.bias)])
 
     def tokens(self, x: str, channels: int) -> str:
