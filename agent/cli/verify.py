@@ -42,7 +42,7 @@ def positions(
     from agent.export.progress import LineReporter
     from agent.model.progress import progress_on
     from agent.settings import load_settings
-    from agent.workshop.opening import open_network
+    from agent.workshop.opening import open_player
     from agent.workshop.positions import record_set, self_play_set
     from agent.workshop.sgf import read_folder
 
@@ -57,7 +57,7 @@ def positions(
             source = "SGF of " + ", ".join(str(folder) for folder in sgf)
             made = record_set(records, out, positions=count, games=games, seed=seed, source=source)
         else:
-            opened = open_network(network, settings.state_dir, reporter)
+            opened = open_player(network, settings.state_dir, reporter)
             try:
                 made = self_play_set(opened.backend, out, reporter, positions=count, games=games, seed=seed)
             finally:
@@ -136,12 +136,13 @@ _HELD_OUT_POSITIONS, _HELD_OUT_GAMES, _HELD_OUT_SEED = 640, 128, 20_000
 
 
 def _held_out(path: Path | None, reference: OpenedNetwork, settings: Settings, reporter: Reporter) -> PositionSet:
+    from agent.workshop.place import artifact_folder
     from agent.workshop.position_set import load_position_set
     from agent.workshop.positions import self_play_set
 
     if path is not None:
         return load_position_set(path)
-    default = settings.state_dir / "artifacts" / (reference.backend.network.sha256 or "unnamed") / "held-out.npz"
+    default = artifact_folder(settings.state_dir, reference.backend.network.sha256 or "unnamed") / "held-out.npz"
     if default.exists():
         return load_position_set(default)
     counts = {"positions": _HELD_OUT_POSITIONS, "games": _HELD_OUT_GAMES, "seed": _HELD_OUT_SEED}
@@ -208,7 +209,7 @@ def match(
     from agent.model.progress import progress_on
     from agent.settings import load_settings
     from agent.workshop.match import MatchOptions, identity, play_match, record_match
-    from agent.workshop.opening import open_network
+    from agent.workshop.opening import open_player
 
     settings = load_settings(config)
     options = MatchOptions(games, visits, board, seed=seed, threads=threads)
@@ -217,7 +218,7 @@ def match(
         reporter = stack.enter_context(contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr))
         players = []
         for named in (first, second):
-            players.append(open_network(named, settings.state_dir, reporter))
+            players.append(open_player(named, settings.state_dir, reporter))
             stack.callback(players[-1].backend.close)
         key = " against ".join(identity(player) for player in players)
         journal = (

@@ -162,7 +162,8 @@ class _Player:
             self.start.initial_player,
             tuple(self.moves),
         )
-        name = f"{self.backend.network.sha256} seed {self.wave.seed} wave {self.wave.number} game {self.index}"
+        network, wave = self.backend.network, self.wave
+        name = f"{network.name} {network.sha256} seed {wave.seed} wave {wave.number} game {self.index}"
         return GameRecord(game_id(name), position)
 
     def _handicap(self) -> Sequence[int]:
