@@ -73,13 +73,14 @@ class RawBench:
         self._seconds, self._clock = seconds, clock
 
     def measure(self, way: Way, *, warm: bool = True) -> tuple[int, float]:
-        """Evaluations and seconds, after one call of each thread that is not counted (with `warm`).
+        """Evaluations and seconds, after one call of each thread that is not counted (with `warm`). Each caller reads
+        the clock itself, which may therefore be one of its own.
 
         Raises:
             BackendUnavailable: see `Backend.evaluate`.
         """
         ready = threading.Barrier(way.threads + 1)
-        counts, ends = [0] * way.threads, [0.0] * way.threads
+        counts, spent = [0] * way.threads, [0.0] * way.threads
         errors: list[Exception] = []
         stop = threading.Event()
 
@@ -90,10 +91,11 @@ class RawBench:
                 if warm:
                     backend.evaluate(spatial, global_)
                 ready.wait()
+                start = self._clock()
                 while not (stop.is_set() and counts[index]):
                     backend.evaluate(spatial, global_)
                     counts[index] += way.batch
-                    ends[index] = self._clock()
+                    spent[index] = self._clock() - start
             except threading.BrokenBarrierError:
                 pass  # another caller failed and says why
             except Exception as error:  # the edge of a thread: told to the caller below
@@ -105,14 +107,14 @@ class RawBench:
             caller.start()
         with contextlib.suppress(threading.BrokenBarrierError):
             ready.wait()
-        start = self._clock()
         stop.wait(0.0 if errors else self._seconds)
         stop.set()
         for caller in callers:
             caller.join()
         if errors:
             raise errors[0]
-        return sum(counts), max(ends) - start
+        evaluations = sum(counts)
+        return evaluations, evaluations / sum(count / seconds for count, seconds in zip(counts, spent, strict=True))
 
     def _batch(self, first: int, count: int) -> tuple[Array, Array]:
         which = np.arange(first, first + count) % len(self._spatial)

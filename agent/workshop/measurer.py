@@ -29,11 +29,14 @@ class ChildMeasurer:
         threads: int,
         memory_bytes: int | None,
         open_probe: Callable[[], Probe] = Probe,
+        *,
+        undisturbed: bool = True,
     ) -> None:
         """`expected` are the check's right answers, if any; `threads` the most that will call at once; `memory_bytes`
-        what a worker may take (None: unknown)."""
+        what a worker may take (None: unknown). `undisturbed` leaves out what other processes took."""
         self._contenders, self._expected, self._open_probe = contenders, expected, open_probe
         self._threads = threads
+        self._undisturbed = undisturbed
         self._room_bytes = None if memory_bytes is None else int(memory_bytes * _WAITING_SHARE)
         # In the order of use, the latest last.
         self._probes: dict[int, Probe] = {}
@@ -51,7 +54,7 @@ class ChildMeasurer:
         """See `sweep.Measurer`; on a board of `side`² points."""
         number = option.contender
         try:
-            measured = self._probe(number).measure(option.way, side, seconds)
+            measured = self._probe(number).measure(option.way, side, seconds, undisturbed=self._undisturbed)
         except BackendUnavailable:
             self._close(number)
             raise

@@ -111,9 +111,12 @@ class Probe:
         """Run positions on `boards` (columns, rows). Raises BackendUnavailable as `answers`."""
         return self._ask(Prove(tuple(boards)), Proved, patience_s)
 
-    def measure(self, way: Way, side: int, seconds: float, patience_s: float = MEASURE_S) -> Measured:
-        """Call the network for about `seconds`. Raises BackendUnavailable as `open`."""
-        request = Measure(way.threads, way.sessions, way.batch, side, seconds)
+    def measure(
+        self, way: Way, side: int, seconds: float, *, undisturbed: bool = False, patience_s: float = MEASURE_S
+    ) -> Measured:
+        """Call the network for about `seconds`; `undisturbed` leaves out the time in which other processes had the
+        cores. Raises BackendUnavailable as `open`."""
+        request = Measure(way.threads, way.sessions, way.batch, side, seconds, undisturbed)
         return self._ask(request, Measured, seconds + patience_s)
 
     def close(self) -> None:

@@ -41,6 +41,7 @@ from agent.workshop.proof import run_on
 CHECK_SIDES = (19, 19, 9)
 
 _STATUS = Path("/proc/self/status")
+_SCHEDSTAT = Path("/proc/thread-self/schedstat")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 # Documentation/filesystems/proc.rst of the kernel: 5 resets the peak resident set size.
 _RESET_PEAK = "5"
@@ -111,7 +112,8 @@ class _Child:
         sessions.provide(way.sessions, lambda _: True)
         _reset_peak()
         spatial, global_ = check_inputs(request.side)
-        bench = RawBench(sessions, spatial, global_, request.seconds, time.monotonic)
+        clock = undisturbed_clock if request.undisturbed else time.monotonic
+        bench = RawBench(sessions, spatial, global_, request.seconds, clock)
         evaluations, seconds = bench.measure(way, warm=(way, request.side) not in self._warm)
         self._warm.add((way, request.side))
         return Measured(evaluations, seconds, peak_rss_bytes())
@@ -125,6 +127,16 @@ class _Child:
 def _softmax(logits: Array) -> Array:
     exponents = np.exp(logits - logits.max())
     return np.asarray(exponents / exponents.sum(), np.float32)
+
+
+def undisturbed_clock() -> float:
+    """Seconds, without those in which the calling thread was ready to run and had no core (the second field of
+    schedstat, Documentation/scheduler/sched-stats.rst of the kernel). Waiting for a lock or a device counts."""
+    try:
+        waited_ns = int(_SCHEDSTAT.read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        waited_ns = 0
+    return time.monotonic() - waited_ns * 1e-9
 
 
 def _reset_peak() -> None:

@@ -47,13 +47,15 @@ class Proved(msgspec.Struct, frozen=True, tag=True):
 
 
 class Measure(msgspec.Struct, frozen=True, tag=True):
-    """Call the network for about `seconds` on a board of `side`² points."""
+    """Call the network for about `seconds` on a board of `side`² points. With `undisturbed`, time that a caller spent
+    waiting for a core that another process had does not count, as far as the kernel tells it."""
 
     threads: int
     sessions: int
     batch: int
     side: int
     seconds: float
+    undisturbed: bool
 
 
 class Measured(msgspec.Struct, frozen=True, tag=True):

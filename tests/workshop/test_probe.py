@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fakes.probe_child import COMMAND
 from agent.engine.way import Way
 from agent.errors import BackendUnavailable
 from agent.workshop.probe import Probe
+from agent.workshop.probe_child import undisturbed_clock
 from agent.workshop.probe_messages import Answer, Answers
 from agent.workshop.small_check import BOUNDS, FILE, differences, load_answers, store_answers
 
@@ -97,6 +99,16 @@ def test_measurements_tell_speed_and_memory(probe: Probe) -> None:
     assert 0 < one.evaluations / one.seconds < 125
     assert 0 < two.evaluations / two.seconds < 250
     assert one.peak_rss_bytes > 10e6
+
+
+def test_time_that_others_took_does_not_count(probe: Probe) -> None:
+    before, start = undisturbed_clock(), time.monotonic()
+    sum(range(200_000))
+    passed, undisturbed = time.monotonic() - start, undisturbed_clock() - before
+    assert 0 < undisturbed <= passed + 0.01
+    probe.open("uniform", "", 1)
+    found = probe.measure(Way(2, 1, 1), 9, 0.05, undisturbed=True)
+    assert found.evaluations > 0 and found.seconds > 0
 
 
 def test_memory_is_that_of_the_backend(probe: Probe) -> None:
