@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,11 +108,7 @@ def open_session(model: Path, *, optimise: bool = True, provider: Provider = Pro
         raise BackendUnavailable(
             f"ONNX Runtime cannot load {model}: {_first_line(error)}", fix="Convert the network again."
         ) from error
-    if provider.value not in session.get_providers():
-        raise BackendUnavailable(
-            f"ONNX Runtime's {provider.value} does not start here; it would run on the CPU instead",
-            fix="Check the NVIDIA driver and the libraries that the provider needs, or use the backend onnxruntime.",
-        )
+    require_started(provider, session.get_providers())
     if {value.name for value in session.get_inputs()} != set(_INPUTS):
         raise BackendUnavailable(f"{model} is not a network that `agent convert` wrote", fix="Convert the network.")
     try:
@@ -138,6 +135,20 @@ def _providers(onnxruntime: Any, provider: Provider, model: Path) -> list[Any]:
     if provider is Provider.CUDA:
         return [cuda, Provider.CPU.value]
     return [(Provider.TENSORRT.value, tensorrt_options(model)), cuda, Provider.CPU.value]
+
+
+def require_started(provider: Provider, running: Sequence[str]) -> None:
+    """ONNX Runtime leaves out a provider that does not start, and says so in its log alone; `running` are those of the
+    session that it opened.
+
+    Raises:
+        BackendUnavailable: `provider` is not among them.
+    """
+    if provider.value not in running:
+        raise BackendUnavailable(
+            f"ONNX Runtime's {provider.value} does not start here; it would run on {', '.join(running)} instead",
+            fix="Check the NVIDIA driver and the libraries that the provider needs, or use the backend onnxruntime.",
+        )
 
 
 def tensorrt_options(model: Path) -> dict[str, str]:

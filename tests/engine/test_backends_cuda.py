@@ -12,7 +12,7 @@ from agent.errors import BackendUnavailable
 from agent.export.artifact import ArtifactManifest, digest, size_bytes, write_manifest
 from agent.export.convert import convert
 from agent.export.info import NetworkInfo
-from agent.export.session import Provider, open_session, tensorrt_options
+from agent.export.session import Provider, open_session, require_started, tensorrt_options
 from tests.fakes.network_writer import NetworkWriter
 
 
@@ -37,6 +37,12 @@ def test_a_provider_that_the_package_lacks_is_named(backend: str, provider: str,
 
 def test_the_processor_needs_no_provider_of_a_gpu(network: Path) -> None:
     assert open_session(network, provider=Provider.CPU).network.version == 8
+
+
+def test_a_provider_that_did_not_start_is_refused() -> None:
+    with pytest.raises(BackendUnavailable, match="CUDAExecutionProvider does not start here.*on CPUExecutionProvider"):
+        require_started(Provider.CUDA, ["CPUExecutionProvider"])
+    require_started(Provider.TENSORRT, ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"])
 
 
 @pytest.mark.parametrize(("precision", "fp16", "int8"), [("fp32", "0", "0"), ("fp16", "1", "0"), ("int8", "1", "1")])
