@@ -40,7 +40,7 @@ def test_the_processor_needs_no_provider_of_a_gpu(network: Path) -> None:
 
 
 def test_a_provider_that_did_not_start_is_refused() -> None:
-    with pytest.raises(BackendUnavailable, match="CUDAExecutionProvider does not start here.*on CPUExecutionProvider"):
+    with pytest.raises(BackendUnavailable, match=r"CUDAExecutionProvider does not start here.*on CPUExecutionProvider"):
         require_started(Provider.CUDA, ["CPUExecutionProvider"])
     require_started(Provider.TENSORRT, ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"])
 
