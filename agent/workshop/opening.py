@@ -32,8 +32,8 @@ class OpenedNetwork:
 
 
 def open_network(named: str, state_dir: Path, reporter: Reporter, *, threads: int = 1) -> OpenedNetwork:
-    """`threads` will call the backend at once. A .bin.gz file or a name of the catalogue is run by ONNX Runtime in fp32;
-    its artifact is made below `state_dir` where it is not there.
+    """`threads` will call the backend at once. A .bin.gz file or a name of the catalogue is run in fp32 by ONNX
+    Runtime; its artifact is made below `state_dir` where it is not there.
 
     Raises:
         BackendUnavailable: nothing on this machine runs it.
