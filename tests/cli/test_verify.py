@@ -12,7 +12,9 @@ from typer.testing import CliRunner, Result
 
 from agent.__main__ import app
 from agent.errors import CalibrationError, ConfigError, GateRefused, JournalUnusable
+from agent.events import SilentReporter
 from agent.export.artifact import artifacts_in, read_artifact
+from agent.workshop.opening import open_player
 from agent.workshop.position_set import load_position_set
 
 
@@ -120,3 +122,12 @@ def test_a_match_tells_elo_and_writes_it_beside_the_artifact(folder: Path) -> No
     assert json.loads(again.stdout.splitlines()[-1])["games"] == 2 and out.read_text().count("\n") == 3
     nowhere = run(folder, "match", str(path), str(path), "--games", "2", "--out", "/proc/none/match.jsonl")
     assert isinstance(nowhere.exception, JournalUnusable)
+
+
+def test_a_network_that_the_core_does_not_run_is_played_by_onnx_runtime(tmp_path: Path) -> None:
+    NetworkWriter(15, ["attention"], channels=8).write(tmp_path / "attentive.bin.gz")
+    NetworkWriter(8, ["ordinary"], channels=8).write(tmp_path / "plain.bin.gz")
+    for name, backend in (("attentive", "onnxruntime"), ("plain", "core")):
+        opened = open_player(str(tmp_path / f"{name}.bin.gz"), tmp_path / "state", SilentReporter())
+        assert opened.backend.name == backend
+        opened.backend.close()
