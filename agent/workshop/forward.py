@@ -8,7 +8,7 @@ side, and each convolution sees what both give it. Mirrors `export/emit.py`, whi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -160,7 +160,7 @@ def as_matrix(weights: Array) -> Array:
     return np.ascontiguousarray(weights.transpose(2, 3, 1, 0).reshape(-1, weights.shape[0]))
 
 
-def from_matrix(matrix: Array, shape: Sequence[int]) -> Array:
+def from_matrix(matrix: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
     """The inverse of `as_matrix`; `shape` is [out, in, y, x]."""
     out, inputs, y_size, x_size = shape
     return np.ascontiguousarray(matrix.reshape(y_size, x_size, inputs, out).transpose(3, 2, 0, 1))
