@@ -14,7 +14,9 @@ def qat(
     network: str = typer.Argument(..., help="A network of the catalogue, or the path of a .bin.gz file."),
     positions: Path = typer.Option(..., "--positions", help="Positions to train on, from `agent positions`."),
     start: Path = typer.Option(..., "--from", help="The quantization (.npz) to start from."),
-    held_out: Path = typer.Option(None, "--held-out", help="Positions to judge by; a game in both sets is an error."),
+    held_out: Path = typer.Option(
+        None, "--held-out", help="Positions to judge by, whose games are refused; default: those of `agent verify`."
+    ),
     out: Path = typer.Option(None, "--out", help="A folder, instead of the network's own below the state folder."),
     steps: int = typer.Option(1000, "--steps", min=1, help="Batches to learn from."),
     batch: int = typer.Option(8, "--batch", min=1, help="Positions in one step."),
@@ -39,6 +41,7 @@ def qat(
     from agent.model.pull import pull_named
     from agent.model.store import Store
     from agent.settings import data_folder, load_settings
+    from agent.workshop.place import HELD_OUT, artifact_folder
     from agent.workshop.position_set import load_position_set
     from agent.workshop.proof import prove
     from agent.workshop.qat import Run, train
@@ -53,6 +56,9 @@ def qat(
         catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
         stored = pull_named(network, catalogue, Store(settings.state_dir), reporter)
         parsed = parse_network(stored.path)
+        own = artifact_folder(settings.state_dir, stored.sha256)
+        if held_out is None and (own / HELD_OUT).exists():
+            held_out = own / HELD_OUT
         run = Run(
             dataclasses.replace(parsed, info=msgspec.structs.replace(parsed.info, sha256=stored.sha256)),
             load_quantization(start),
@@ -60,7 +66,7 @@ def qat(
             options,
             held_out=None if held_out is None else load_position_set(held_out),
         )
-        artifact = train(run, out or settings.state_dir / "artifacts" / stored.sha256, prove, reporter)
+        artifact = train(run, out or own, prove, reporter)
     if as_json:
         print(msgspec.json.encode(artifact.manifest).decode())
         return

@@ -1,8 +1,9 @@
 """Quantization-aware training: distils the fp32 network into its quantized form, from positions of self-play.
 
-Start at `train`. The run lives in `<folder>/.qat/`: the teacher's answers, and a checkpoint that is replaced in one
-step. Killed at any moment, it goes on from the last checkpoint and ends as if it had not been killed; what it makes
-appears in `folder` whole or not at all. No PyTorch here but within `train`: the extra "qat" is optional.
+Start at `train`. The run lives in `<folder>/.qat/`, which goes when it is done: the teacher's answers, and a checkpoint
+that is replaced in one step. Killed at any moment, it goes on from the last checkpoint and ends as if it had not been
+killed; what it makes appears in `folder` whole or not at all. No PyTorch here but within `train`: the extra "qat" is
+optional.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -100,7 +102,9 @@ def train(run: Run, folder: Path, prove: Prove, reporter: Reporter) -> Artifact:
         _go_on(training, curve, run, key, work, reporter)
         quantization = training.student.value(_recipe(run, key, curve))
         with publishing(folder) as staging:
-            return _publish(run.network, quantization, staging, prove, reporter)
+            artifact = _publish(run.network, quantization, staging, prove, reporter)
+        shutil.rmtree(work, ignore_errors=True)  # a checkpoint that stayed would be in the next run's way
+    return artifact
 
 
 @contextlib.contextmanager
@@ -127,7 +131,8 @@ def _start(run: Run, key: str, work: Path, reporter: Reporter) -> tuple[Training
     if run.options.device.startswith("cuda") and not torch.cuda.is_available():
         raise ToolMissing("PyTorch finds no CUDA device here", fix="Train with --device cpu.")
     torch.set_num_threads(run.options.threads)
-    torch.use_deterministic_algorithms(True)
+    # On a GPU some of what is needed has no deterministic form; there, a run goes on, but not with the very numbers.
+    torch.use_deterministic_algorithms(run.options.device == "cpu")
     path = work / "checkpoint"
     kept = _read_checkpoint(path, key)
     positions = under_symmetries(run.positions, run.options.symmetries, run.options.seed)
@@ -229,8 +234,7 @@ def _require_apart(positions: PositionSet, held_out: PositionSet | None) -> None
         raise CalibrationError("there is no position to train on")
     if held_out is None:
         return
-    judged = {int(game) for group in held_out.groups for game in group.game}
-    common = judged & {int(game) for group in positions.groups for game in group.game}
+    common = held_out.game_ids() & positions.game_ids()
     if common:
         raise CalibrationError(
             f"{len(common)} games are both trained on and held out", fix="Play other games with another --seed."

@@ -40,10 +40,11 @@ class TorchNetwork(nn.Module):
     """`forward` takes spatial [n, 22, y, x] and global [n, 19], both float32, and answers as `Outputs`."""
 
     def __init__(self, network: Network) -> None:
-        """Raises ConversionFailed for a kind of block that cannot be trained."""
+        """Raises ConversionFailed for a kind of layer that cannot be trained."""
         super().__init__()
-        self.source = network
         trunk = network.trunk
+        if trunk.metadata_encoder is not None:
+            raise _not_trainable(trunk.metadata_encoder.name)
         self.initial_conv = Convolution(trunk.initial_conv)
         self.initial_matmul = Linear(trunk.initial_matmul)
         self.blocks = nn.ModuleList(_block(block) for block in trunk.blocks)
@@ -53,18 +54,9 @@ class TorchNetwork(nn.Module):
         self.policy_head, self.value_head = _Policy(network.policy_head), _Value(network.value_head)
 
     def forward(self, spatial: Tensor, global_: Tensor) -> TorchOutputs:
-        x = self.enter(spatial, global_)
+        x = self.initial_conv(spatial) + self.initial_matmul(global_)[:, :, None, None]
         for block in self.blocks:
             x = block(x)
-        return self.leave(x)
-
-    def enter(self, spatial: Tensor, global_: Tensor) -> Tensor:
-        """What the first block takes."""
-        x: Tensor = self.initial_conv(spatial) + self.initial_matmul(global_)[:, :, None, None]
-        return x
-
-    def leave(self, x: Tensor) -> TorchOutputs:
-        """From what the last block gave."""
         x = self.tip_act(self.tip_norm(x))
         return TorchOutputs(self.policy_head(x), *self.value_head(x))
 
@@ -79,7 +71,6 @@ class TorchNetwork(nn.Module):
 class _Ordinary(nn.Module):
     def __init__(self, block: OrdinaryBlock) -> None:
         super().__init__()
-        self.block = block
         self.pre_bn, self.pre_act = Normalisation(block.pre_bn), activation_of(block.pre_act)
         self.regular_conv = Convolution(block.regular_conv, block.mid_bn)
         self.mid_act = activation_of(block.mid_act)
@@ -94,7 +85,6 @@ class _Ordinary(nn.Module):
 class _Gpool(nn.Module):
     def __init__(self, block: GpoolBlock) -> None:
         super().__init__()
-        self.block = block
         self.pre_bn, self.pre_act = Normalisation(block.pre_bn), activation_of(block.pre_act)
         self.regular_conv = Convolution(block.regular_conv, block.mid_bn)
         self.gpool_conv = Convolution(block.gpool_conv, block.gpool_bn)
@@ -114,7 +104,6 @@ class _Gpool(nn.Module):
 class _Nested(nn.Module):
     def __init__(self, block: NestedBlock) -> None:
         super().__init__()
-        self.block = block
         self.pre_bn, self.pre_act = Normalisation(block.pre_bn), activation_of(block.pre_act)
         self.pre_conv = Convolution(block.pre_conv)
         self.blocks = nn.ModuleList(_block(inside) for inside in block.blocks)
@@ -152,7 +141,6 @@ def _not_trainable(layer: str) -> ConversionFailed:
 class _Policy(nn.Module):
     def __init__(self, head: PolicyHead) -> None:
         super().__init__()
-        self.head = head
         self.g1_conv, self.g1_act = Convolution(head.g1_conv, head.g1_bn), activation_of(head.g1_act)
         self.gpool_to_bias = Linear(head.gpool_to_bias, scale=head.p1_bn.scale)
         self.p1_conv, self.p1_act = Convolution(head.p1_conv, head.p1_bn), activation_of(head.p1_act)
@@ -175,7 +163,6 @@ class _Policy(nn.Module):
 class _Value(nn.Module):
     def __init__(self, head: ValueHead) -> None:
         super().__init__()
-        self.head = head
         self.v1_conv, self.v1_act = Convolution(head.v1_conv, head.v1_bn), activation_of(head.v1_act)
         self.v2, self.v2_act = Linear(head.v2_matmul, head.v2_bias), activation_of(head.v2_act)
         self.v3, self.score = Linear(head.v3_matmul, head.v3_bias), Linear(head.score_matmul, head.score_bias)

@@ -160,6 +160,8 @@ def test_a_finished_run_is_not_made_again(network_path: Path, tmp_path: Path) ->
     watcher = Watcher()
     assert train(run, tmp_path, prove, watcher) == first
     assert not watcher.losses
+    name = run.network.info.name
+    assert set(tree(tmp_path)) == {f"{name}.qat.int8.onnx", f"{name}.qat.int8.onnx.json", f"{name}.qat.npz"}
 
 
 def test_an_interrupted_run_goes_on_with_the_very_numbers(network_path: Path, tmp_path: Path) -> None:

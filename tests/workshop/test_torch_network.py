@@ -15,7 +15,7 @@ from fakes.network_writer import NetworkWriter
 from agent.errors import ConversionFailed
 from agent.events import SilentReporter
 from agent.export.emit import Form, emit
-from agent.export.network import Network, RmsNorm
+from agent.export.network import Activation, MatMul, MetadataEncoder, Network, RmsNorm
 from agent.export.parse import parse_network
 from agent.export.session import open_session
 from agent.workshop.torch_network import TorchNetwork
@@ -62,12 +62,17 @@ def test_the_module_computes_what_the_graph_computes(name: str, tmp_path: Path) 
     assert largest_difference(network, TorchNetwork(network), tmp_path) < BOUND
 
 
-def test_a_transformer_is_refused_by_the_name_of_its_layer(tmp_path: Path) -> None:
+def test_what_cannot_be_trained_is_refused_by_its_name(tmp_path: Path) -> None:
     source = NetworkWriter(15, ["ordinary"], seed=1).write(tmp_path / "net.bin.gz")
     network = parse_network(source)
     norm = RmsNorm("tip/norm", np.ones(8, np.float32), np.zeros(8, np.float32), 1e-6, True)
     changed = dataclasses.replace(network, trunk=dataclasses.replace(network.trunk, tip_norm=norm))
     with pytest.raises(ConversionFailed, match="tip/norm"):
+        TorchNetwork(changed)
+    layer, bias = MatMul("players", np.zeros((192, 8), np.float32)), np.zeros(8, np.float32)
+    encoder = MetadataEncoder("players", layer, bias, Activation.RELU, layer, bias, Activation.RELU, layer)
+    changed = dataclasses.replace(network, trunk=dataclasses.replace(network.trunk, metadata_encoder=encoder))
+    with pytest.raises(ConversionFailed, match="players"):
         TorchNetwork(changed)
 
 

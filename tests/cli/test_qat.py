@@ -1,0 +1,56 @@
+"""`agent qat`, from the command line to the files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fakes.network_writer import NetworkWriter
+from fakes.tiny_qat import network_of, positions_of, rounded
+from typer.testing import CliRunner, Result
+
+from agent.__main__ import app
+from agent.errors import CalibrationError
+from agent.export.artifact import read_artifact
+from agent.export.quantization import load_quantization
+from agent.workshop.place import HELD_OUT
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    network = NetworkWriter(14, ["ordinary"], seed=3).write(tmp_path / "small.bin.gz")
+    (tmp_path / "agent.yaml").write_text(f"state_dir: {tmp_path / 'state'}\n")
+    positions_of(1).save(tmp_path / "positions.npz")
+    rounded(network_of(network)).save(tmp_path / "start.npz")
+    return tmp_path
+
+
+def run(folder: Path, *more: str) -> Result:
+    files = ("--positions", str(folder / "positions.npz"), "--from", str(folder / "start.npz"))
+    arguments = ("qat", str(folder / "small.bin.gz"), *files, "--steps", "3", "--batch", "4")
+    return CliRunner().invoke(app, [*arguments, "--config", str(folder / "agent.yaml"), *more])
+
+
+def test_the_verb_trains_and_its_result_can_be_trained_again(folder: Path) -> None:
+    result = run(folder, "--json")
+    assert result.exit_code == 0, result.output
+    said = [json.loads(line) for line in result.stdout.splitlines()]
+    assert any(line.get("what", "").startswith("loss 0.") for line in said)
+    (made,) = (folder / "state" / "artifacts").iterdir()
+    artifact = read_artifact(made / said[-1]["file"])
+    assert artifact is not None and artifact.manifest.gate == "not verified"
+    trained = load_quantization(made / f"{artifact.manifest.network.name}.qat.npz")
+    assert trained.recipe["qat steps"] == "3 of 4 positions"
+
+
+def test_the_set_that_verification_uses_is_kept_apart(folder: Path) -> None:
+    assert run(folder).exit_code == 0
+    (made,) = (folder / "state" / "artifacts").iterdir()
+    positions_of(1).save(made / HELD_OUT)
+    result = run(folder, "--seed", "7")
+    assert isinstance(result.exception, CalibrationError) and "held out" in str(result.exception)
+
+
+def test_a_device_that_is_none_is_wrong_usage(folder: Path) -> None:
+    assert run(folder, "--device", "gpu").exit_code == 2
