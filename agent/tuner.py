@@ -33,7 +33,7 @@ from agent.workshop.limits import measure_peaks
 from agent.workshop.measurer import ChildMeasurer
 from agent.workshop.place import artifact_folder, backends_for
 from agent.workshop.probe_messages import Answers
-from agent.workshop.speed import SpeedOptions, SpeedTable, measure_speeds, write_speeds
+from agent.workshop.speed import SpeedOptions, SpeedTable, keep_table, measure_speeds, write_speeds
 from agent.workshop.sweep import ways_of
 from agent.workshop.tune import Subject, TuneOptions, tune
 from agent.workshop.tuned import memory_limit
@@ -81,11 +81,12 @@ class SpeedWishes:
 
 
 def speed_here(settings: Settings, reporter: Reporter, wishes: SpeedWishes) -> SpeedTable:
-    """The speed table of the network that `settings` names; the figures also go into its artifacts' manifests.
+    """The speed table of the network that `settings` names, which is also kept beside its artifacts; the figures go
+    into their manifests.
 
     Raises:
-        BenchFailed: the native engine does not run. ConversionFailed: a manifest cannot be written. And what
-        `provision` raises.
+        BenchFailed: the native engine does not run. ConversionFailed, ModelError: a manifest or the table cannot be
+        written. And what `provision` raises.
     """
     plan = provision(_converted(settings), reporter, tuned=False)
     hardware = detect()
@@ -108,7 +109,7 @@ def speed_here(settings: Settings, reporter: Reporter, wishes: SpeedWishes) -> S
             partial(ChildMeasurer, expected=field.expected, threads=cores, memory_bytes=None, undisturbed=False),
         )
     write_speeds(boards, summary(hardware))
-    return SpeedTable(
+    table = SpeedTable(
         network=plan.network,
         network_sha256=plan.network_sha256,
         hardware=summary(hardware),
@@ -117,6 +118,8 @@ def speed_here(settings: Settings, reporter: Reporter, wishes: SpeedWishes) -> S
         boards=boards,
         load=(before, os.getloadavg()[0]),
     )
+    keep_table(artifact_folder(settings.state_dir, plan.network_sha256), table)
+    return table
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     network: Annotated[str, Meta(min_length=1, max_length=200)]
     precision: Literal["fp32"]
-    runtime: Literal["onnxruntime", "katago"]
+    runtime: Literal["onnxruntime", "core", "katago"]
     memory_mb: Positive
     conversion_mb: Annotated[int, Meta(ge=0)] = 0
 

@@ -22,10 +22,14 @@ from agent.errors import BackendUnavailable
 from agent.events import Benchmarking, Reporter
 from agent.export.artifact import Speed, read_artifact, write_manifest
 from agent.export.parse import parse_network
+from agent.model import disk
 from agent.workshop.limits import Limits, Peaks, Products, count_products, limits_of
 from agent.workshop.measurer import ChildMeasurer
 from agent.workshop.native_speed import NativeSetting, NativeSpeed, native_settings
 from agent.workshop.sweep import Findings, Option, Sample, race
+
+# JSON, but no manifest of anything.
+FILE: Final = "speed.table"
 
 ROUNDS: Final = 7
 TURN_S: Final = 1.5
@@ -294,6 +298,18 @@ def write_speeds(boards: Sequence[BoardSpeeds], hardware: str) -> int:
         write_manifest(artifact.path, msgspec.structs.replace(artifact.manifest, speeds=(*others, *speeds)))
         written += 1
     return written
+
+
+def keep_table(folder: Path, table: SpeedTable) -> None:
+    """Put the table beside the network's artifacts, in the place of an older one: also for the paths that have no
+    manifest, the converted network and our own kernels.
+
+    Raises:
+        StorageFull, StoreUnwritable: an older table is still there.
+    """
+    with disk.storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        disk.write_atomically(folder / FILE, msgspec.json.format(msgspec.json.encode(table), indent=1))
 
 
 class _AtSide:

@@ -16,13 +16,13 @@ from rich.console import Console
 from agent.engine.tuning import Contender
 from agent.engine.way import Way
 from agent.errors import BenchFailed
-from agent.export.artifact import ArtifactManifest, read_artifact, write_manifest
+from agent.export.artifact import ArtifactManifest, artifacts_in, read_artifact, write_manifest
 from agent.export.info import NetworkInfo
 from agent.workshop.limits import Peaks
 from agent.workshop.measurer import ChildMeasurer
 from agent.workshop.native_speed import NativeSetting, NativeSpeed, native_settings
 from agent.workshop.probe import Probe
-from agent.workshop.speed import BoardSpeeds, SpeedOptions, SpeedTable, measure_speeds, write_speeds
+from agent.workshop.speed import FILE, BoardSpeeds, SpeedOptions, SpeedTable, keep_table, measure_speeds, write_speeds
 from agent.workshop.speed_table import tables
 
 NATIVE = Path(__file__).parents[1] / "fakes" / "native_katago.py"
@@ -102,6 +102,14 @@ def test_figures_go_into_the_manifests_in_the_place_of_older_ones(network: Path,
     assert [speed.hardware for speed in artifact.manifest.speeds] == ["another machine"] * 2 + ["a machine"] * 2
     assert {speed.board for speed in artifact.manifest.speeds} == {"19x19", "9x9"}
     assert msgspec.structs.replace(artifact.manifest, speeds=()) == manifest
+
+
+def test_the_table_is_kept_beside_the_artifacts(tmp_path: Path) -> None:
+    table = SpeedTable("random", "00" * 32, "a machine", {}, PEAKS, (), (0.0, 0.0))
+    keep_table(tmp_path / "new", table)
+    keep_table(tmp_path / "new", msgspec.structs.replace(table, hardware="another"))
+    assert msgspec.json.decode((tmp_path / "new" / FILE).read_bytes(), type=SpeedTable).hardware == "another"
+    assert artifacts_in(tmp_path / "new") == []
 
 
 def test_the_table_says_when_the_machine_was_busy(network: Path) -> None:
