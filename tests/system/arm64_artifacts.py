@@ -51,8 +51,8 @@ RUN_S = 3600
 SAME_POLICY = {"fp32": 1e-4, "fp16": 5e-3, "int8-weights": 1e-4, "int8": 5e-2}
 INSIDE = "--inside"
 HEAD = (
-    f"{'':<18} {'':<14} {'arm64 against x86':>20} {'arm64 against fp32 on x86':>37}\n"
-    f"arm64: {'format':<18} {'runtime':<14} {'policy max':>10} {'win max':>9} {'top-1':>7} {'win MAE':>9}"
+    f"{'':<20} {'':<14} {'arm64 against x86':>20} {'arm64 against fp32 on x86':>37}\n"
+    f"arm64: {'format':<20} {'runtime':<14} {'policy max':>10} {'win max':>9} {'top-1':>7} {'win MAE':>9}"
     f" {'KL':>9} {'lead MAE':>9} {'s each':>8}"
 )
 
@@ -298,7 +298,7 @@ def row(artifact: Artifact, bench: Bench, fp32: Said) -> list[str]:
     try:
         there, here = bench.there(artifact.path.name), bench.here(artifact.path.name)
     except (Failed, subprocess.TimeoutExpired) as error:
-        say(f"{name:<18} FAIL  {error}")
+        say(f"{name:<20} FAIL  {error}")
         return [f"{name}: {error}"]
     precision = artifact.format.facts.precision
     sides, gate = bench.compare(here, there, network), bench.compare(fp32, there, network)
@@ -312,7 +312,7 @@ def row(artifact: Artifact, bench: Bench, fp32: Said) -> list[str]:
             wrong.append(f"{name}: {field.name} {value:.3g} against fp32 here, bound {bound:.3g}")
     figures = f"{sides.policy_max:>10.1e} {sides.win_max:>9.1e} {gate.top1:>7.3f} {gate.win_mae:>9.1e}"
     figures += f" {gate.policy_kl:>9.1e} {gate.lead_mae:>9.1e} {there.seconds / gate.positions:>8.2f}"
-    say(f"{name:<18} {there.versions:<14} {figures}  {'FAIL' if wrong else 'pass'}")
+    say(f"{name:<20} {there.versions:<14} {figures}  {'FAIL' if wrong else 'pass'}")
     return wrong
 
 
