@@ -1,6 +1,6 @@
 """What long work has done so far, one JSON line for each piece, so that a killed run goes on. Start at `open_journal`.
 
-A journal belongs to one piece of work, named by its `key`; a journal of other work is begun anew. A line that a kill
+A journal belongs to one piece of work, named by its `key`. A line that a kill
 cut short is dropped, and with it the piece that it told of.
 """
 
@@ -50,11 +50,12 @@ class Journal(Generic[Piece]):
 
 
 @contextlib.contextmanager
-def open_journal(path: Path, key: str, kind: type[Piece]) -> Iterator[Journal[Piece]]:
-    """The journal at `path` of the work that `key` names, locked against other processes. Its folder is made.
+def open_journal(path: Path, key: str, kind: type[Piece], *, replace: bool = True) -> Iterator[Journal[Piece]]:
+    """The journal at `path` of the work that `key` names, locked against other processes. Its folder is made. Without
+    `replace` a journal of other work stays.
 
     Raises:
-        JournalUnusable: it cannot be written, or another process writes it.
+        JournalUnusable: it cannot be written, another process writes it, or it may not be replaced.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +68,8 @@ def open_journal(path: Path, key: str, kind: type[Piece]) -> Iterator[Journal[Pi
         except OSError as error:
             raise JournalUnusable(f"another process writes {path}") from error
         pieces, good_bytes = _read(file, key, kind)
+        if not (good_bytes or replace) and path.stat().st_size:
+            raise JournalUnusable(f"{path} is of other work than {key}", fix="Name another file, or remove this one.")
         file.truncate(good_bytes)
         journal = Journal(path, file, pieces)
         if not good_bytes:

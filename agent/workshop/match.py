@@ -81,7 +81,7 @@ def play_match(
     first: Backend, second: Backend, options: MatchOptions, journal: Path, key: str, reporter: Reporter
 ) -> MatchResult:
     """Play `options.games` games, those in the journal at `journal` included. `key` names the two networks; a journal
-    of others, or of other visits, board or seed, is begun anew. Openings are the second's.
+    of others, or of other visits, board or seed, is left alone. Openings are the second's.
 
     Raises:
         JournalUnusable: see `open_journal`.
@@ -89,7 +89,7 @@ def play_match(
         BackendUnavailable: see `Backend.evaluate`.
     """
     key = f"match 1 of {key}; {options.visits} visits, {options.size}x{options.size}, seed {options.seed}"
-    with open_journal(journal, key, PlayedGame) as record:
+    with open_journal(journal, key, PlayedGame, replace=False) as record:
         played = {(game.pair, game.first_is_black): game for game in record.pieces if game.pair < options.pairs}
         with ThreadPoolExecutor(options.threads) as pool:
             table = _Table((first, second), options, pool)

@@ -23,7 +23,7 @@ from agent.engine.game import Game
 from agent.engine.points import BLACK, WHITE
 from agent.engine.raw import OutputNotFinite
 from agent.engine.rules import parse_rules
-from agent.errors import BackendUnavailable, CalibrationError, GateRefused
+from agent.errors import BackendUnavailable, CalibrationError, GateRefused, JournalUnusable
 from agent.events import Event, SilentReporter, WorkshopProgress
 from agent.export.artifact import ArtifactManifest, digest, read_artifact, write_manifest
 from agent.workshop.elo import elo_of_pairs
@@ -195,15 +195,14 @@ def test_a_longer_match_keeps_the_games_of_the_shorter(tmp_path: Path) -> None:
     assert play(tmp_path, counted, OpinionsBackend(2), replace(SMALL, games=4)).games == short.games
 
 
-def test_a_match_of_other_players_or_settings_begins_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("visits", "key"), [(5, KEY), (4, "one against three")])
+def test_the_games_of_another_match_are_left_alone(tmp_path: Path, visits: int, key: str) -> None:
     play(tmp_path, OpinionsBackend(1), OpinionsBackend(2), replace(SMALL, games=2))
-    keeper = Keeper()
-    play_match(
-        *(OpinionsBackend(1), OpinionsBackend(2), replace(SMALL, games=2, visits=5)),
-        *(tmp_path / "match.jsonl", KEY, keeper),
-    )
-    first = keeper.events[0]
-    assert isinstance(first, WorkshopProgress) and first.done == 0
+    before = (tmp_path / "match.jsonl").read_bytes()
+    options = replace(SMALL, games=2, visits=visits)
+    with pytest.raises(JournalUnusable, match="of other work"):
+        play_match(OpinionsBackend(1), OpinionsBackend(2), options, tmp_path / "match.jsonl", key, SilentReporter())
+    assert (tmp_path / "match.jsonl").read_bytes() == before
 
 
 # ---------------------------------------------------------------- the manifest
