@@ -71,8 +71,8 @@ def test_openings_are_different_balanced_and_the_same_for_a_seed() -> None:
 
 def test_where_openings_run_out_one_is_played_again() -> None:
     known: set[tuple[int, ...]] = set()
-    drawn = [opening(OpinionsBackend(), 2, 1, pair, known) for pair in range(16)]
-    assert len(drawn) == 16 and len(known) < 16
+    drawn = [opening(OpinionsBackend(), 1, 1, pair, known) for pair in range(3)]
+    assert len(drawn) == 3 and len(known) == 1
 
 
 def test_a_network_that_says_no_numbers_makes_no_opening() -> None:
