@@ -78,7 +78,8 @@ def tune(
             findings = sweep_all(numbers, options.ways, bench, tell)
         else:
             findings = race(numbers, options.ways, bench, clock, options.budget_s, tell)
-        beside = _measure_beside(findings, bench, tell)
+        first = choose(_timings(contenders, findings, {}), memory_bytes=options.memory_bytes)
+        beside = _measure_beside(_best_options(contenders, findings, first), findings, bench, tell)
     timings, set_aside = _sum_up(contenders, findings, beside, options)
     chosen = choose(timings, memory_bytes=options.memory_bytes)
     if chosen is None:
@@ -98,15 +99,24 @@ def tune(
     )
 
 
-def _measure_beside(
-    findings: Findings, bench: ChildMeasurer, tell: Callable[[str, int, int], object]
-) -> dict[Option, dict[str, float]]:
-    """The best way of the best contenders on other boards; what fails there is left out."""
-    found: dict[Option, dict[str, float]] = {}
+def _best_options(contenders: Sequence[Contender], findings: Findings, chosen: Timing | None) -> list[Option]:
+    """The chosen way, and the fastest of the best other contenders."""
     best = {option.contender: option for option in reversed(findings.ranking())}
-    options = sorted(best.values(), key=findings.rate, reverse=True)[:_BESIDE]
+    if chosen is not None:
+        number = contenders.index(chosen.contender)
+        best[number] = Option(number, chosen.way)
+    return sorted(best.values(), key=findings.rate, reverse=True)[:_BESIDE]
+
+
+def _measure_beside(
+    options: Sequence[Option], findings: Findings, bench: ChildMeasurer, tell: Callable[[str, int, int], object]
+) -> dict[Option, dict[str, float]]:
+    """Evaluations/s of `options` on other boards; what fails there falls out."""
+    found: dict[Option, dict[str, float]] = {}
     for side in OTHER_SIDES:
         for number, option in enumerate(options):
+            if option.contender in findings.fallen:
+                continue
             tell(f"{side}x{side}, contender {option.contender + 1}", number, len(options))
             try:
                 sample = bench.measure(option, 2 * LOOK_S, side)
@@ -117,10 +127,10 @@ def _measure_beside(
     return found
 
 
-def _sum_up(
-    contenders: Sequence[Contender], findings: Findings, beside: dict[Option, dict[str, float]], options: TuneOptions
-) -> tuple[list[Timing], tuple[SetAside, ...]]:
-    timings = [
+def _timings(
+    contenders: Sequence[Contender], findings: Findings, beside: dict[Option, dict[str, float]]
+) -> list[Timing]:
+    return [
         Timing(
             contenders[option.contender],
             *option.way,
@@ -129,6 +139,12 @@ def _sum_up(
         )
         for option in findings.ranking()
     ]
+
+
+def _sum_up(
+    contenders: Sequence[Contender], findings: Findings, beside: dict[Option, dict[str, float]], options: TuneOptions
+) -> tuple[list[Timing], tuple[SetAside, ...]]:
+    timings = _timings(contenders, findings, beside)
     set_aside = [SetAside(contenders[number], reason) for number, reason in sorted(findings.fallen.items())]
     for number, contender in enumerate(contenders):
         own = [timing.peak_rss_bytes for timing in timings if timing.contender == contender]
