@@ -106,7 +106,7 @@ def verify(
         reporter = stack.enter_context(contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr))
         reference = open_network(against, settings.state_dir, reporter)
         stack.callback(reference.backend.close)
-        held_out = _held_out(positions, reference, settings, reporter)
+        held_out = _held_out(positions, against, reference, settings, reporter)
         rows, answers = _native(native, golden, reference, settings, reporter)
         verifier = Verifier(reference, held_out, reporter, batch=batch, rows=rows, native=answers)
         for named in candidates:
@@ -135,7 +135,11 @@ _CALIBRATION = "calibration.npz"
 _HELD_OUT_POSITIONS, _HELD_OUT_GAMES, _HELD_OUT_SEED = 640, 128, 20_000
 
 
-def _held_out(path: Path | None, reference: OpenedNetwork, settings: Settings, reporter: Reporter) -> PositionSet:
+def _held_out(
+    path: Path | None, against: str, reference: OpenedNetwork, settings: Settings, reporter: Reporter
+) -> PositionSet:
+    """The set at `path`, or the default one, which is played where it is not there yet."""
+    from agent.workshop.opening import open_player
     from agent.workshop.place import artifact_folder
     from agent.workshop.position_set import load_position_set
     from agent.workshop.positions import self_play_set
@@ -146,7 +150,11 @@ def _held_out(path: Path | None, reference: OpenedNetwork, settings: Settings, r
     if default.exists():
         return load_position_set(default)
     counts = {"positions": _HELD_OUT_POSITIONS, "games": _HELD_OUT_GAMES, "seed": _HELD_OUT_SEED}
-    return self_play_set(reference.backend, default, reporter, **counts)
+    player = open_player(against, settings.state_dir, reporter)
+    try:
+        return self_play_set(player.backend, default, reporter, **counts)
+    finally:
+        player.backend.close()
 
 
 def _calibration(path: Path | None, candidate: OpenedNetwork) -> PositionSet | None:

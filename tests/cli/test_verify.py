@@ -131,3 +131,12 @@ def test_a_network_that_the_core_does_not_run_is_played_by_onnx_runtime(tmp_path
         opened = open_player(str(tmp_path / f"{name}.bin.gz"), tmp_path / "state", SilentReporter())
         assert opened.backend.name == backend
         opened.backend.close()
+
+
+def test_held_out_positions_are_played_once_where_none_are_given(folder: Path) -> None:
+    small = str(folder / "small.bin.gz")
+    held_out = artifact(folder, "fp32").with_name("held-out.npz")
+    made_up().save(held_out)
+    before = held_out.stat().st_mtime_ns
+    result = run(folder, "verify", str(artifact(folder, "fp32")), "--against", small)
+    assert result.exit_code == 0 and held_out.stat().st_mtime_ns == before
