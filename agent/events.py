@@ -55,11 +55,13 @@ class Benchmarking(Event, frozen=True):
 
 
 class WorkshopProgress(Event, frozen=True):
-    """Long work on networks: `done` of `total` steps (positions, games, layers) of `what` are made."""
+    """Long work on networks: `done` of `total` steps (positions, games, layers) of `what` are made; `detail` is how it
+    stands, such as the score of a match."""
 
     what: str
     done: int
     total: int
+    detail: str = ""
 
 
 class EngineUp(Event, frozen=True):
@@ -103,7 +105,8 @@ def describe(event: Event) -> str:
     if isinstance(event, Benchmarking):
         return f"bench     {event.what}"
     if isinstance(event, WorkshopProgress):
-        return f"workshop  {event.what}: {10 * (10 * event.done // max(1, event.total))} %"
+        standing = f", {event.detail}" if event.detail else ""
+        return f"workshop  {event.what}: {10 * (10 * event.done // max(1, event.total))} %{standing}"
     if isinstance(event, EngineUp):
         return f"worker    up: {event.network} on {event.backend}, pid {event.pid}"
     if isinstance(event, EngineGone):

@@ -23,7 +23,8 @@ class BarReporter:
                 self._task, description=f"converting {event.name}", total=event.total, completed=event.done
             )
         elif isinstance(event, Benchmarking | WorkshopProgress):
-            self._progress.update(self._task, description=event.what, total=event.total, completed=event.done)
+            what = f"{event.what} {event.detail}".rstrip() if isinstance(event, WorkshopProgress) else event.what
+            self._progress.update(self._task, description=what, total=event.total, completed=event.done)
 
 
 class LineReporter:

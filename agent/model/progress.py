@@ -81,7 +81,7 @@ class BarReporter:
         elif isinstance(event, Converting):
             self._advance(f"converting {event.name}", event.done, event.total, " layers")
         elif isinstance(event, WorkshopProgress):
-            self._advance(event.what, event.done, event.total, "")
+            self._advance(event.what, event.done, event.total, "", event.detail)
         elif line := sentence(event):
             self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -92,13 +92,13 @@ class BarReporter:
             self._progress.remove_task(task)
         self._tasks.clear()
 
-    def _advance(self, name: str, done: int, total: int | None, unit: str | None) -> None:
-        """`unit` is what `total` counts where that is not bytes."""
+    def _advance(self, name: str, done: int, total: int | None, unit: str | None, detail: str = "") -> None:
+        """`unit` is what `total` counts where that is not bytes; `detail` follows the name of the bar."""
         key = (name, total)
         self._progress.start()
         if key not in self._tasks:
             self._tasks[key] = self._progress.add_task(name, total=total, unit=unit)
-        self._progress.update(self._tasks[key], completed=done)
+        self._progress.update(self._tasks[key], completed=done, description=f"{name} {detail}".rstrip())
 
 
 class TextReporter:
@@ -120,7 +120,8 @@ class TextReporter:
             step = event.done * TEXT_STEPS // max(1, event.total)
             if step != self._shown.get(event.what, 0):
                 self._shown[event.what] = step
-                self._write(f"{event.what}: {event.done} of {event.total}")
+                standing = f", {event.detail}" if event.detail else ""
+                self._write(f"{event.what}: {event.done} of {event.total}{standing}")
         elif line := sentence(event):
             self._write(line)
 

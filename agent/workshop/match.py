@@ -132,11 +132,11 @@ def _elo(games: Sequence[PlayedGame]) -> Elo:
 
 
 def _report(played: dict[tuple[int, bool], PlayedGame], options: MatchOptions, reporter: Reporter) -> None:
-    what = "match"
+    detail = ""
     if played:
         elo = _elo(list(played.values()))
-        what = f"match +{elo.wins} ={elo.draws} -{elo.losses}, Elo {elo.elo:+.0f} [{elo.low:+.0f}, {elo.high:+.0f}]"
-    reporter.report(WorkshopProgress(what, len(played), 2 * options.pairs))
+        detail = f"+{elo.wins} ={elo.draws} -{elo.losses}, Elo {elo.elo:+.0f} [{elo.low:+.0f}, {elo.high:+.0f}]"
+    reporter.report(WorkshopProgress("match", len(played), 2 * options.pairs, detail))
 
 
 class _Table:

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 from rich.progress import Progress
 
-from agent.events import ChainStep, Converting, DownloadProgress, SourceFailed
+from agent.events import ChainStep, Converting, DownloadProgress, SourceFailed, WorkshopProgress
 from agent.model.progress import BAR_COLUMNS, BarReporter, TextReporter, bars_on, progress_on
 
 FAILED = SourceFailed("net", "https://example.org/net", "the server answered 404")
@@ -71,3 +71,17 @@ def test_cleared_bars_come_back_only_with_new_progress() -> None:
 def test_no_bars_where_there_is_no_terminal() -> None:
     with bars_on(io.StringIO(), lifts_prints=False) as bars:
         assert bars is None
+
+
+def test_a_match_keeps_one_bar_whose_score_changes() -> None:
+    screen = io.StringIO()
+    with Progress(*BAR_COLUMNS, console=Console(file=screen, width=120, force_terminal=True)) as progress:
+        reporter = BarReporter(progress)
+        for done in range(4):
+            reporter.report(WorkshopProgress("match", done, 8, f"+{done} =0 -0"))
+        assert [task.description for task in progress.tasks] == ["match +3 =0 -0"]
+    assert "3/8" in screen.getvalue()
+    lines: list[str] = []
+    for done in range(41):
+        TextReporter(lines.append).report(WorkshopProgress("match", done, 40, "Elo +1"))
+    assert lines[-1] == "match: 40 of 40, Elo +1"
