@@ -37,14 +37,15 @@ def export(
     import msgspec
     from rich.console import Console
 
-    from agent.export.exporters import EXPORTERS, has_its_tools
     from agent.export.exporters import export as export_network
+    from agent.export.exporters import has_its_tools
     from agent.export.progress import LineReporter
     from agent.model.catalogue import load_catalogue
     from agent.model.progress import progress_on
     from agent.model.pull import pull_named
     from agent.model.store import Store
     from agent.settings import data_folder, load_settings
+    from agent.workshop.formats import FORMATS
     from agent.workshop.place import artifact_folder
     from agent.workshop.proof import prove
 
@@ -56,10 +57,11 @@ def export(
         catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
         stored = pull_named(network, catalogue, Store(state), reporter)
         # Positions take minutes to play; no format that cannot be written here is worth them.
-        if calibration is None and any(EXPORTERS[each].calibrates and has_its_tools(each) for each in formats):
+        if calibration is None and any(FORMATS[each].calibrates and has_its_tools(each, FORMATS) for each in formats):
             calibration = _calibration(stored.path, stored.sha256, state, reporter)
         folder = out or artifact_folder(state, stored.sha256)
-        for outcome in export_network(stored.path, formats, folder, prove, reporter, calibration=calibration):
+        work = export_network(stored.path, formats, folder, prove, reporter, calibration=calibration, table=FORMATS)
+        for outcome in work:
             outcomes.append(outcome)
             if as_json:
                 print(msgspec.json.encode(_said(outcome)).decode(), flush=True)
@@ -75,13 +77,13 @@ def export(
 
 def _formats(names: Sequence[str]) -> list[Format]:
     """In the order of the table of exporters."""
-    from agent.export.exporters import EXPORTERS
+    from agent.workshop.formats import FORMATS
 
-    known = [each.value for each in EXPORTERS]
+    known = [each.value for each in FORMATS]
     for name in names:
         if name != ALL and name not in known:
             raise typer.BadParameter(f"choose of: {ALL}, {', '.join(known)}", param_hint="--to")
-    return [each for each in EXPORTERS if ALL in names or each.value in names]
+    return [each for each in FORMATS if ALL in names or each.value in names]
 
 
 def _calibration(source: Path, sha256: str, state: Path, reporter: Reporter) -> Path:

@@ -55,7 +55,7 @@ class ExactConvolutions:
 
 
 class Forward:
-    """One walk through `network`. `after_block` is told each signal at the end of a block of the trunk."""
+    """Walks through `network`."""
 
     def __init__(self, network: Network, convolutions: Convolutions) -> None:
         self._network = network
@@ -72,17 +72,19 @@ class Forward:
 
     def _trunk(self, spatial: Signal, global_: Signal) -> Signal:
         trunk = self._network.trunk
+        if trunk.metadata_encoder is not None:
+            raise _not_calibrated(trunk.metadata_encoder.name)
         column = each(lambda g: g @ trunk.initial_matmul.weights, global_)
         x = each(_add_column, self._conv(trunk.initial_conv, spatial), column)
         for block in trunk.blocks:
             x = self._block(block, x)
         if not isinstance(trunk.tip_norm, BatchNorm):
-            raise _no_convolutions(trunk.tip_norm.name)
+            raise _not_calibrated(trunk.tip_norm.name)
         return _activate(trunk.tip_act, _batch_norm(trunk.tip_norm, x))
 
     def _block(self, block: Block, x: Signal) -> Signal:
         if not isinstance(block, OrdinaryBlock | GpoolBlock | NestedBlock):
-            raise _no_convolutions(block.name)
+            raise _not_calibrated(block.name)
         inner = _activate(block.pre_act, _batch_norm(block.pre_bn, x))
         if isinstance(block, OrdinaryBlock):
             inner = _activate(block.mid_act, self._conv(block.regular_conv, inner, block.mid_bn))
@@ -206,9 +208,10 @@ def convolve(x: Array, weights: Array, bias: Array, dilation: tuple[int, int] = 
 # ---------------------------------------------------------------- the other layers
 
 
-def _no_convolutions(name: str) -> ConversionFailed:
+def _not_calibrated(name: str) -> ConversionFailed:
     return ConversionFailed(
-        f"{name} belongs to a transformer, which is not quantized", fix="Export it as fp16 or with int8 weights."
+        f"{name} belongs to a transformer or to a human-style network, which are not calibrated",
+        fix="Export it as fp16 or with int8 weights.",
     )
 
 

@@ -58,11 +58,3 @@ def round_with_feedback(matrix: Real, moments: Real, scales: Real) -> NDArray[np
         free[stop:] -= passing[start:stop, stop:].T @ errors
     return integers[np.argsort(order, kind="stable")]
 
-
-def refitted(matrix: Real, moments: Real, cross: Real, ridge: float) -> Real:
-    """The matrix that gives from rounded inputs what `matrix` gives from exact ones, by least squares. `moments` is of
-    the rounded rows, `cross` the mean of (rounded row)ᵀ·(exact result), both without their means; `ridge`, a share of
-    the mean moment, holds it to `matrix`."""
-    hold = ridge * float(np.trace(moments)) / len(moments) + np.finfo(np.float32).tiny
-    held = moments + hold * np.eye(len(moments))
-    return np.asarray(np.linalg.solve(held, cross + hold * matrix), np.float64)

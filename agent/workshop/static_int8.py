@@ -1,0 +1,64 @@
+"""The writer of static INT8 for ONNX Runtime. Start at `write_int8`; `formats.py` has its place in the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from agent.errors import CalibrationError
+from agent.events import Reporter
+from agent.export.emit import Form, emit_into
+from agent.export.graph import GraphWriter, check_file
+from agent.export.job import Job, Written
+from agent.export.network import Network
+from agent.export.publish import storage_errors
+from agent.export.quantization import Quantization
+from agent.export.quantized import QuantizedLayers, Unrounded
+from agent.workshop.calibrate import Recipe, calibrate
+from agent.workshop.position_set import load_position_set
+
+# Below the folder of the artifacts: finished layers of calibrations.
+CACHE: Final = ".calibration"
+
+
+def write_int8(job: Job) -> Written:
+    """The trunk's 3×3 convolutions in integers, the rest in fp32.
+
+    Raises:
+        CalibrationError: no positions were given, or they cannot be read.
+        ConversionFailed: not a convolutional network, or the graph is larger than an ONNX file may be.
+        StorageFull: no room for the file.
+    """
+    if job.calibration is None:
+        raise CalibrationError(
+            "static INT8 needs positions", fix="Make some with `agent positions`, then --calibration."
+        )
+    network, positions = job.network(), load_position_set(job.calibration)
+    cache = None if job.keeps is None else job.keeps / CACHE
+    quantization = calibrate(network, positions, Recipe(), cache, job.reporter)
+    with storage_errors(job.out):
+        write_quantized(network, quantization, job.out, job.reporter)
+    return Written(recipe=quantization.recipe, form=Form.PLAIN.value)
+
+
+def write_quantized(
+    network: Network,
+    quantization: Quantization,
+    out: Path,
+    reporter: Reporter,
+    unrounded: Unrounded = Unrounded.CONV_INTEGER,
+) -> None:
+    """Write `network` as `quantization` says to the ONNX file `out`.
+
+    Raises:
+        ConversionFailed: the graph is larger than an ONNX file may be, or not valid.
+    """
+    with out.open("wb") as file:
+        emit_into(
+            GraphWriter(file),
+            quantization.prepared(network),
+            Form.PLAIN,
+            reporter,
+            layers=lambda graph, spatial: QuantizedLayers(graph, spatial, quantization, unrounded),
+        )
+    check_file(out)
