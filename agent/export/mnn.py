@@ -11,15 +11,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from agent.errors import ConversionFailed, ToolMissing
-from agent.export.emit import Form
+from agent.export.emit import Form, emit_into
+from agent.export.graph import GraphWriter
+from agent.export.int8_rounding import rounded
 from agent.export.job import Job, Written
+from agent.export.network import Array
 
 # The wheel's own script would also report each conversion to its makers; the function below it does not.
 _CHILD = """
@@ -38,6 +43,7 @@ _LAST_LINES = 3
 # (b15c192): KL 3.0e-4 and win MAE 0.0010, with one scale for a whole output channel 6.9e-4 and 0.0017; 16 channels give
 # 2.1e-4 and 0.0006, but the file is then 28.0 % of the fp32 one instead of 27.3.
 _BLOCK_CHANNELS = 32
+_STEPS = 255
 # The smallest layers stay in fp32 while together they have no more than this share of all weights: the heads, the
 # global inputs and pooling, the first convolution. It takes the error of ownership in b18c384nbt from 0.117 to 0.003
 # (one output channel, a few large weights) and keeps its file under 28 % of the fp32 one.
@@ -52,7 +58,8 @@ def write_fp32(job: Job) -> Written:
 
 def write_fp16(job: Job) -> Written:
     """Weights as fp16; the runtime computes in fp32. Raises ConversionFailed, ToolMissing."""
-    _convert(job.onnx(), job.out, "--fp16")
+    # MNN's converter cuts the digits off instead of rounding them: KL 3.4e-6 instead of 0.5e-6 (b15c192, golden).
+    _convert(_rewritten(job, _nearest_half), job.out, "--fp16")
     return Written({"weights": "fp16", "computed in": "fp32"}, form=Form.PLAIN.value)
 
 
@@ -66,8 +73,9 @@ def write_int8_weights(job: Job) -> Written:
     quantize = ("--weightQuantBits", "8", "--compressionParamsFile", str(guide))
     # Without a guide the converter writes one that names every layer it would quantize; with one it obeys.
     _convert(job.onnx(), job.out, *quantize)
-    kept = _keep_small_layers(guide)
-    _convert(job.onnx(), job.out, *quantize)
+    kept, most = _keep_small_layers(guide)
+    # The same names, and large layers whose weights are where the converter's steps will be: it finds them unchanged.
+    _convert(_rewritten(job, lambda values: _in_steps(values) if values.size > most else values), job.out, *quantize)
     recipe = {
         "weights": f"int8, one scale and zero for {_BLOCK_CHANNELS} input channels",
         "computed in": "fp32",
@@ -76,8 +84,49 @@ def write_int8_weights(job: Job) -> Written:
     return Written(recipe, form=Form.PLAIN.value)
 
 
-def _keep_small_layers(guide: Path) -> list[str]:
-    """Say in the converter's guide how each layer is stored; returns the names of those that stay in fp32."""
+class _RewritingGraph(GraphWriter):
+    """An ONNX file with each layer's weights replaced by what `change` makes of them."""
+
+    def __init__(self, file: BinaryIO, change: Callable[[Array], Array]) -> None:
+        super().__init__(file)
+        self._change = change
+
+    def weights(self, name: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
+        if values.dtype == np.float32 and values.ndim in (2, 4):
+            values = self._change(values.astype(np.float32, copy=False))
+        return super().weights(name, values)
+
+
+def _rewritten(job: Job, change: Callable[[Array], Array]) -> Path:
+    path = job.out.with_name("rewritten.onnx")
+    with path.open("wb") as file:
+        emit_into(_RewritingGraph(file, change), job.network(), Form.PLAIN, job.reporter)
+    return path
+
+
+def _nearest_half(values: Array) -> Array:
+    return values.astype(np.float16).astype(np.float32)
+
+
+def _in_steps(values: Array) -> Array:
+    """[out, in, y, x] rounded to the steps that MNN's converter counts in, from each block's smallest weight to its
+    largest. Matrices are left to the converter."""
+    if values.ndim != 4:
+        return values
+    outputs, inputs, *kernel = values.shape
+    block = _BLOCK_CHANNELS if inputs % _BLOCK_CHANNELS == 0 else inputs
+    blocks = values.reshape(outputs * inputs // block, block, -1)
+    least, largest = (np.asarray(bound(blocks, axis=(1, 2), keepdims=True)) for bound in (np.min, np.max))
+    step = np.maximum((largest - least) / np.float32(_STEPS), np.finfo(np.float32).tiny)
+    steps = rounded((blocks - least) / step, 0, _STEPS)
+    # The ends stay what they are, or the converter would count in other steps.
+    moved = np.where((blocks == least) | (blocks == largest), blocks, least + steps * step)
+    return np.ascontiguousarray(moved.reshape(outputs, inputs, *kernel), np.float32)
+
+
+def _keep_small_layers(guide: Path) -> tuple[list[str], int]:
+    """Say in the converter's guide how each layer is stored; returns the names of those that stay in fp32, and how many
+    weights the largest of them has."""
     try:
         content = msgspec.json.decode(guide.read_bytes())
         layers: list[dict[str, Any]] = content["algo"][0]["quantParams"]["layer"]
@@ -98,7 +147,7 @@ def _keep_small_layers(guide: Path) -> list[str]:
             fix="Install another version of the package MNN, or choose another format.",
         ) from error
     guide.write_bytes(msgspec.json.encode(content))
-    return kept
+    return kept, max((sizes[name] for name in kept), default=0)
 
 
 def _weight_count(conv: dict[str, Any]) -> int:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from agent.errors import ConversionFailed
 from agent.export.emit import Form, describe
+from agent.export.int8_rounding import rounded
 from agent.export.job import Job, Written
 from agent.export.network import BatchNorm, Conv, Network, RmsNorm
 from agent.export.tflite_file import TfliteFile
@@ -132,8 +133,8 @@ def _as_int8(most_in_float: int, file: TfliteFile, name: str, values: NDArray[np
 
 
 def _rounded(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """[out, …] as whole numbers and the scale of each output channel: of those that cut off more or less of its largest
-    weights, the one with the least squared error."""
+    """[out, y, x, in] as whole numbers and the scale of each output channel: of those that cut off more or less of its
+    largest weights, the one with the least squared error."""
     channels = values.reshape(values.shape[0], -1)
     largest = np.maximum(np.abs(channels).max(axis=1), np.finfo(np.float32).tiny) / np.float32(_LARGEST)
     best, least = largest, np.full(largest.shape, np.inf, np.float32)
@@ -141,7 +142,10 @@ def _rounded(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.
         scales = largest * np.float32(share)
         error = np.square(_in_steps(channels, scales) * scales[:, None] - channels).sum(axis=1)
         best, least = np.where(error < least, scales, best), np.minimum(error, least)
-    return _in_steps(channels, best).astype(np.int8).reshape(values.shape), best
+    outputs, y_size, x_size, inputs = values.shape
+    kernels = (channels / best[:, None]).reshape(outputs, y_size * x_size, inputs).transpose(0, 2, 1)
+    steps = rounded(kernels, -_LARGEST, _LARGEST).transpose(0, 2, 1)
+    return np.ascontiguousarray(steps, np.int8).reshape(values.shape), best
 
 
 def _in_steps(channels: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -20,7 +20,9 @@ from agent.engine.messages import Position, RawReport
 from agent.engine.points import BLACK, WHITE, parse_color, parse_vertex
 from agent.engine.raw import raw_evaluation
 from agent.engine.rules import parse_rules, rules_to_dict
+from agent.export.artifact import Format
 from agent.export.convert import convert
+from tests.fakes.exported_network import exported
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 FILES = ("raw_nn", "raw_nn_edges", "raw_nn_encore")
@@ -76,6 +78,18 @@ def test_the_core_s_kernels_answer_as_native_katago(
     record_property: Callable[[str, object], None],
 ) -> None:
     check_all(file, alias, network_file(alias), record_property, backend="core", every=every)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("format", [Format.MNN_FP32, Format.TFLITE_FP32])
+def test_other_runtimes_answer_as_native_katago(
+    format: Format,
+    tmp_path: Path,
+    network_file: Callable[[str], Path],
+    record_property: Callable[[str, object], None],
+) -> None:
+    artifact = exported(network_file("b15c192"), format, tmp_path)
+    check_all("raw_nn", "b15c192", artifact.path, record_property, backend=format.facts.backend, every=3)
 
 
 @pytest.mark.parametrize("profile", ["rank_20k", "rank_5k", "rank_9d", "preaz_1d", "proyear_1850", "proyear_2022"])

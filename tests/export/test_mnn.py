@@ -93,7 +93,7 @@ def test_a_file_that_is_no_onnx_fails_here_not_in_the_converter(content: bytes |
     onnx = tmp_path / "n.onnx"
     if content is not None:
         onnx.write_bytes(content)
-    for write in (mnn.write_fp32, mnn.write_fp16, mnn.write_int8_weights):
+    for write in (mnn.write_fp32, mnn.write_int8_weights):
         with pytest.raises(ConversionFailed, match="MNN's converter"):
             write(job(tmp_path, onnx))
     assert not (tmp_path / "n.mnn").exists()
