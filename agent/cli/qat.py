@@ -13,7 +13,9 @@ from agent.cli.options import Config, Json
 def qat(
     network: str = typer.Argument(..., help="A network of the catalogue, or the path of a .bin.gz file."),
     positions: Path = typer.Option(..., "--positions", help="Positions to train on, from `agent positions`."),
-    start: Path = typer.Option(..., "--from", help="The quantization (.npz) to start from."),
+    start: Path = typer.Option(
+        None, "--from", help="The quantization (.npz) to start from; default: what `agent export` calibrates."
+    ),
     held_out: Path = typer.Option(
         None, "--held-out", help="Positions to judge by, whose games are refused; default: those of `agent verify`."
     ),
@@ -41,11 +43,13 @@ def qat(
     from agent.model.pull import pull_named
     from agent.model.store import Store
     from agent.settings import data_folder, load_settings
-    from agent.workshop.place import HELD_OUT, artifact_folder
+    from agent.workshop.calibrate import Recipe, calibrate
+    from agent.workshop.place import CALIBRATION, HELD_OUT, artifact_folder
     from agent.workshop.position_set import load_position_set
     from agent.workshop.proof import prove
     from agent.workshop.qat import Run, train
     from agent.workshop.qat_options import QatOptions
+    from agent.workshop.static_int8 import CACHE
 
     if device.partition(":")[0] not in ("cpu", "cuda"):
         raise typer.BadParameter("choose cpu, cuda or cuda:N", param_hint="--device")
@@ -59,10 +63,18 @@ def qat(
         own = artifact_folder(settings.state_dir, stored.sha256)
         if held_out is None and (own / HELD_OUT).exists():
             held_out = own / HELD_OUT
+        parsed = dataclasses.replace(parsed, info=msgspec.structs.replace(parsed.info, sha256=stored.sha256))
+        to_learn = load_position_set(positions)
+        if start is not None:
+            start_from = load_quantization(start)
+        else:
+            beside = own / CALIBRATION
+            calibration = load_position_set(beside) if beside.exists() else to_learn
+            start_from = calibrate(parsed, calibration, Recipe(), own / CACHE, reporter)
         run = Run(
-            dataclasses.replace(parsed, info=msgspec.structs.replace(parsed.info, sha256=stored.sha256)),
-            load_quantization(start),
-            load_position_set(positions),
+            parsed,
+            start_from,
+            to_learn,
             options,
             held_out=None if held_out is None else load_position_set(held_out),
         )

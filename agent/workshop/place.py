@@ -7,6 +7,8 @@ from typing import Final
 
 # Lies beside the artifacts: what `agent verify` judges by where nobody names another set.
 HELD_OUT: Final = "held-out.npz"
+# Likewise, what `agent export` calibrates on.
+CALIBRATION: Final = "calibration.npz"
 # A file that one backend runs, others run, too: in another way on the same processor, or on a GPU.
 ALSO_RUN_BY: Final = {"mnn": ("mnn-lean",)}
 ALSO_RUN_BY_GPU: Final = {"onnxruntime": ("cuda", "cuda-tensorrt")}

@@ -25,18 +25,16 @@ import msgspec
 from agent.errors import CalibrationError, CheckpointRefused, StoreBusy, ToolMissing
 from agent.events import Reporter, WorkshopProgress
 from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_in, digest, size_bytes
-from agent.export.emit import Form, emit_into
-from agent.export.graph import GraphWriter
 from agent.export.info import EXPORTER
 from agent.export.job import ANY_BOARD
 from agent.export.network import Network
 from agent.export.publish import publish, publishing
 from agent.export.quantization import Quantization
-from agent.export.quantized import QuantizedLayers, Unrounded
 from agent.model.disk import storage_errors, try_lock, write_atomically
 from agent.workshop.position_set import PositionSet
 from agent.workshop.qat_options import QatOptions
 from agent.workshop.qat_symmetries import under_symmetries
+from agent.workshop.static_int8 import write_quantized
 
 if TYPE_CHECKING:
     from agent.workshop.torch_training import Training
@@ -180,15 +178,7 @@ def _publish(network: Network, quantization: Quantization, staging: Path, prove:
     named = dataclasses.replace(network, info=info)
 
     def make(out: Path) -> ArtifactManifest:
-        with out.open("wb") as file:
-            graph = GraphWriter(file)
-            emit_into(
-                graph,
-                quantization.prepared(named),
-                Form.PLAIN,
-                reporter,
-                layers=lambda writer, spatial: QuantizedLayers(writer, spatial, quantization, Unrounded.CONV_INTEGER),
-            )
+        write_quantized(named, quantization, out, reporter)
         return ArtifactManifest(
             file=out.name,
             format=Format.ONNX_INT8.value,
@@ -209,7 +199,7 @@ def _recipe(run: Run, key: str, curve: Sequence[float]) -> dict[str, str]:
     means = [sum(curve[at : at + width]) / len(curve[at : at + width]) for at in range(0, len(curve), width)]
     options = run.options
     return {
-        "method": "qat",
+        "training": "distilled from fp32",
         "qat run": key,
         "qat steps": f"{options.steps} of {options.batch} positions",
         "qat positions": f"{run.positions.sha256()} ({len(run.positions)} of {run.positions.games} games)",

@@ -10,18 +10,25 @@ class QatOptions(msgspec.Struct, frozen=True):
 
     Each position is learned from under `symmetries` (1 to 8) of the board's; to a network these are other positions.
 
-    Learning rates are the highest, after `warmup` steps; from there they fall to zero along a cosine. Adam moves every
-    number by about its learning rate in a step: `weight_rate` counts in steps of the weight's own scale, `bias_rate` in
-    what a bias is measured in, `map_scale_rate` and `weight_scale_rate` are shares of the scale."""
+    The learning rate rises for `warmup` steps and falls to zero along a cosine. How far a number can get in the whole
+    run, were all gradients to agree on where it should go, is what the options tell: `weight_travel` in steps of the
+    weight's own scale (half of one makes it another integer), `bias_travel` in what a bias is measured in (behind a
+    normalisation that is about 1), `map_scale_travel` and `weight_scale_travel` in logarithms of scales. With more
+    steps the rates are lower, and only what more positions agree on counts. Chosen on b6c96: a travel of 2.6 on 4144
+    positions took 37 % off the KL on others; 0.75 and 3.0 on 616 positions 23 % and 20 %."""
 
     steps: int = 1000
     batch: int = 8
     symmetries: int = 4
     seed: int = 1
     warmup: int = 20
-    weight_rate: float = 5e-3
-    bias_rate: float = 1e-5
-    map_scale_rate: float = 2e-3
-    weight_scale_rate: float = 1e-4
+    weight_travel: float = 2.5
+    bias_travel: float = 2.5e-3
+    map_scale_travel: float = 0.5
+    weight_scale_travel: float = 2.5e-2
     device: str = "cpu"
     threads: int = 1
+
+    def rate(self, travel: float) -> float:
+        """The highest learning rate: Adam moves a number by about it in a step, the cosine halves the sum."""
+        return 2 * travel / self.steps

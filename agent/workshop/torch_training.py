@@ -108,14 +108,14 @@ class Training:
         groups: list[dict[str, Any]] = []
         for weights, scales in kinds.weights:
             groups.append({"params": [weights]})
-            self._rates.append(options.weight_rate * float(scales.detach().exp().mean()))
-        for parameters, rate in (
-            (kinds.biases, options.bias_rate),
-            (kinds.map_scales, options.map_scale_rate),
-            (kinds.weight_scales, options.weight_scale_rate),
+            self._rates.append(options.rate(options.weight_travel) * float(scales.detach().exp().mean()))
+        for parameters, travel in (
+            (kinds.biases, options.bias_travel),
+            (kinds.map_scales, options.map_scale_travel),
+            (kinds.weight_scales, options.weight_scale_travel),
         ):
             groups.append({"params": parameters})
-            self._rates.append(rate)
+            self._rates.append(options.rate(travel))
         return groups
 
     def _batch(self, step: int) -> _Batch:

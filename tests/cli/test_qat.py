@@ -26,8 +26,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *more: str) -> Result:
-    files = ("--positions", str(folder / "positions.npz"), "--from", str(folder / "start.npz"))
+def run(folder: Path, *more: str, start: str = "start.npz") -> Result:
+    files = ("--positions", str(folder / "positions.npz"), *(("--from", str(folder / start)) if start else ()))
     arguments = ("qat", str(folder / "small.bin.gz"), *files, "--steps", "3", "--batch", "4")
     return CliRunner().invoke(app, [*arguments, "--config", str(folder / "agent.yaml"), *more])
 
@@ -54,3 +54,10 @@ def test_the_set_that_verification_uses_is_kept_apart(folder: Path) -> None:
 
 def test_a_device_that_is_none_is_wrong_usage(folder: Path) -> None:
     assert run(folder, "--device", "gpu").exit_code == 2
+
+
+def test_without_a_start_it_calibrates_first(folder: Path) -> None:
+    result = run(folder, "--json", start="")
+    assert result.exit_code == 0, result.output
+    recipe = json.loads(result.stdout.splitlines()[-1])["recipe"]
+    assert "calibration positions" in recipe and recipe["qat steps"] == "3 of 4 positions"

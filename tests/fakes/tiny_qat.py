@@ -65,7 +65,7 @@ def run_of(path: Path, **changes: Any) -> Run:
     """A run of STEPS steps with a checkpoint after each."""
     network = network_of(path)
     options = QatOptions(
-        steps=STEPS, batch=3, symmetries=2, warmup=2, weight_rate=0.05, bias_rate=1e-3, map_scale_rate=1e-2
+        steps=STEPS, batch=3, symmetries=2, warmup=2, weight_travel=0.3, bias_travel=6e-3, map_scale_travel=6e-2
     )
     run = Run(network, rounded(network), positions_of(1), options, checkpoint_s=0.0)
     return dataclasses.replace(run, **changes)

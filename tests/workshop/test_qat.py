@@ -133,7 +133,7 @@ def test_corrected_biases_and_gains_are_kept(network_path: Path, tmp_path: Path)
 def loss_of(run: Run, quantization: Quantization, folder: Path) -> float:
     """Over all positions, without learning."""
     answers = teacher_answers(run.network, run.positions, folder, "cpu", SilentReporter())
-    still = QatOptions(steps=6, batch=3, weight_rate=0, bias_rate=0, map_scale_rate=0, weight_scale_rate=0)
+    still = QatOptions(steps=6, batch=3, weight_travel=0, bias_travel=0, map_scale_travel=0, weight_scale_travel=0)
     training = Training(Student(run.network, quantization), run.positions, answers, still)
     return sum(training.step().total for _ in range(6))
 
@@ -143,13 +143,13 @@ def test_training_makes_the_answers_better(network_path: Path, tmp_path: Path) -
     start = run.quantization
     # Scales that cut off all above 1.3, which only training can find out.
     convs = {name: dataclasses.replace(conv, input=Scale(0.005, 0)) for name, conv in start.convs.items()}
-    options = msgspec.structs.replace(run.options, map_scale_rate=0.2)
+    options = msgspec.structs.replace(run.options, map_scale_travel=1.2)
     run = dataclasses.replace(run, quantization=dataclasses.replace(start, convs=convs), options=options)
     artifact = train(run, tmp_path, prove, SilentReporter())
     trained = load_quantization(tmp_path / f"{run.network.info.name}.qat.npz")
     assert loss_of(run, trained, tmp_path) < 0.5 * loss_of(run, run.quantization, tmp_path)
     recipe = artifact.manifest.recipe
-    assert recipe["method"] == "qat" and recipe["calibration"] == "none"
+    assert recipe["training"] == "distilled from fp32" and recipe["calibration"] == "none"
     assert recipe["qat steps"] == f"{STEPS} of 3 positions"
     assert run.positions.sha256() in recipe["qat positions"]
 
