@@ -9,6 +9,7 @@ neighbours meet all alike. `sweep_all` is what the race is judged by.
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
@@ -28,8 +29,12 @@ NEARLY: Final = 0.8
 # Ways within this of the best go into the final, at most so many, in so many rounds of so many seconds.
 FINAL_MARGIN: Final = 0.9
 FINALISTS: Final = 4
-FINAL_ROUNDS: Final = 3
+FINAL_ROUNDS: Final = 4
 FINAL_S: Final = 0.25
+# Where looks at the same way are further apart than this, neighbours disturb: then each look is taken so many times,
+# and as many more ways go into the final.
+DISTURBED: Final = 0.06
+LOOKS_IF_DISTURBED: Final = 5
 # A batch that is twice as large is dear to measure and dear to search with: the walk upwards ends where it gains less
 # than this; downwards it ends where it loses more.
 GAIN: Final = 1.015
@@ -57,6 +62,10 @@ class Sample(NamedTuple):
     seconds: float
     peak_rss_bytes: int = 0
 
+    @property
+    def rate(self) -> float:
+        return self.evaluations / self.seconds
+
 
 class Measurer(Protocol):
     def measure(self, option: Option, seconds: float) -> Sample:
@@ -75,10 +84,15 @@ class Findings:
     fallen: dict[int, str] = field(default_factory=dict)
 
     def rate(self, option: Option) -> float:
-        """Evaluations/s over all its samples; 0 where there are none."""
-        samples = self.samples.get(option, [])
-        seconds = sum(sample.seconds for sample in samples)
-        return sum(sample.evaluations for sample in samples) / seconds if seconds else 0.0
+        """Evaluations/s of the better half of its samples: what disturbs a measurement makes it slower, never faster.
+        0 where there are none."""
+        rates = sorted((sample.rate for sample in self.samples.get(option, [])), reverse=True)
+        return statistics.fmean(rates[: (len(rates) + 1) // 2]) if rates else 0.0
+
+    def spread(self, option: Option) -> float:
+        """How far apart its samples are, as a share of the best."""
+        rates = [sample.rate for sample in self.samples.get(option, [])]
+        return 1 - min(rates) / max(rates) if rates else 0.0
 
     def peak_rss_bytes(self, option: Option) -> int:
         return max((sample.peak_rss_bytes for sample in self.samples.get(option, [])), default=0)
@@ -142,6 +156,7 @@ def race(
         runner.take(Option(contender, usual), LOOK_S)
     for contender in runner.within(STILL_IN, [Option(contender, usual) for contender in contenders]):
         runner.take(Option(contender, usual), 2 * LOOK_S)
+    runner.mind_neighbours([Option(contender, usual) for contender in contenders])
     remaining = runner.within(STILL_IN, [Option(contender, usual) for contender in contenders])
     for number, contender in enumerate(remaining):
         report(f"ways of contender {contender + 1}", len(contenders) + number, len(contenders) * 2)
@@ -169,7 +184,7 @@ def _explore(contender: int, usual: Way, ways: Sequence[Way], runner: _Runner) -
         before = Option(contender, usual)
         for batch in direction:
             option = Option(contender, usual._replace(batch=batch))
-            if not runner.take(option, LOOK_S) or runner.rate(option) < least * runner.rate(before):
+            if not runner.look(option) or runner.rate(option) < least * runner.rate(before):
                 break
             before = option
         best = max(best, before, key=runner.rate)
@@ -190,7 +205,7 @@ def _play_final(runner: _Runner, report: Report) -> None:
     if not ranking:
         return
     least = FINAL_MARGIN * runner.rate(ranking[0])
-    finalists = [option for option in ranking if runner.rate(option) >= least][:FINALISTS]
+    finalists = [option for option in ranking if runner.rate(option) >= least][: FINALISTS + runner.looks - 1]
     if len(finalists) < 2:
         return
     for number in range(FINAL_ROUNDS):
@@ -208,6 +223,7 @@ class _Runner:
     def __init__(self, measurer: Measurer, clock: Callable[[], float] | None = None, deadline: float = 0.0) -> None:
         self._measurer, self._clock, self._deadline = measurer, clock, deadline
         self.findings = Findings()
+        self.looks = 1
         self.rate = self.findings.rate
         self.best_of = self.findings.best_of
 
@@ -224,8 +240,19 @@ class _Runner:
         return True
 
     def look(self, option: Option) -> bool:
-        """Measure `option` shortly unless it was measured already."""
-        return option in self.findings.samples or self.take(option, LOOK_S)
+        """Measure `option` shortly, unless it was measured already."""
+        while len(self.findings.samples.get(option, [])) < self.looks:
+            if not self.take(option, LOOK_S):
+                return option in self.findings.samples and option.contender not in self.findings.fallen
+        return True
+
+    def mind_neighbours(self, options: Iterable[Option]) -> None:
+        """Look more often from now on, and again at `options`, where the looks so far disagree."""
+        looked = [option for option in options if len(self.findings.samples.get(option, [])) > 1]
+        if any(self.findings.spread(option) > DISTURBED for option in looked):
+            self.looks = LOOKS_IF_DISTURBED
+            for option in looked:
+                self.look(option)
 
     def within(self, share: float, options: Iterable[Option]) -> list[int]:
         """The contenders of those `options` that reach `share` of the best of them, the fastest first."""

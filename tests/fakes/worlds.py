@@ -14,9 +14,10 @@ class World:
     """Two to eight cores, one to seven contenders. A contender gains from batches up to some size, from threads nearly
     in proportion, and likes sessions of its own or not; a larger batch may fall out of a cache. Measuring has noise."""
 
-    def __init__(self, seed: int, *, noise: float = 0.02) -> None:
+    def __init__(self, seed: int, *, noise: float = 0.02, neighbours: float = 0.0) -> None:
+        """`noise` is the standard deviation of a measurement, `neighbours` the mean of what others' work adds to it."""
         self._random = random.Random(seed)
-        self._noise = noise
+        self._noise, self._neighbours = noise, neighbours
         self.threads = self._random.choice((1, 2, 4, 8))
         self.contenders = range(self._random.randint(1, 7))
         self._traits = [self._contender() for _ in self.contenders]
@@ -61,5 +62,7 @@ class World:
             self.now_s += call_s
         calls = max(1, round(seconds / call_s))
         taken_s = calls * call_s * (1 + self._random.gauss(0, self._noise))
+        if self._neighbours:
+            taken_s *= 1 + self._random.expovariate(1 / self._neighbours)
         self.now_s += taken_s
         return Sample(calls * option.in_flight, taken_s)
