@@ -108,7 +108,7 @@ class Training:
         groups: list[dict[str, Any]] = []
         for weights, scales in kinds.weights:
             groups.append({"params": [weights]})
-            self._rates.append(options.rate(options.weight_travel) * float(scales.detach().exp().mean()))
+            self._rates.append(options.weight_rate * float(scales.detach().exp().mean()))
         for parameters, travel in (
             (kinds.biases, options.bias_travel),
             (kinds.map_scales, options.map_scale_travel),

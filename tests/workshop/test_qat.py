@@ -26,7 +26,7 @@ from agent.export.session import open_session
 from agent.workshop.position_set import Group, PositionSet
 from agent.workshop.proof import prove
 from agent.workshop.qat import WORK, Run, train
-from agent.workshop.qat_options import QatOptions
+from agent.workshop.qat_options import MOST_WEIGHT_RATE, QatOptions
 from agent.workshop.qat_symmetries import under_symmetries
 from agent.workshop.torch_quantizers import MapQuantizer, fake_quantize
 from agent.workshop.torch_student import Student
@@ -183,6 +183,12 @@ def test_checkpoints_come_by_the_clock(network_path: Path, tmp_path: Path) -> No
     with pytest.raises(Stopped):
         train(run, tmp_path, prove, stop_at(STEPS // 2))
     assert not (tmp_path / WORK / "checkpoint").exists()
+
+
+def test_a_short_run_does_not_hurry() -> None:
+    assert QatOptions(steps=1000).weight_rate == pytest.approx(0.005)
+    assert QatOptions(steps=10).weight_rate == MOST_WEIGHT_RATE
+    assert QatOptions(steps=10).rate(0.5) == pytest.approx(0.1)
 
 
 # ---------------------------------------------------------------- refusals
