@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from agent.errors import ConversionFailed, ToolMissing
 from agent.export.emit import Form, emit_into
 from agent.export.graph import GraphWriter
-from agent.export.int8_rounding import rounded
+from agent.export.int8_rounding import most_in_float, rounded
 from agent.export.job import Job, Written
 from agent.export.network import Array
 
@@ -44,10 +44,6 @@ _LAST_LINES = 3
 # 2.1e-4 and 0.0006, but the file is then 28.0 % of the fp32 one instead of 27.3.
 _BLOCK_CHANNELS = 32
 _STEPS = 255
-# The smallest layers stay in fp32 while together they have no more than this share of all weights: the heads, the
-# global inputs and pooling, the first convolution. It takes the error of ownership in b18c384nbt from 0.117 to 0.003
-# (one output channel, a few large weights) and keeps its file under 28 % of the fp32 one.
-_FLOAT_SHARE = 0.02
 
 
 def write_fp32(job: Job) -> Written:
@@ -131,13 +127,8 @@ def _keep_small_layers(guide: Path) -> tuple[list[str], int]:
         content = msgspec.json.decode(guide.read_bytes())
         layers: list[dict[str, Any]] = content["algo"][0]["quantParams"]["layer"]
         sizes = {layer["opName"]: _weight_count(layer["conv"]) for layer in layers}
-        room = _FLOAT_SHARE * sum(sizes.values())
-        kept = []
-        for name in sorted(sizes, key=lambda name: sizes[name]):
-            room -= sizes[name]
-            if room < 0:
-                break
-            kept.append(name)
+        most = most_in_float(sizes.values())
+        kept = [name for name, size in sizes.items() if size <= most]
         for layer in layers:
             bits = 0 if layer["opName"] in kept else 8
             layer["weight"][0].update(bits=bits, asymmetric=True, blockSize=_BLOCK_CHANNELS)
@@ -147,7 +138,7 @@ def _keep_small_layers(guide: Path) -> tuple[list[str], int]:
             fix="Install another version of the package MNN, or choose another format.",
         ) from error
     guide.write_bytes(msgspec.json.encode(content))
-    return kept, max((sizes[name] for name in kept), default=0)
+    return kept, most
 
 
 def _weight_count(conv: dict[str, Any]) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterator
 
 import msgspec
@@ -18,17 +17,13 @@ from numpy.typing import NDArray
 
 from agent.errors import ConversionFailed
 from agent.export.emit import Form, describe
-from agent.export.int8_rounding import rounded
+from agent.export.int8_rounding import most_in_float, rounded
 from agent.export.job import Job, Written
 from agent.export.network import BatchNorm, Conv, Network, RmsNorm
 from agent.export.tflite_file import TfliteFile
 from agent.export.tflite_graph import Store, TfliteGraph, reduced
 
 FORM = "channels-last"
-
-# The smallest convolutions stay in fp32 while together they have no more than this share of all their weights: the
-# heads', and with its 22 input channels the first, whose rounding ruins the win rate.
-_FLOAT_SHARE = 0.02
 
 _LARGEST = 127
 # Shares of a channel's largest weight that its scale may reach. Against the largest alone, b15c192 with weights in INT8
@@ -76,12 +71,7 @@ def _kept(most: int) -> str:
 
 def _most_in_float(network: Network) -> int:
     """How many weights a convolution may have and stay in fp32."""
-    sizes = sorted(conv.weights.size for conv in _convolutions(network))
-    total = sum(sizes)
-    return max(
-        (size for size, sum_ in zip(sizes, itertools.accumulate(sizes), strict=True) if sum_ <= _FLOAT_SHARE * total),
-        default=0,
-    )
+    return most_in_float(conv.weights.size for conv in _convolutions(network))
 
 
 def _convolutions(part: object) -> Iterator[Conv]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent.export.int8_rounding import rounded
+from agent.export.int8_rounding import most_in_float, rounded
 
 
 @pytest.mark.parametrize("points", [1, 9, 25])
@@ -34,3 +34,9 @@ def test_the_range_is_kept() -> None:
 def test_half_steps_up_and_down_are_shared_out() -> None:
     np.testing.assert_array_equal(rounded(np.full((1, 1, 4), 0.25, np.float32), -127, 127).sum(), 1)
     np.testing.assert_array_equal(rounded(np.full((1, 1, 4), -0.25, np.float32), -127, 127).sum(), -1)
+
+
+def test_layers_of_one_size_stay_in_fp32_together_or_not_at_all() -> None:
+    assert most_in_float([1000] * 50 + [300] * 3 + [10]) == 300
+    assert most_in_float([1000] * 50 + [300] * 4 + [10]) == 10
+    assert most_in_float([1000]) == 0
