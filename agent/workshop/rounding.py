@@ -57,4 +57,3 @@ def round_with_feedback(matrix: Real, moments: Real, scales: Real) -> NDArray[np
             block[row + 1 :] -= factors[row + 1 :, None] * errors[row]
         free[stop:] -= passing[start:stop, stop:].T @ errors
     return integers[np.argsort(order, kind="stable")]
-
