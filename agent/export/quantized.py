@@ -63,7 +63,7 @@ class QuantizedLayers(PlainLayers):
         key = (x, quantized.input, b"" if gain is None else gain.tobytes())
         if key not in self._integers:
             if gain is not None:
-                x = writer.node("Mul", [x, writer.weights(f"{x}.gain", _over_points(gain))])
+                x = writer.node("Mul", [x, writer.store(f"{x}.gain", _over_points(gain))])
             self._integers[key] = writer.node("QuantizeLinear", [x, *self._scale(quantized.input)])
         return self._integers[key]
 
@@ -73,7 +73,7 @@ class QuantizedLayers(PlainLayers):
     def _stored(self, name: str, y: str, output: Output) -> str:
         writer = self._writer
         y = self._real(writer.node("QuantizeLinear", [y, *self._scale(output.scale)]), output.scale)
-        return writer.node("Mul", [y, writer.weights(f"{name}.output_gain", _over_points(output.gain))])
+        return writer.node("Mul", [y, writer.store(f"{name}.output_gain", _over_points(output.gain))])
 
     def _conv_integer(self, conv: Conv, quantized: QuantizedConv, integers: str) -> str:
         """Weights as uint8 around 128: ONNX Runtime's ConvInteger takes 2.4 ms so and 9.0 ms with int8 (192 channels,
@@ -88,8 +88,8 @@ class QuantizedLayers(PlainLayers):
         ]
         y = writer.node("Cast", [writer.node("ConvInteger", inputs, **_shape_of(conv))], to=FLOAT)
         scale = quantized.weight_scale * np.float32(quantized.input.scale)
-        y = writer.node("Mul", [y, writer.weights(f"{conv.name}.scale", _over_points(scale))])
-        return writer.node("Add", [y, writer.weights(f"{conv.name}.bias", _over_points(quantized.bias))])
+        y = writer.node("Mul", [y, writer.store(f"{conv.name}.scale", _over_points(scale))])
+        return writer.node("Add", [y, writer.store(f"{conv.name}.bias", _over_points(quantized.bias))])
 
     def _bias(self, name: str, quantized: QuantizedConv) -> str:
         """In units of the products, as integer convolutions add it."""

@@ -2,12 +2,13 @@
 
 Start at `calibrate`. Each convolution is quantized on what the already quantized layers before it give, so that it can
 make up for the mean of their errors. Finished layers stay on the disk: a run that was killed goes on with the next one
-and comes to the same end. What each step was worth stands in docs/decisions/0020.
+and comes to the same end. What each step was worth stands in docs/decisions/0023.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,9 @@ import numpy as np
 from agent.errors import CalibrationError
 from agent.events import Reporter, WorkshopProgress
 from agent.export.network import BatchNorm, Conv, Network
+from agent.export.onnx_packed import trunk_layers
 from agent.export.quantization import Quantization, QuantizedConv, Scale, load_quantization
+from agent.workshop.extremes import extreme_positions
 from agent.workshop.forward import (
     Array,
     Forward,
@@ -32,21 +35,25 @@ from agent.workshop.forward import (
     patches,
 )
 from agent.workshop.gains import Input, choose_input, fold_gains
-from agent.workshop.position_set import PositionSet
+from agent.workshop.position_set import PositionSet, load_position_set
 from agent.workshop.rounding import Real, round_with_feedback, weight_scales
-from agent.workshop.sites import Behind, Site, sites_of
+from agent.workshop.sites import Behind, Site, kept_exact, sites_of
 
 # Raised whenever the same network and positions would become another quantization.
-METHOD: Final = "1"
+METHOD: Final = "2"
+_EXTREMES: Final = "extremes.npz"
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """`positions` of the set are used, spread over its boards; `rows` points of them make the moments of a layer;
-    `exact` names convolutions that stay in fp32."""
+    """`positions` of the set are used, spread over its boards, and the `extremes` with the largest activations of all;
+    `rows` points of them make the moments of a layer. In fp32 stay the convolutions that `exact` names, those that read
+    a pooled bias, and a share `last_blocks` of the trunk."""
 
     positions: int = 192
+    extremes: int = 16
     rows: int = 16000
     seed: int = 0
+    last_blocks: float = 0.2
     exact: tuple[str, ...] = ()
 
 
@@ -62,26 +69,35 @@ def calibrate(
     """
     if not len(positions):
         raise CalibrationError("there is no position to calibrate on")
-    sites = {name: site for name, site in sites_of(network).items() if name not in recipe.exact}
+    every = sites_of(network)
+    exact = {*recipe.exact, *kept_exact(every, recipe.last_blocks)}
+    sites = {name: site for name, site in every.items() if name not in exact}
+    store = _Store(cache, _key(network, positions, recipe))
+    extreme = store.load_extremes()
+    if extreme is None:
+        extreme = extreme_positions(network, every, positions, recipe.extremes, reporter)
+        store.save_extremes(extreme)
     used = positions.sample(recipe.positions, recipe.seed)
-    store = _Store(cache, _key(network, used, recipe))
-    convolutions = CalibratingConvolutions(network.info.name, sites, recipe, store, reporter)
-    spatial, global_ = inputs_of(used)
+    usual, rare = inputs_of(used), inputs_of(extreme)
+    # The extreme ones as boards of their own, so that each layer can tell them from the others.
+    spatial, global_ = (*usual[0], *rare[0]), (*usual[1], *rare[1])
+    convolutions = CalibratingConvolutions(network.info.name, sites, recipe, len(rare[0]), store, reporter)
     Forward(network, convolutions).run((spatial, spatial), (global_, global_))
     convs, gains = fold_gains(convolutions.convs, sites)
-    return Quantization(convs, gains, recipe=_told(positions, used, recipe))
+    told = _told(positions, used, [name for name in every if name in exact])
+    return Quantization(convs, gains, stored=trunk_layers(network) - set(convs), recipe=told)
 
 
-def _key(network: Network, used: PositionSet, recipe: Recipe) -> str:
-    parts = (METHOD, network.info.sha256, network.info.name, used.sha256(), msgspec.json.encode(recipe).decode())
+def _key(network: Network, positions: PositionSet, recipe: Recipe) -> str:
+    parts = (METHOD, network.info.sha256, network.info.name, positions.sha256(), msgspec.json.encode(recipe).decode())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _told(positions: PositionSet, used: PositionSet, recipe: Recipe) -> dict[str, str]:
+def _told(positions: PositionSet, used: PositionSet, exact: Sequence[str]) -> dict[str, str]:
     return {
         "calibration": positions.sha256(),
         "calibration positions": f"{len(used)} of {used.games} games, {positions.source}",
-        "in fp32": ", ".join(("first convolution", "heads", "matrix products", "1x1 convolutions", *recipe.exact)),
+        "in fp32": ", ".join(("first convolution", "heads", "matrix products", "1x1 convolutions", *exact)),
         "weights": "int8, a scale for each output, rounded with error feedback",
         "activations": "uint8, one scale, channels evened out before",
         "method": METHOD,
@@ -111,15 +127,30 @@ class _Store:
         if self._folder is not None:
             Quantization({name: conv}).save(self._path(name))
 
+    def load_extremes(self) -> PositionSet | None:
+        if self._folder is None or not (self._folder / _EXTREMES).exists():
+            return None
+        try:
+            return load_position_set(self._folder / _EXTREMES)
+        except CalibrationError:
+            return None
+
+    def save_extremes(self, positions: PositionSet) -> None:
+        if self._folder is not None:
+            positions.save(self._folder / _EXTREMES)
+
     def _path(self, name: str) -> Path:
         assert self._folder is not None
         return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.npz"
 
 
 class CalibratingConvolutions:
-    """Quantizes the convolutions of `sites` as a walk of two tracks, exact and quantized, comes to them."""
+    """Quantizes the convolutions of `sites` as a walk of two tracks, exact and quantized, comes to them. The last
+    `extremes` arrays of a track hold the positions with the largest activations."""
 
-    def __init__(self, name: str, sites: dict[str, Site], recipe: Recipe, store: _Store, reporter: Reporter) -> None:
+    def __init__(
+        self, name: str, sites: dict[str, Site], recipe: Recipe, extremes: int, store: _Store, reporter: Reporter
+    ) -> None:
         self.convs: dict[str, QuantizedConv] = {}
         self._name = name
         self._sites = sites
@@ -127,6 +158,7 @@ class CalibratingConvolutions:
         self._store = store
         self._reporter = reporter
         self._last: tuple[Signal, Input] | None = None
+        self._extremes = extremes
 
     def conv(self, conv: Conv, x: Signal, bn: BatchNorm | None) -> Signal:
         weights, bias = folded(conv, bn)
@@ -147,10 +179,13 @@ class CalibratingConvolutions:
     def _quantized(self, site: Site, weights: Array, bias: Array, x: Signal) -> QuantizedConv:
         conv = site.conv
         exact, rounded = self._rows(x, conv)
+        rare = (
+            self._rows(tuple(track[len(track) - self._extremes :] for track in x), conv)[1] if self._extremes else None
+        )
         matrix = as_matrix(weights)
         # Convolutions that read the same map read it rounded once.
         shared = self._last[1] if self._last is not None and self._last[0] is x else None
-        chosen = shared or choose_input(x[1], rounded, matrix, self._recipe.seed)
+        chosen = shared or choose_input(x[1], rounded, rounded[:0] if rare is None else rare, matrix, self._recipe.seed)
         taps = np.tile(chosen.gain, len(matrix) // conv.in_channels)
         integers_in = chosen.scale.rounded(rounded * taps)
         moments = (integers_in.T @ integers_in).astype(np.float64) / len(integers_in)

@@ -41,17 +41,19 @@ class Input:
     scale: Scale
 
 
-def choose_input(maps: Track, rows: Array, matrix: Array, seed: int) -> Input:
+def choose_input(maps: Track, rows: Array, extreme: Array, matrix: Array, seed: int) -> Input:
     """The gain and scale with which the layer's results change least. `maps` are all its inputs, `rows` [n, (taps in)]
-    some patches of them, `matrix` [(taps in), out] its weights."""
+    some patches of them, `extreme` some of the positions with the largest, which count as much as all others together;
+    `matrix` [(taps in), out] is its weights."""
     channels = maps[0].shape[-1]
     low = np.min([part.min(axis=(0, 1, 2)) for part in maps], axis=0)
     reach = np.maximum(np.max([np.abs(part).max(axis=(0, 1, 2)) for part in maps], axis=0), _SILENT)
     taps = len(matrix) // channels
     weights = np.maximum(np.abs(matrix).reshape(taps, channels, -1).max(axis=(0, 2)), _SILENT)
     random = np.random.default_rng(seed)
-    trial = rows[np.sort(random.choice(len(rows), min(_TRIAL_ROWS, len(rows)), replace=False))]
+    trial = np.concatenate([_some(rows, random), _some(extreme, random)])
     wanted = trial @ matrix
+    usual = min(_TRIAL_ROWS, len(rows))
     best, least = None, np.inf
     for strength in _STRENGTHS:
         gain = _gain(strength, reach, weights)
@@ -59,11 +61,20 @@ def choose_input(maps: Track, rows: Array, matrix: Array, seed: int) -> Input:
         scaled, rounded_weights = trial * tiled, _rounded(matrix / tiled[:, None], trial * tiled)
         for share in _RANGES:
             scale = _scale(float((low * gain).min()), float((reach * gain).max()) * share)
-            error = float(np.square(scale.rounded(scaled) @ rounded_weights - wanted).mean())
+            wrong = np.square(scale.rounded(scaled) @ rounded_weights - wanted)
+            error = _relative(wrong[:usual], wanted[:usual]) + _relative(wrong[usual:], wanted[usual:])
             if best is None or error < least:
                 best, least = Input(gain, scale), error
     assert best is not None
     return best
+
+
+def _some(rows: Array, random: np.random.Generator) -> Array:
+    return rows[np.sort(random.choice(len(rows), min(_TRIAL_ROWS, len(rows)), replace=False))]
+
+
+def _relative(wrong: Array, wanted: Array) -> float:
+    return float(wrong.mean() / (np.square(wanted).mean() + np.finfo(np.float32).tiny)) if len(wrong) else 0.0
 
 
 def _gain(strength: float, reach: Array, weights: Array) -> Array:

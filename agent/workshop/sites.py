@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.errors import ConversionFailed
@@ -19,7 +20,8 @@ class Behind(enum.Enum):
 @dataclass(frozen=True)
 class Site:
     """One 3×3 convolution of the trunk. `before` and `activation` make its input; `merged` is the normalisation that is
-    folded into it, None for the last one of a block. `block` is its block's place in the trunk."""
+    folded into it, None for the last one of a block. `block` is its block's place in the trunk. `pooled` tells that a
+    bias from global pooling went into its input."""
 
     conv: Conv
     before: BatchNorm
@@ -27,6 +29,7 @@ class Site:
     merged: BatchNorm | None
     behind: Behind
     block: int
+    pooled: bool = False
 
     @property
     def scalable(self) -> bool:
@@ -57,9 +60,17 @@ def sites_of(network: Network) -> dict[str, Site]:
     return found
 
 
+def kept_exact(sites: Mapping[str, Site], last_blocks: float) -> tuple[str, ...]:
+    """What stays in fp32 wherever nothing better is known: the last blocks of the trunk, a share `last_blocks` of all,
+    and what reads a pooled bias (docs/decisions/0022 has the measurements)."""
+    blocks = 1 + max((site.block for site in sites.values()), default=0)
+    first_kept = blocks - round(last_blocks * blocks)
+    return tuple(name for name, site in sites.items() if site.pooled or site.block >= first_kept)
+
+
 def _of_block(block: OrdinaryBlock | GpoolBlock, place: int) -> list[Site]:
     pre, mid = (block.pre_bn, block.pre_act), (block.mid_bn, block.mid_act)
-    last = Site(block.final_conv, *mid, None, Behind.ELSE, place)
+    last = Site(block.final_conv, *mid, None, Behind.ELSE, place, isinstance(block, GpoolBlock))
     if isinstance(block, GpoolBlock):
         pooled = Site(block.gpool_conv, *pre, block.gpool_bn, Behind.ELSE, place)
         return [pooled, Site(block.regular_conv, *pre, block.mid_bn, Behind.ELSE, place), last]

@@ -11,6 +11,7 @@ from agent.export.emit import Form, emit_into
 from agent.export.graph import GraphWriter, check_file
 from agent.export.job import Job, Written
 from agent.export.network import Network
+from agent.export.onnx_packed import PackedGraph
 from agent.export.publish import storage_errors
 from agent.export.quantization import Quantization
 from agent.export.quantized import QuantizedLayers, Unrounded
@@ -55,7 +56,7 @@ def write_quantized(
     """
     with out.open("wb") as file:
         emit_into(
-            GraphWriter(file),
+            PackedGraph(file, quantization.stored) if quantization.stored else GraphWriter(file),
             quantization.prepared(network),
             Form.PLAIN,
             reporter,

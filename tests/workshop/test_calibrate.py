@@ -24,6 +24,7 @@ from agent.export.quantization import Quantization, Scale, load_quantization
 from agent.export.quantized import Unrounded
 from agent.export.session import open_session
 from agent.workshop.calibrate import QuantizedConvolutions, Recipe, calibrate
+from agent.workshop.extremes import extreme_positions
 from agent.workshop.formats import FORMATS
 from agent.workshop.forward import ExactConvolutions, Forward, inputs_of
 from agent.workshop.position_set import Group, PositionSet
@@ -103,8 +104,9 @@ def test_a_quantized_network_runs_in_integers_and_is_near_the_exact_one(
     kind: tuple[int, list[Any], str], tmp_path: Path
 ) -> None:
     network = parse_network(network_of(tmp_path, kind))
-    quantization = calibrate(network, positions(), Recipe(), None, SILENT)
-    assert set(quantization.convs) == set(sites_of(network))
+    quantization = calibrate(network, positions(), Recipe(last_blocks=0), None, SILENT)
+    sites = sites_of(network)
+    assert set(quantization.convs) == {name for name, site in sites.items() if not site.pooled}
     model = tmp_path / "int8.onnx"
     write_quantized(network, quantization, model, SILENT)
     held = positions(seed=1)
@@ -151,9 +153,14 @@ def test_layers_that_the_recipe_names_stay_exact(tmp_path: Path) -> None:
     network = parse_network(network_of(tmp_path, RELU))
     block = network.trunk.blocks[0]
     assert isinstance(block, OrdinaryBlock)
-    recipe = Recipe(exact=(block.regular_conv.name,))
+    recipe = Recipe(exact=(block.regular_conv.name,), last_blocks=1 / 3)
     quantization = calibrate(network, positions(), recipe, None, SILENT)
-    assert set(sites_of(network)) - set(quantization.convs) == {block.regular_conv.name}
+    last = network.trunk.blocks[2]
+    assert isinstance(last, OrdinaryBlock)
+    pooled = {name for name, site in sites_of(network).items() if site.pooled}
+    kept = {block.regular_conv.name, last.regular_conv.name, last.final_conv.name} | pooled
+    assert set(sites_of(network)) - set(quantization.convs) == kept
+    assert kept <= quantization.stored
     assert block.regular_conv.name in quantization.recipe["in fp32"]
     write_quantized(network, quantization, tmp_path / "int8.onnx", SILENT)
     answered = run(tmp_path / "int8.onnx", positions(seed=1))
@@ -201,7 +208,7 @@ class StopAfter:
         self._layers = layers
 
     def report(self, event: Event) -> None:
-        if isinstance(event, WorkshopProgress) and event.done == self._layers:
+        if isinstance(event, WorkshopProgress) and "calibrating" in event.what and event.done == self._layers:
             raise Stopped
 
 
@@ -218,9 +225,9 @@ def test_broken_off_work_goes_on_where_it_stopped(tmp_path: Path) -> None:
     network, cache = parse_network(network_of(tmp_path, RELU)), tmp_path / "cache"
     whole = calibrate(network, positions(), Recipe(), None, SILENT)
     with pytest.raises(Stopped):
-        calibrate(network, positions(), Recipe(), cache, StopAfter(4))
+        calibrate(network, positions(), Recipe(), cache, StopAfter(2))
     kept = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")}
-    assert len(kept) == 4
+    assert len(kept) == 3  # the extreme positions and two layers
     assert same(whole, calibrate(network, positions(), Recipe(), cache, SILENT))
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     # Another recipe is other work.
@@ -287,6 +294,25 @@ def test_export_takes_positions_and_tells_what_it_did(tmp_path: Path) -> None:
     assert (folder / CACHE).is_dir()
     again = list(export(source, [Format.ONNX_INT8], folder, prove, SILENT, calibration=file, table=FORMATS))
     assert not again[0].made
+
+
+def test_positions_with_the_largest_activations_are_found_and_not_cut_off(tmp_path: Path) -> None:
+    network = parse_network(network_of(tmp_path, RELU))
+    used = positions(30)
+    used.groups[0].global_[7] *= 40
+    sites = sites_of(network)
+    found = extreme_positions(network, sites, used, 1, SILENT)
+    assert [int(game) for group in found.groups for game in group.game] == [7]
+    blind, seeing = (
+        calibrate(network, used, Recipe(positions=4, extremes=count, last_blocks=0), None, SILENT) for count in (0, 1)
+    )
+    rare = PositionSet((used.groups[0].take([7]),), "")
+    exact = walk(network, ExactConvolutions(), rare)
+
+    def error(quantization: Quantization) -> float:
+        return noise(exact, walk(quantization.prepared(network), QuantizedConvolutions(quantization), rare))
+
+    assert error(seeing) < error(blind) / 2
 
 
 def test_an_empty_set_is_refused(tmp_path: Path) -> None:
