@@ -133,7 +133,7 @@ EXPORTERS: Mapping[Format, Exporter] = {
     Format.TFLITE_FP32: Exporter(_tflite_fp32, "1", ("ai-edge-litert", "flatbuffers")),
     Format.TFLITE_FP16: Exporter(_tflite_fp16, "1", ("ai-edge-litert", "flatbuffers")),
     Format.TFLITE_INT8_WEIGHTS: Exporter(_tflite_int8_weights, "3", ("ai-edge-litert", "flatbuffers")),
-    Format.TFLITE_INT8: Exporter(_tflite_int8, "3", ("ai-edge-litert", "flatbuffers")),
+    Format.TFLITE_INT8: Exporter(_tflite_int8, "4", ("ai-edge-litert", "flatbuffers")),
     Format.COREML_FP16: Exporter(_coreml, "1", ("coremltools",)),
     Format.TENSORRT_FP16: Exporter(_tensorrt_fp16, "1", ("onnx",), _tensorrt_inputs),
     Format.TENSORRT_INT8: Exporter(_tensorrt_int8, "1", ("onnx",), _tensorrt_inputs, calibrates=True),

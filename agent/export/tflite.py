@@ -57,7 +57,7 @@ def write_int8_weights(job: Job) -> Written:
 def write_int8(job: Job) -> Written:
     """Raises ConversionFailed, ToolMissing."""
     most = _most_in_float(job.network())
-    activations = "int8, scaled for each position while running"
+    activations = "int8 before 3x3 convolutions, scaled for each position while running; fp32 before 1x1"
     recipe = {"weights": _INT8, "activations": activations, "layers in fp32": _kept(most)}
     return _write(job, functools.partial(_as_int8, most), recipe)
 
@@ -116,10 +116,11 @@ def _widened(most_in_float: int, file: TfliteFile, name: str, values: NDArray[np
 
 
 def _as_int8(most_in_float: int, file: TfliteFile, name: str, values: NDArray[np.float32]) -> tuple[int, int]:
-    if values.size <= most_in_float:
-        return _as_fp32(file, name, values)
-    rounded, scales = _rounded(values)
-    return file.constant(name, rounded, scales=scales), _CONV_HYBRID_PER_CHANNEL_VERSION
+    """What 1×1 convolutions read is the trunk itself, which rounding hurts most: they only store INT8."""
+    if values.size <= most_in_float or values.shape[1:3] == (1, 1):
+        return _widened(most_in_float, file, name, values)
+    rounded_, scales = _rounded(values)
+    return file.constant(name, rounded_, scales=scales), _CONV_HYBRID_PER_CHANNEL_VERSION
 
 
 def _rounded(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
