@@ -20,7 +20,6 @@ from agent.events import Reporter, WorkshopProgress
 from agent.export.network import BatchNorm, Conv, Network
 from agent.export.onnx_packed import trunk_layers
 from agent.export.quantization import Quantization, QuantizedConv, Scale, load_quantization
-from agent.workshop.extremes import extreme_positions
 from agent.workshop.forward import (
     Array,
     Forward,
@@ -35,22 +34,23 @@ from agent.workshop.forward import (
     patches,
 )
 from agent.workshop.gains import Input, choose_input, fold_gains
-from agent.workshop.position_set import PositionSet, load_position_set
+from agent.workshop.position_set import PositionSet
 from agent.workshop.rounding import Real, round_with_feedback, weight_scales
 from agent.workshop.sites import Behind, Site, kept_exact, sites_of
 
 # Raised whenever the same network and positions would become another quantization.
 METHOD: Final = "2"
-_EXTREMES: Final = "extremes.npz"
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """`positions` of the set are used, spread over its boards, and the `extremes` with the largest activations of all;
-    `rows` points of them make the moments of a layer. In fp32 stay the convolutions that `exact` names, those that read
-    a pooled bias, and a share `last_blocks` of the trunk."""
+    """`positions` of the set are used, spread over its boards; `rows` points of them make the moments of a layer. The
+    `extremes` with a layer's largest inputs have a say of their own in its scale: a lead of a hundred points drives
+    what pooling adds to every point far beyond what most positions show, and a scale that cuts it off loses the policy
+    there. In fp32 stay the convolutions that `exact` names, those that read a pooled bias, and a share `last_blocks` of
+    the trunk."""
 
     positions: int = 192
-    extremes: int = 16
+    extremes: int = 4
     rows: int = 16000
     seed: int = 0
     last_blocks: float = 0.2
@@ -73,15 +73,9 @@ def calibrate(
     exact = {*recipe.exact, *kept_exact(every, recipe.last_blocks)}
     sites = {name: site for name, site in every.items() if name not in exact}
     store = _Store(cache, _key(network, positions, recipe))
-    extreme = store.load_extremes()
-    if extreme is None:
-        extreme = extreme_positions(network, every, positions, recipe.extremes, reporter)
-        store.save_extremes(extreme)
     used = positions.sample(recipe.positions, recipe.seed)
-    usual, rare = inputs_of(used), inputs_of(extreme)
-    # The extreme ones as boards of their own, so that each layer can tell them from the others.
-    spatial, global_ = (*usual[0], *rare[0]), (*usual[1], *rare[1])
-    convolutions = CalibratingConvolutions(network.info.name, sites, recipe, len(rare[0]), store, reporter)
+    convolutions = CalibratingConvolutions(network.info.name, sites, recipe, store, reporter)
+    spatial, global_ = inputs_of(used)
     Forward(network, convolutions).run((spatial, spatial), (global_, global_))
     convs, gains = fold_gains(convolutions.convs, sites)
     told = _told(positions, used, [name for name in every if name in exact])
@@ -127,30 +121,15 @@ class _Store:
         if self._folder is not None:
             Quantization({name: conv}).save(self._path(name))
 
-    def load_extremes(self) -> PositionSet | None:
-        if self._folder is None or not (self._folder / _EXTREMES).exists():
-            return None
-        try:
-            return load_position_set(self._folder / _EXTREMES)
-        except CalibrationError:
-            return None
-
-    def save_extremes(self, positions: PositionSet) -> None:
-        if self._folder is not None:
-            positions.save(self._folder / _EXTREMES)
-
     def _path(self, name: str) -> Path:
         assert self._folder is not None
         return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.npz"
 
 
 class CalibratingConvolutions:
-    """Quantizes the convolutions of `sites` as a walk of two tracks, exact and quantized, comes to them. The last
-    `extremes` arrays of a track hold the positions with the largest activations."""
+    """Quantizes the convolutions of `sites` as a walk of two tracks, exact and quantized, comes to them."""
 
-    def __init__(
-        self, name: str, sites: dict[str, Site], recipe: Recipe, extremes: int, store: _Store, reporter: Reporter
-    ) -> None:
+    def __init__(self, name: str, sites: dict[str, Site], recipe: Recipe, store: _Store, reporter: Reporter) -> None:
         self.convs: dict[str, QuantizedConv] = {}
         self._name = name
         self._sites = sites
@@ -158,7 +137,6 @@ class CalibratingConvolutions:
         self._store = store
         self._reporter = reporter
         self._last: tuple[Signal, Input] | None = None
-        self._extremes = extremes
 
     def conv(self, conv: Conv, x: Signal, bn: BatchNorm | None) -> Signal:
         weights, bias = folded(conv, bn)
@@ -179,13 +157,10 @@ class CalibratingConvolutions:
     def _quantized(self, site: Site, weights: Array, bias: Array, x: Signal) -> QuantizedConv:
         conv = site.conv
         exact, rounded = self._rows(x, conv)
-        rare = (
-            self._rows(tuple(track[len(track) - self._extremes :] for track in x), conv)[1] if self._extremes else None
-        )
         matrix = as_matrix(weights)
         # Convolutions that read the same map read it rounded once.
         shared = self._last[1] if self._last is not None and self._last[0] is x else None
-        chosen = shared or choose_input(x[1], rounded, rounded[:0] if rare is None else rare, matrix, self._recipe.seed)
+        chosen = shared or choose_input(x[1], rounded, self._extreme(x, conv), matrix, self._recipe.seed)
         taps = np.tile(chosen.gain, len(matrix) // conv.in_channels)
         integers_in = chosen.scale.rounded(rounded * taps)
         moments = (integers_in.T @ integers_in).astype(np.float64) / len(integers_in)
@@ -202,6 +177,16 @@ class CalibratingConvolutions:
             gain=chosen.gain,
             chained=site.behind is Behind.NEXT,
         )
+
+    def _extreme(self, x: Signal, conv: Conv) -> Array:
+        """All patches of the positions whose inputs are largest, as root mean square over a position's points."""
+        sizes = [np.square(part).mean(axis=(1, 2, 3)) for part in x[0]]
+        every = np.sort(np.concatenate(sizes))
+        least = every[-min(self._recipe.extremes, len(every))] if self._recipe.extremes else np.inf
+        kernel = (conv.weights.shape[2], conv.weights.shape[3])
+        taken = [part[size >= least] for part, size in zip(x[1], sizes, strict=True)]
+        none = np.empty((0, conv.in_channels * kernel[0] * kernel[1]), np.float32)
+        return np.concatenate([none, *(patches(part, kernel, conv.dilation) for part in taken if len(part))])
 
     def _rows(self, x: Signal, conv: Conv) -> tuple[Array, Array]:
         """The same points of both tracks, as patches, evenly from all positions."""

@@ -24,7 +24,6 @@ from agent.export.quantization import Quantization, Scale, load_quantization
 from agent.export.quantized import Unrounded
 from agent.export.session import open_session
 from agent.workshop.calibrate import QuantizedConvolutions, Recipe, calibrate
-from agent.workshop.extremes import extreme_positions
 from agent.workshop.formats import FORMATS
 from agent.workshop.forward import ExactConvolutions, Forward, inputs_of
 from agent.workshop.position_set import Group, PositionSet
@@ -227,7 +226,7 @@ def test_broken_off_work_goes_on_where_it_stopped(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         calibrate(network, positions(), Recipe(), cache, StopAfter(2))
     kept = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")}
-    assert len(kept) == 3  # the extreme positions and two layers
+    assert len(kept) == 2
     assert same(whole, calibrate(network, positions(), Recipe(), cache, SILENT))
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     # Another recipe is other work.
@@ -296,16 +295,11 @@ def test_export_takes_positions_and_tells_what_it_did(tmp_path: Path) -> None:
     assert not again[0].made
 
 
-def test_positions_with_the_largest_activations_are_found_and_not_cut_off(tmp_path: Path) -> None:
+def test_the_positions_with_the_largest_activations_are_not_cut_off(tmp_path: Path) -> None:
     network = parse_network(network_of(tmp_path, RELU))
     used = positions(30)
     used.groups[0].global_[7] *= 40
-    sites = sites_of(network)
-    found = extreme_positions(network, sites, used, 1, SILENT)
-    assert [int(game) for group in found.groups for game in group.game] == [7]
-    blind, seeing = (
-        calibrate(network, used, Recipe(positions=4, extremes=count, last_blocks=0), None, SILENT) for count in (0, 1)
-    )
+    blind, seeing = (calibrate(network, used, Recipe(extremes=count, last_blocks=0), None, SILENT) for count in (0, 1))
     rare = PositionSet((used.groups[0].take([7]),), "")
     exact = walk(network, ExactConvolutions(), rare)
 
