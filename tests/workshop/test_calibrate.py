@@ -26,6 +26,7 @@ from agent.export.session import open_session
 from agent.workshop.calibrate import QuantizedConvolutions, Recipe, calibrate
 from agent.workshop.formats import FORMATS
 from agent.workshop.forward import ExactConvolutions, Forward, inputs_of
+from agent.workshop.gains import choose_input
 from agent.workshop.position_set import Group, PositionSet
 from agent.workshop.proof import prove
 from agent.workshop.rounding import round_with_feedback, weight_scales
@@ -295,18 +296,20 @@ def test_export_takes_positions_and_tells_what_it_did(tmp_path: Path) -> None:
     assert not again[0].made
 
 
-def test_the_positions_with_the_largest_activations_are_not_cut_off(tmp_path: Path) -> None:
-    network = parse_network(network_of(tmp_path, RELU))
-    used = positions(30)
-    used.groups[0].global_[7] *= 40
-    blind, seeing = (calibrate(network, used, Recipe(extremes=count, last_blocks=0), None, SILENT) for count in (0, 1))
-    rare = PositionSet((used.groups[0].take([7]),), "")
-    exact = walk(network, ExactConvolutions(), rare)
+def test_the_positions_with_the_largest_activations_are_not_cut_off() -> None:
+    random = np.random.default_rng(0)
+    usual = np.abs(random.standard_normal((3000, 16))).astype(np.float32)
+    extreme = (2.5 + np.abs(random.standard_normal((50, 16)))).astype(np.float32)
+    matrix = random.standard_normal((16, 8)).astype(np.float32)
+    maps = (usual.reshape(30, 10, 10, 16), extreme.reshape(5, 5, 2, 16))
 
-    def error(quantization: Quantization) -> float:
-        return noise(exact, walk(quantization.prepared(network), QuantizedConvolutions(quantization), rare))
+    def error(rare: np.ndarray[Any, Any]) -> float:
+        chosen = choose_input(maps, usual, rare, matrix, 0)
+        back = chosen.scale.rounded(extreme * chosen.gain) / chosen.gain
+        return float(np.abs(back - extreme).max())
 
-    assert error(seeing) < error(blind) / 2
+    assert error(extreme[:0]) > 0.5
+    assert error(extreme) < 0.1
 
 
 def test_an_empty_set_is_refused(tmp_path: Path) -> None:
