@@ -294,6 +294,7 @@ def _manifest(
             board_sizes=written.board_sizes,
             tools=dict(tools),
             recipe={**written.recipe, **inputs},
+            sensitivity=written.sensitivity,
         )
 
 

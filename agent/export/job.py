@@ -15,7 +15,7 @@ import msgspec
 
 from agent.errors import ConversionFailed
 from agent.events import Reporter
-from agent.export.artifact import Format
+from agent.export.artifact import Format, LayerSensitivity
 from agent.export.info import NetworkInfo
 from agent.export.network import Network
 
@@ -59,11 +59,12 @@ class Job:
 class Written:
     """What a writer did. `recipe` is what a reader of the manifest wants to know of how it was made, as text. `form` is
     the graph's (`emit.Form`, or a word of the writer's). `board_sizes` is what the artifact takes: ANY_BOARD, or the
-    sizes it was made for as "19x19, 13x13"."""
+    sizes it was made for as "19x19, 13x13". `sensitivity` is for the manifest, too."""
 
     recipe: Mapping[str, str] = field(default_factory=dict)
     form: str = "plain"
     board_sizes: str = ANY_BOARD
+    sensitivity: tuple[LayerSensitivity, ...] = ()
 
 
 Writer = Callable[[Job], Written]

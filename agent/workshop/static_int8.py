@@ -17,9 +17,12 @@ from agent.export.quantization import Quantization
 from agent.export.quantized import QuantizedLayers, Unrounded
 from agent.workshop.calibrate import Recipe, calibrate
 from agent.workshop.position_set import load_position_set
+from agent.workshop.sensitivity import sensitivities
 
 # Below the folder of the artifacts: finished layers of calibrations.
 CACHE: Final = ".calibration"
+# Each layer costs a walk over them: a quarter of an hour for b18c384nbt with a hundred.
+_SENSITIVITY_POSITIONS: Final = 12
 
 
 def write_int8(job: Job) -> Written:
@@ -39,7 +42,9 @@ def write_int8(job: Job) -> Written:
     quantization = calibrate(network, positions, Recipe(), cache, job.reporter)
     with storage_errors(job.out):
         write_quantized(network, quantization, job.out, job.reporter)
-    return Written(recipe=quantization.recipe, form=Form.PLAIN.value)
+    few = positions.sample(_SENSITIVITY_POSITIONS, Recipe().seed)
+    told = sensitivities(network, quantization, few, job.reporter)
+    return Written(recipe=quantization.recipe, form=Form.PLAIN.value, sensitivity=told)
 
 
 def write_quantized(

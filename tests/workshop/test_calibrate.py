@@ -291,6 +291,9 @@ def test_export_takes_positions_and_tells_what_it_did(tmp_path: Path) -> None:
     assert made[0].error is None and made[0].artifact is not None
     recipe = made[0].artifact.manifest.recipe
     assert recipe["calibration positions"].startswith("24 of 24 games")
+    layers = made[0].artifact.manifest.sensitivity
+    assert layers and all(layer.policy_kl >= 0 and layer.kept == "int8" for layer in layers)
+    assert any(layer.policy_kl > 0 for layer in layers)
     assert (folder / CACHE).is_dir()
     again = list(export(source, [Format.ONNX_INT8], folder, prove, SILENT, calibration=file, table=FORMATS))
     assert not again[0].made
