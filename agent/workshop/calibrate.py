@@ -89,7 +89,7 @@ def _key(network: Network, positions: PositionSet, recipe: Recipe) -> str:
 
 def _told(positions: PositionSet, used: PositionSet, exact: Sequence[str]) -> dict[str, str]:
     return {
-        "calibration": positions.sha256(),
+        "calibration set": positions.sha256(),
         "calibration positions": f"{len(used)} of {used.games} games, {positions.source}",
         "in fp32": ", ".join(("first convolution", "heads", "matrix products", "1x1 convolutions", *exact)),
         "weights": "int8, a scale for each output, rounded with error feedback",
