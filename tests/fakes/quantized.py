@@ -30,17 +30,22 @@ def quantize(source: Path, out: Path) -> None:
             return self._left.pop() if self._left else None
 
     # It advises a preparation that would fold our free board sizes away.
-    logging.getLogger().setLevel(logging.ERROR)
-    quantize_static(
-        str(source),
-        str(out),
-        Positions(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv"],
-    )
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        quantize_static(
+            str(source),
+            str(out),
+            Positions(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv"],
+        )
+    finally:
+        root.setLevel(level)
     made, original = onnx.load(str(out)), onnx.load(str(source))
     del made.metadata_props[:]
     made.metadata_props.extend(original.metadata_props)
