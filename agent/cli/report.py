@@ -22,6 +22,7 @@ def report(
     import msgspec
 
     from agent import __version__
+    from agent.engine.tuning import hardware_key, recall, runtime_versions
     from agent.errors import CalibrationError
     from agent.export.artifact import artifacts_in
     from agent.hardware import detect
@@ -29,7 +30,7 @@ def report(
     from agent.model.catalogue import load_catalogue
     from agent.model.disk import sha256_of, storage_errors, write_atomically
     from agent.settings import data_folder, load_settings
-    from agent.workshop.report import build_report
+    from agent.workshop.report import Deployed, build_report
     from agent.workshop.report_page import page
 
     settings = load_settings(config)
@@ -47,7 +48,15 @@ def report(
             fix="Make some with `agent export NETWORK --to all`.",
         )
     made = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    built = build_report(artifacts, summary(detect()), made, __version__)
+    hardware = detect()
+    sources = dict.fromkeys(each.manifest.network.sha256 for each in artifacts)
+    found = [recall(settings.state_dir, hardware_key(hardware), source, runtime_versions()) for source in sources]
+    deployed = [
+        Deployed(tuned.network_sha256, f"{tuned.chosen.contender}, {tuned.chosen.way}", tuned.chosen.peak_rss_bytes)
+        for tuned in (each.tuned for each in found)
+        if tuned is not None
+    ]
+    built = build_report(artifacts, summary(hardware), made, __version__, deployed)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(built), indent=2).decode())
         return

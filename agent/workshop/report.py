@@ -75,9 +75,9 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Deployed(msgspec.Struct, frozen=True):
-    """What the tuner chose for this machine: the artifact's hash, in words, and the memory it was measured to take."""
+    """What the tuner chose for a network on this machine, in words, and the memory it was measured to take."""
 
-    sha256: str
+    network_sha256: str
     words: str
     peak_rss_bytes: int | None
 
@@ -100,7 +100,13 @@ def _network(artifacts: Sequence[Artifact], hardware: str, deployed: Sequence[De
     bases = [each.manifest.size_bytes for each in artifacts if each.format is Format.ONNX_FP32]
     rows = tuple(_row(each, bases[0] if bases else None) for each in artifacts)
     network = artifacts[0].manifest.network
-    return NetworkReport(network.name, network.sha256, rows, _claims(rows), _checklist(rows, hardware, [*deployed]))
+    return NetworkReport(
+        network.name,
+        network.sha256,
+        rows,
+        _claims(rows),
+        _checklist(rows, hardware, next((each for each in deployed if each.network_sha256 == network.sha256), None)),
+    )
 
 
 def _row(artifact: Artifact, base_bytes: int | None) -> Row:
@@ -190,9 +196,7 @@ def _loss_claim(rows: Sequence[Row]) -> Claim:
 # ---------------------------------------------------------------- the checklist
 
 
-def _checklist(rows: Sequence[Row], hardware: str, deployed: Sequence[Deployed]) -> tuple[Check, ...]:
-    hashes = {row.sha256 for row in rows}
-    chosen = next((each for each in deployed if each.sha256 in hashes), None)
+def _checklist(rows: Sequence[Row], hardware: str, chosen: Deployed | None) -> tuple[Check, ...]:
     calibrated = next((row for row in rows if row.precision == "int8" and "calibration" in row.recipe), None)
     broken = [row.file for row in rows if not row.whole]
     passed = [row for row in rows if row.gate == "passed"]
