@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'katago-agent[qat]', or ./install.sh dev")
+
 from fakes.network_writer import NetworkWriter
 from fakes.tiny_qat import network_of, positions_of, rounded
 from typer.testing import CliRunner, Result

@@ -1,5 +1,6 @@
 """Training: its arithmetic is that of the exported graph, it gets better, and it refuses what does not belong to it."""
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import dataclasses
@@ -13,7 +14,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip(
+    "torch", reason="PyTorch is not installed: pip install 'katago-agent[qat]', or ./install.sh dev"
+)
+
 from fakes.network_writer import NetworkWriter
 from fakes.small_networks import tree
 from fakes.tiny_qat import STEPS, network_of, positions_of, rounded, run_of

@@ -9,6 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'katago-agent[qat]', or ./install.sh dev")
+
 from fakes.network_writer import NetworkWriter
 from fakes.tiny_qat import STEPS, run_of
 

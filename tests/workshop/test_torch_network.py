@@ -1,5 +1,6 @@
 """A network as a PyTorch module against the same network in ONNX Runtime."""
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import dataclasses
@@ -9,7 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip(
+    "torch", reason="PyTorch is not installed: pip install 'katago-agent[qat]', or ./install.sh dev"
+)
+
 from fakes.network_writer import NetworkWriter
 
 from agent.errors import ConversionFailed
