@@ -133,10 +133,29 @@ def test_inputs_that_are_views_or_of_another_type_are_taken(source: Path) -> Non
     np.testing.assert_array_equal(found.policy, expected.policy)
 
 
-@pytest.mark.parametrize(("channels", "globals_"), [(21, 19), (22, 18)])
-def test_inputs_of_another_shape_are_refused(channels: int, globals_: int, source: Path) -> None:
-    with pytest.raises(BackendUnavailable, match="22 planes and 19 numbers"):
-        CoreBackend(source).evaluate(np.zeros((1, channels, 9, 9), np.float32), np.zeros((1, globals_), np.float32))
+@pytest.mark.parametrize(
+    ("spatial", "global_"),
+    [
+        ((1, 21, 9, 9), (1, 19)),
+        ((1, 22, 9, 9), (1, 18)),
+        ((1, 22, 9, 9), (2, 19)),
+        ((1, 22, 9, 9), (19,)),
+        ((22, 9, 9), (1, 19)),
+        ((1,), (1, 19)),
+    ],
+)
+def test_inputs_of_another_shape_are_refused(spatial: tuple[int, ...], global_: tuple[int, ...], source: Path) -> None:
+    with pytest.raises(BackendUnavailable, match=r"22, y, x\] planes and \[n, 19\] numbers"):
+        CoreBackend(source).evaluate(np.zeros(spatial, np.float32), np.zeros(global_, np.float32))
+
+
+def test_a_closed_network_refuses_to_evaluate(source: Path) -> None:
+    backend = CoreBackend(source)
+    backend.close()
+    with pytest.raises(BackendUnavailable, match="closed") as error:
+        backend.evaluate(*inputs(1, 9, 9))
+    assert error.value.fix
+    backend.close()
 
 
 def test_what_is_no_network_file_is_refused_with_a_fix(tmp_path: Path) -> None:

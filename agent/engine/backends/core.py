@@ -66,13 +66,20 @@ class CoreBackend:
         self.network: NetworkInfo = network.info
 
     def evaluate(self, spatial: Array, global_: Array) -> Outputs:
-        """See `Backend.evaluate`."""
-        count, channels, y_size, x_size = spatial.shape
-        if channels != SPATIAL_CHANNELS or global_.shape != (count, GLOBAL_CHANNELS):
+        """See `Backend.evaluate`.
+
+        Raises:
+            BackendUnavailable: closed, inputs of another shape, or memory ran out.
+        """
+        if not self._handle:
+            raise BackendUnavailable("this network was closed", fix="Open the backend again.")
+        count = len(spatial)
+        if spatial.shape[1:2] != (SPATIAL_CHANNELS,) or spatial.ndim != 4 or global_.shape != (count, GLOBAL_CHANNELS):
             raise BackendUnavailable(
-                f"a position is {SPATIAL_CHANNELS} planes and {GLOBAL_CHANNELS} numbers, not {channels} and "
-                f"{global_.shape[1]}"
+                f"a batch is [n, {SPATIAL_CHANNELS}, y, x] planes and [n, {GLOBAL_CHANNELS}] numbers, not "
+                f"{list(spatial.shape)} and {list(global_.shape)}"
             )
+        y_size, x_size = spatial.shape[2:]
         area = y_size * x_size
         outputs = Outputs(
             policy=np.empty((count, self.network.policy_channels, area + 1), np.float32),
@@ -92,7 +99,7 @@ class CoreBackend:
         return {"core": f"{__version__} {self._kernels}"}
 
     def close(self) -> None:
-        """Free the network; later calls fail."""
+        """Free the network once no call is running; later calls fail."""
         if self._handle:
             self._core.ka_network_free(self._handle)
             self._handle = None
