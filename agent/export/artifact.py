@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +17,7 @@ import msgspec
 
 from agent.errors import ConversionFailed
 from agent.export.info import NetworkInfo
+from agent.model import disk
 
 _READ_BYTES = 1 << 20
 _SUFFIX = ".json"
@@ -246,20 +246,9 @@ def write_manifest(path: Path, manifest: ArtifactManifest) -> Artifact:
         ConversionFailed: the folder cannot be written to; the older manifest is still there.
     """
     target = manifest_path(path)
-    fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with fresh.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(target)
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        disk.write_atomically(target, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise ConversionFailed(
             f"cannot write {target}: {error.strerror}", fix="Choose a folder that can be written to, with room."
         ) from error

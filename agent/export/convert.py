@@ -9,9 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +21,7 @@ from agent.export.emit import Form, best_form, emit
 from agent.export.info import EXPORTER, GLOBAL_CHANNELS, SPATIAL_CHANNELS, NetworkInfo
 from agent.export.parse import parse_network
 from agent.export.session import open_session
+from agent.model import disk
 
 # Measured peaks (x86-64, ONNX Runtime 1.32): 88 MB for b6c96, 251 MB for b15c192, 516 MB for b18c384nbt, whose files
 # are 3.8, 37 and 98 MB. Nearly all of it is the trial run, which loads the network as the engine will.
@@ -32,7 +30,6 @@ _BYTES_PER_FILE_BYTE = 4.8
 
 # A board that is not square, then the largest one.
 _TRIAL_BOARDS = ((7, 9), (19, 19))
-_HASH_CHUNK_BYTES = 1 << 20
 _MEMINFO = Path("/proc/meminfo")
 # As other files of the store: anyone may read a network.
 _FILE_MODE = 0o644
@@ -77,16 +74,11 @@ def _write(source: Path, out: Path, form: Form | None, human_profile: str, repor
         )
     form = form or best_form(network)
     info = msgspec.structs.replace(
-        network.info, sha256=_sha256(source), form=form.value, exporter=EXPORTER, human_profile=human_profile
+        network.info, sha256=disk.sha256_of(source), form=form.value, exporter=EXPORTER, human_profile=human_profile
     )
     network = dataclasses.replace(network, info=info)
-    try:
-        with out.open("wb") as file:
-            emit(network, form, file, reporter)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise _storage_error(out, error) from error
+    with out.open("wb") as file:
+        emit(network, form, file, reporter)
     return info
 
 
@@ -124,38 +116,18 @@ def _require_memory(source: Path, meminfo: Path) -> None:
 
 @contextlib.contextmanager
 def _new_file(out: Path) -> Iterator[Path]:
-    """A temporary path beside `out` that takes its name when the block ends well, and is removed otherwise."""
+    """As `disk.new_file`, with errors that tell what helps here."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent)
+        with disk.new_file(out) as temporary:
+            yield temporary
+            temporary.chmod(_FILE_MODE)
     except OSError as error:
         raise _storage_error(out, error) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        try:
-            temporary.chmod(_FILE_MODE)
-            temporary.replace(out)
-            folder = os.open(out.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise _storage_error(out, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _storage_error(out: Path, error: OSError) -> StorageFull | ConversionFailed:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageFull(f"no room for {out}")
-    return ConversionFailed(f"cannot write {out}: {error.strerror}", fix="Choose a folder that can be written to.")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return ConversionFailed(
+        f"cannot write {out}: {error.strerror or error}", fix="Choose a folder that can be written to."
+    )

@@ -116,12 +116,9 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what dead processes left: work in progress, and manifests that were being written."""
+    """Remove what dead processes left: work in progress, and files that were being written."""
     shutil.rmtree(folder / STAGING, ignore_errors=True)
-    for path in folder.glob(".*.json.*.tmp"):
-        process = path.name.split(".")[-2]
-        if process.isdecimal() and not Path("/proc", process).exists():
-            path.unlink(missing_ok=True)
+    disk.remove_unfinished(folder)
 
 
 def _sync(artifact: Path) -> None:

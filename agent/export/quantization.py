@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -36,6 +35,7 @@ from agent.export.network import (
     Network,
     OrdinaryBlock,
 )
+from agent.model import disk
 
 LEVELS = 255  # of an eight-bit activation, besides zero
 
@@ -161,15 +161,9 @@ class Quantization:
         """
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **_arrays(self))
-        fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            with fresh.open("wb") as file:
-                file.write(buffer.getvalue())
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(path)
+            disk.write_atomically(path, buffer.getvalue())
         except OSError as error:
-            fresh.unlink(missing_ok=True)
             raise CalibrationError(f"cannot write {path}: {error.strerror}") from error
 
 

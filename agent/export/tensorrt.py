@@ -11,7 +11,6 @@ libraries are not to be had without a GPU of theirs; `tensorrt_interface.py` say
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from agent.export.session import open_session
 from agent.export.tensorrt_interface import NEVER_RUN, OnnxParser, TensorRT, load_tensorrt, quiet_logger
 from agent.export.tensorrt_operators import TENSORRT_VERSION, check_operators
 from agent.export.tensorrt_quantized import symmetric
+from agent.model import disk
 
 # What the search may send at once. A Jetson Orin's GPU is full long before; more is cut into pieces by the backend.
 MAX_BATCH = 32
@@ -163,13 +163,8 @@ def _timing_cache(folder: Path | None, tensorrt: TensorRT, cuda: Cuda) -> Path |
 
 def _keep(path: Path, content: bytes) -> None:
     """A cache that cannot be written costs time, nothing else."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
-        try:
-            fresh.write_bytes(content)
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
+        disk.write_atomically(path, content)
 
 
 def _monitor(tensorrt: TensorRT, name: str, reporter: Reporter) -> Any:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,9 @@ from typing import Final
 from agent.errors import ModelError, StorageFull, StoreBusy, StoreUnwritable
 
 READ_BYTES: Final = 1 << 20
+
+# `.<name>.<thread>.tmp`: the kernel's number of the thread that writes it; a process's first thread has the process's.
+_UNFINISHED: Final = ".tmp"
 
 # How often a waiting process looks again whether a lock is free; flock itself cannot wait with a limit.
 LOCK_POLL_S: Final = 0.05
@@ -64,14 +69,45 @@ def sync_file(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Whoever reads `path` sees the old content or the new, also after a power cut. May leave `.new` beside it."""
-    fresh = path.with_name(path.name + ".new")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    """Whoever reads `path` sees the old content or the new, also after a power cut. See `new_file`.
+
+    Raises OSError; `path` and its folder are then as they were.
+    """
+    with new_file(path) as fresh:
+        fresh.write_bytes(content)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """An empty file beside `path`, to be written by name, that takes the name of `path` when the block ends well, after
+    its bytes are on the disk, and is removed when the block raises. Each thread has one of its own, so of two writers
+    at once the one that ends later wins. What a killed process left of `path` goes first.
+
+    Raises OSError.
+    """
+    remove_unfinished(path.parent, path.name)
+    fresh = path.with_name(f".{path.name}.{threading.get_native_id()}{_UNFINISHED}")
+    # A leftover may be another user's, which we may remove but not write; in a shared folder it may be a link.
+    fresh.unlink(missing_ok=True)
+    fresh.open("xb").close()
+    try:
+        yield fresh
+        sync_file(fresh)
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
     sync_file(path.parent)
+
+
+def remove_unfinished(folder: Path, name: str = "") -> None:
+    """Remove what dead processes were about to name `name` (empty: anything) in `folder`. What cannot be removed stays:
+    nobody reads it."""
+    for path in folder.glob(f".{glob.escape(name) or '*'}.*{_UNFINISHED}"):
+        writer = path.name.removesuffix(_UNFINISHED).rpartition(".")[2]
+        if writer.isdecimal() and not Path("/proc", writer).exists():
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def point_to(link: Path, target: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from agent.errors import CalibrationError
 from agent.export.info import GLOBAL_CHANNELS, SPATIAL_CHANNELS
+from agent.model import disk
 
 # Phases as shares of the board's points played: before a sixth the opening, after three fifths the endgame.
 PHASES = ("opening", "middle game", "endgame")
@@ -130,15 +130,9 @@ class PositionSet:
             }
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            with fresh.open("wb") as file:
-                file.write(buffer.getvalue())
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(path)
+            disk.write_atomically(path, buffer.getvalue())
         except OSError as error:
-            fresh.unlink(missing_ok=True)
             raise CalibrationError(f"cannot write {path}: {error.strerror}") from error
 
 
