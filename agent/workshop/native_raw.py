@@ -1,11 +1,8 @@
-"""Asks a native `katago gtp` process for raw network answers (kata-raw-nn 0). Its configuration is ours and goes with
-it; the owner's own is not touched."""
+"""Asks a native `katago gtp` process for raw network answers (kata-raw-nn 0)."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +10,15 @@ from typing import Any
 import msgspec
 
 from agent.engine.messages import Position
-from agent.engine.native_katago import START_S, Watchdog
+from agent.engine.native_process import START_S, NativeProcess
 from agent.engine.points import color_letter, vertex
 from agent.engine.rules import rules_to_json
-from agent.errors import BenchFailed
 from agent.events import Reporter, WorkshopProgress
 from agent.workshop.golden import NativeAnswer
 
 _TABLES = ("policy", "whiteOwnership")
-_LAST_WORDS = 400
 _FIX = "Check the path after --native, or leave it out."
 _CONFIG = {
-    "logToStderr": "false",
     "logAllGTPCommunication": "false",
     "logSearchInfo": "false",
     "rules": "tromp-taylor",
@@ -42,39 +36,15 @@ def ask_native(
     Raises:
         BenchFailed: it does not start, refuses a position, or hangs; ends with its last words.
     """
-    with tempfile.TemporaryDirectory(prefix="katago-agent-verify-") as name:
-        folder = Path(name)
-        config = folder / "gtp.cfg"
-        settings = {**_CONFIG, "logDir": folder / "logs", "homeDataDir": folder / "home"}
-        config.write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
-        with (folder / "stderr").open("w+", encoding="utf-8", errors="replace") as errors:
-            try:
-                process = subprocess.Popen(
-                    [str(command), "gtp", "-config", str(config), "-model", str(network)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    cwd=folder,
-                    text=True,
-                )
-            except OSError as error:
-                raise BenchFailed(f"{command} does not start: {error.strerror}", fix=_FIX) from error
-            try:
-                answers = []
-                for number, position in enumerate(positions):
-                    reporter.report(WorkshopProgress("native KataGo", number, len(positions)))
-                    answers.append(_answer(process, position, optimism))
-                return answers
-            except (OSError, ValueError, KeyError, msgspec.ValidationError) as error:
-                errors.seek(0)
-                said = errors.read()[-_LAST_WORDS:].strip() or str(error)
-                raise BenchFailed(f"native katago gave no answer: {said}", fix=_FIX) from error
-            finally:
-                process.kill()
-                process.communicate()
+    with NativeProcess(command, "gtp", network, _CONFIG, fix=_FIX) as process:
+        answers = []
+        for number, position in enumerate(positions):
+            reporter.report(WorkshopProgress("native KataGo", number, len(positions)))
+            answers.append(_answer(process, position, optimism))
+        return answers
 
 
-def _answer(process: subprocess.Popen[str], position: Position, optimism: float) -> NativeAnswer:
+def _answer(process: NativeProcess, position: Position, optimism: float) -> NativeAnswer:
     x_size, y_size = position.x_size, position.y_size
     commands = [
         f"rectangular_boardsize {x_size} {y_size}",
@@ -88,29 +58,24 @@ def _answer(process: subprocess.Popen[str], position: Position, optimism: float)
     commands += [f"play {color_letter(color)} {vertex(point, x_size, y_size)}" for color, point in position.moves]
     for command in commands:
         _ask(process, command)
-    return _parse(_ask(process, f"kata-raw-nn 0 {optimism}"))
-
-
-def _ask(process: subprocess.Popen[str], command: str) -> list[str]:
-    """The lines of the answer. Raises BenchFailed for one that begins with "?", ValueError where the process ended."""
-    assert process.stdin is not None and process.stdout is not None
-    watchdog = Watchdog(process, START_S)
+    lines = _ask(process, f"kata-raw-nn 0 {optimism}")
     try:
-        process.stdin.write(command + "\n")
-        process.stdin.flush()
+        return _parse(lines)
+    except (ValueError, KeyError, IndexError, msgspec.ValidationError) as error:
+        raise process.failed(f"native katago gave no answer: {error}") from error
+
+
+def _ask(process: NativeProcess, command: str) -> list[str]:
+    """The lines of the answer. Raises BenchFailed for one that begins with "?"."""
+    with process.patience(START_S):
+        process.send(command)
         lines: list[str] = []
-        for line in process.stdout:
-            if not line.strip():
-                if lines:
-                    break
-                continue
-            lines.append(line.strip())
-        else:
-            raise ValueError("it ended")
-    finally:
-        watchdog.cancel()
+        # An answer ends with an empty line.
+        while (line := process.line().strip()) or not lines:
+            if line:
+                lines.append(line)
     if not lines[0].startswith("="):
-        raise BenchFailed(f"native katago refused {json.dumps(command)}: {lines[0]}", fix=_FIX)
+        raise process.failed(f"native katago refused {json.dumps(command)}: {lines[0]}")
     return [lines[0][1:].strip(), *lines[1:]]
 
 

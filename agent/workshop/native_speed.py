@@ -7,29 +7,24 @@ queries are under way at once, so that its threads and its own batching have wha
 from __future__ import annotations
 
 import json
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from agent.engine.messages import Position
-from agent.engine.native_katago import START_S, Watchdog
+from agent.engine.native_process import START_S, NativeProcess
 from agent.engine.points import color_letter, vertex
 from agent.engine.rules import rules_to_json
-from agent.errors import BenchFailed
 from agent.workshop.check_positions import check_positions
 
 # One evaluation of b18c384nbt takes Eigen some 8 s on a Cortex-A53; a measurement is ended after this.
 MEASURE_S = 600.0
-_QUIT_S = 10.0
 # One visit is one evaluation, and the root is evaluated twice where there is no cache to find it in: KataGo 1.17 itself
 # counts 90 rows for 10 queries of 8 visits, 210 for 10 of 20.
 _VISITS = 3
 _EVALUATIONS = _VISITS + 1
-_LAST_WORDS = 400
 
 
 class NativeSetting(NamedTuple):
@@ -69,27 +64,11 @@ class NativeSpeed:
         self.setting, self._clock = setting, clock
         self._queries = [_query(position) for position in check_positions(side)]
         self._asked = 0
-        self._folder = tempfile.TemporaryDirectory(prefix="katago-agent-speed-")
-        folder = Path(self._folder.name)
-        config = folder / "analysis.cfg"
-        config.write_text(_config(folder, side, setting))
-        self._errors = (folder / "stderr").open("w+", encoding="utf-8", errors="replace")
-        try:
-            self._process = subprocess.Popen(
-                [str(command), "analysis", "-config", str(config), "-model", str(network)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                cwd=folder,
-            )
-        except OSError as error:
-            self._errors.close()
-            self._folder.cleanup()
-            raise BenchFailed(f"{command} does not start: {error.strerror}") from error
+        self._process = NativeProcess(command, "analysis", network, _config(side, setting))
         try:
             # Loading ends with the first answers, which also make buffers warm.
             evaluations, seconds = self._run(setting.queries, START_S)
-        except BenchFailed:
+        except BaseException:
             self.close()
             raise
         self._rate = evaluations / max(seconds, 1e-3)
@@ -115,52 +94,24 @@ class NativeSpeed:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
-        self._errors.close()
-        self._folder.cleanup()
+        self._process.close()
 
     def _run(self, count: int, patience_s: float) -> tuple[int, float]:
         """Evaluations and seconds of `count` queries."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None
-        watchdog = Watchdog(self._process, patience_s)
-        try:
-            lines = []
-            for number in range(count):
-                fields = self._queries[(self._asked + number) % len(self._queries)]
-                lines.append(json.dumps({"id": f"{self._asked + number}", **fields}))
-            self._asked += count
+        lines = []
+        for number in range(self._asked, self._asked + count):
+            lines.append(json.dumps({"id": f"{number}", **self._queries[number % len(self._queries)]}))
+        self._asked += count
+        with self._process.patience(patience_s):
             start = self._clock()
-            stdin.write(("\n".join(lines) + "\n").encode())
-            stdin.flush()
-            for _ in range(count):
-                _read_answer(stdout)
+            self._process.send("\n".join(lines))
+            answered = 0
+            while answered < count:
+                answer = self._process.answer()
+                if "error" in answer:
+                    raise self._process.failed(f"native katago refused a position: {answer['error']}")
+                answered += "warning" not in answer and not answer.get("isDuringSearch", False)
             return count * _EVALUATIONS, self._clock() - start
-        except (OSError, ValueError) as error:
-            raise BenchFailed(f"native katago ended: {self._last_words() or error}") from error
-        finally:
-            watchdog.cancel()
-
-    def _last_words(self) -> str:
-        self._process.kill()
-        self._process.wait(_QUIT_S)
-        self._errors.seek(0)
-        return self._errors.read()[-_LAST_WORDS:].strip()
-
-
-def _read_answer(stdout: IO[bytes]) -> None:
-    """Raises BenchFailed for a refusal, ValueError for the end."""
-    while line := stdout.readline():
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            continue  # a binary may print a line of its own first
-        if isinstance(answer, dict) and "error" in answer:
-            raise BenchFailed(f"native katago refused a position: {answer['error']}")
-        if isinstance(answer, dict) and not answer.get("isDuringSearch", False):
-            return
-    raise ValueError("it said nothing")
 
 
 def _query(position: Position) -> dict[str, object]:
@@ -182,11 +133,8 @@ def _query(position: Position) -> dict[str, object]:
     }
 
 
-def _config(folder: Path, side: int, setting: NativeSetting) -> str:
-    lines = {
-        "logDir": folder / "logs",
-        "homeDataDir": folder / "home",
-        "logToStderr": "false",
+def _config(side: int, setting: NativeSetting) -> dict[str, object]:
+    return {
         "numAnalysisThreads": setting.queries,
         "numSearchThreadsPerAnalysisThread": 1,
         "numEigenThreadsPerModel": setting.eigen_threads,
@@ -197,4 +145,3 @@ def _config(folder: Path, side: int, setting: NativeSetting) -> str:
         "maxBoardYSizeForNNBuffer": side,
         "reportAnalysisWinratesAs": "WHITE",
     }
-    return "".join(f"{key} = {value}\n" for key, value in lines.items())

@@ -57,7 +57,7 @@ def test_each_position_is_set_up_and_its_answer_read(tmp_path: Path) -> None:
     assert (answers[0].white_win, answers[0].no_result, answers[0].white_lead) == (0.25, 0.05, -3.5)
     assert answers[0].white_ownership == (-0.5, 0.125)
     log = (tmp_path / "log").read_text().splitlines()
-    assert log[0].startswith("gtp -config ") and log[0].endswith("-model net.bin.gz")
+    assert log[0].startswith("gtp -config ") and log[0].endswith(f"-model {Path.cwd()}/net.bin.gz")
     setup = log[log.index("rectangular_boardsize 2 1") :][:7]
     rules = setup.pop(2)
     assert json.loads(rules.removeprefix("kata-set-rules "))["scoring"] == "TERRITORY"
@@ -68,8 +68,9 @@ def test_each_position_is_set_up_and_its_answer_read(tmp_path: Path) -> None:
     ("reply", "reason"),
     [
         ("print('? unknown command', end=chr(10) * 2)", r'refused "rectangular_boardsize 2 1": \? unknown command'),
-        ("sys.exit('the network is no network')", "gave no answer: the network is no network"),
+        ("sys.exit('the network is no network')", "ended: the network is no network"),
         ("print('= ' + ('whiteWin none' if 'raw' in line else ''), end=chr(10) * 2)", "gave no answer"),
+        ("print('= ' + ('whiteWin' if 'raw' in line else ''), end=chr(10) * 2)", "gave no answer"),
         ("print('= ' + ('whiteWin 0.5' if 'raw' in line else ''), end=chr(10) * 2)", "gave no answer"),
     ],
 )
