@@ -32,6 +32,7 @@ def report(
     from agent.settings import data_folder, load_settings
     from agent.workshop.report import Deployed, build_report
     from agent.workshop.report_page import page
+    from agent.workshop.speed import read_table
 
     settings = load_settings(config)
     catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
@@ -39,9 +40,11 @@ def report(
     kept = settings.state_dir / "artifacts"
     places = folders or (sorted(kept.iterdir()) if kept.is_dir() else [])
     artifacts = [each for place in places for each in artifacts_in(place)]
+    tables = [table for place in places if (table := read_table(place)) is not None]
     if wanted:
         artifacts = [each for source in wanted for each in artifacts if each.manifest.network.sha256 == source]
-    if not artifacts:
+        tables = [each for source in wanted for each in tables if each.network_sha256 == source]
+    if not artifacts and not tables:
         raise CalibrationError(
             f"there are no artifacts of {', '.join(networks) if networks else 'any network'} in "
             + (", ".join(str(place) for place in places) or str(kept)),
@@ -49,14 +52,16 @@ def report(
         )
     made = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     hardware = detect()
-    sources = dict.fromkeys(each.manifest.network.sha256 for each in artifacts)
+    sources = dict.fromkeys(
+        [each.manifest.network.sha256 for each in artifacts] + [each.network_sha256 for each in tables]
+    )
     found = [recall(settings.state_dir, hardware_key(hardware), source, runtime_versions()) for source in sources]
     deployed = [
         Deployed(tuned.network_sha256, f"{tuned.chosen.contender}, {tuned.chosen.way}", tuned.chosen.peak_rss_bytes)
         for tuned in (each.tuned for each in found)
         if tuned is not None
     ]
-    built = build_report(artifacts, summary(hardware), made, __version__, deployed)
+    built = build_report(artifacts, summary(hardware), made, __version__, deployed, tables)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(built), indent=2).decode())
         return

@@ -9,6 +9,7 @@ from typing import Final
 HELD_OUT: Final = "held-out.npz"
 # Likewise, what `agent export` calibrates on.
 CALIBRATION: Final = "calibration.npz"
+_ARTIFACTS: Final = "artifacts"
 # A file that one backend runs, others run, too: in another way on the same processor, or on a GPU.
 ALSO_RUN_BY: Final = {"mnn": ("mnn-lean",)}
 ALSO_RUN_BY_GPU: Final = {"onnxruntime": ("cuda", "cuda-tensorrt")}
@@ -21,4 +22,9 @@ def backends_for(backend: str, *, gpu: bool) -> tuple[str, ...]:
 
 def artifact_folder(state: Path, network_sha256: str) -> Path:
     """Where `agent export` puts the artifacts of a network, named by its SHA-256, and whoever runs them looks."""
-    return state / "artifacts" / network_sha256
+    return state / _ARTIFACTS / network_sha256
+
+
+def lies_among_artifacts(path: Path, network_sha256: str) -> bool:
+    """Whether a file lay in an `artifact_folder`, of this machine or another; others are the store's."""
+    return path.parts[-3:-1] == (_ARTIFACTS, network_sha256)

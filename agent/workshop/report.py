@@ -1,5 +1,6 @@
 """What the report says, as values: everything in it is computed here from the artifacts' manifests, and nothing is
-measured. `report_page.py` makes a page of it, `report_plots.py` its pictures. Start at `build_report`.
+measured. `report_speed.py` tells of speed tables, `report_page.py` makes a page of it all, `report_plots.py` its
+pictures. Start at `build_report`.
 """
 
 from __future__ import annotations
@@ -8,13 +9,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agent.export.artifact import Accuracy, Artifact, ArtifactManifest, Format, LayerSensitivity, Speed, digest
+from agent.export.artifact import Accuracy, Artifact, ArtifactManifest, Format, Gate, LayerSensitivity, Speed, digest
+from agent.workshop.report_speed import FP32, MAIN_BOARD, Standing, TimedTable, main_board, timed
+from agent.workshop.speed import PathSpeed, SpeedTable
 
 # The sizes of what others promise, and of what our own gates ask (agent/workshop/gates.py).
 HALF, QUARTER = 0.51, 0.28
 TWICE = 2.0
 ONE_PERCENT = 0.01
 ALL = "all"
+# Under which a recipe says what an artifact was calibrated on, in words where it has them.
+POSITIONS_KEYS = ("calibration positions", "calibration")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -28,7 +33,7 @@ class Row(msgspec.Struct, frozen=True):
     size_bytes: int
     size_ratio: float | None
     whole: bool
-    gate: str
+    gate: Gate
     gate_reasons: tuple[str, ...]
     accuracy: Accuracy | None
     slices: tuple[Accuracy, ...]
@@ -58,9 +63,12 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class NetworkReport(msgspec.Struct, frozen=True):
+    """`tables` are those that `agent speed` made, one for each machine."""
+
     name: str
     sha256: str
     rows: tuple[Row, ...]
+    tables: tuple[TimedTable, ...]
     claims: tuple[Claim, ...]
     checklist: tuple[Check, ...]
 
@@ -83,30 +91,45 @@ class Deployed(msgspec.Struct, frozen=True):
 
 
 def build_report(
-    artifacts: Sequence[Artifact], hardware: str, made: str, version: str, deployed: Sequence[Deployed] = ()
+    artifacts: Sequence[Artifact],
+    hardware: str,
+    made: str,
+    version: str,
+    deployed: Sequence[Deployed] = (),
+    tables: Sequence[SpeedTable] = (),
 ) -> Report:
-    """The report on `artifacts`, grouped by the network that they were made of, in the order given."""
-    sources = list(dict.fromkeys(artifact.manifest.network.sha256 for artifact in artifacts))
+    """The report on `artifacts` and speed `tables`, grouped by the network that they are of, in the order given."""
+    names = {each.manifest.network.sha256: each.manifest.network.name for each in artifacts}
+    names |= {table.network_sha256: table.network for table in tables if table.network_sha256 not in names}
     networks = [
-        _network([each for each in artifacts if each.manifest.network.sha256 == source], hardware, deployed)
-        for source in sources
+        _network(
+            name,
+            source,
+            [each for each in artifacts if each.manifest.network.sha256 == source],
+            [table for table in tables if table.network_sha256 == source],
+            hardware,
+            next((each for each in deployed if each.network_sha256 == source), None),
+        )
+        for source, name in names.items()
     ]
     return Report(hardware, made, version, tuple(networks))
 
 
-def _network(artifacts: Sequence[Artifact], hardware: str, deployed: Sequence[Deployed]) -> NetworkReport:
+def _network(
+    name: str,
+    sha256: str,
+    artifacts: Sequence[Artifact],
+    found: Sequence[SpeedTable],
+    hardware: str,
+    chosen: Deployed | None,
+) -> NetworkReport:
     order = [format.value for format in Format]
     artifacts = sorted(artifacts, key=lambda each: (order.index(each.manifest.format), each.manifest.file))
     bases = [each.manifest.size_bytes for each in artifacts if each.format is Format.ONNX_FP32]
     rows = tuple(_row(each, bases[0] if bases else None) for each in artifacts)
-    network = artifacts[0].manifest.network
-    return NetworkReport(
-        network.name,
-        network.sha256,
-        rows,
-        _claims(rows),
-        _checklist(rows, hardware, next((each for each in deployed if each.network_sha256 == network.sha256), None)),
-    )
+    standings = {row.sha256: _standing(row) for row in rows}
+    tables = tuple(timed(table, standings) for table in found)
+    return NetworkReport(name, sha256, rows, tables, _claims(rows, tables), _checklist(rows, tables, hardware, chosen))
 
 
 def _row(artifact: Artifact, base_bytes: int | None) -> Row:
@@ -124,13 +147,19 @@ def _row(artifact: Artifact, base_bytes: int | None) -> Row:
         gate_reasons=manifest.gate_reasons,
         accuracy=next((accuracy for accuracy in newest if accuracy.slice == ALL), None),
         slices=tuple(accuracy for accuracy in newest if accuracy.slice != ALL),
-        speed=max(manifest.speeds, key=lambda speed: (speed.board == "19x19", speed.evals_per_s), default=None),
+        speed=max(manifest.speeds, key=lambda speed: (speed.board == MAIN_BOARD, speed.evals_per_s), default=None),
         speeds=manifest.speeds,
         sensitivity=manifest.sensitivity,
         tools=manifest.tools,
         recipe=manifest.recipe,
         never_run=_never_run(artifact.format, manifest),
     )
+
+
+def _standing(row: Row) -> Standing:
+    if not row.whole:
+        return "no longer here"
+    return "gate passed" if row.gate == "passed" else "gate failed" if row.gate == "failed" else "not verified"
 
 
 def _never_run(format: Format, manifest: ArtifactManifest) -> str:
@@ -144,12 +173,12 @@ def _never_run(format: Format, manifest: ArtifactManifest) -> str:
 # ---------------------------------------------------------------- what is often said, and what was measured
 
 
-def _claims(rows: Sequence[Row]) -> tuple[Claim, ...]:
+def _claims(rows: Sequence[Row], tables: Sequence[TimedTable]) -> tuple[Claim, ...]:
     return (
         _size_claim("FP16 is half the size", rows, "fp16", HALF),
         _size_claim("INT8 is a quarter of the size", rows, "int8", QUARTER),
         _size_claim("INT8 weights alone are a quarter of the size", rows, "int8-weights", QUARTER),
-        _speed_claim(rows),
+        _speed_claim(rows, tables),
         _loss_claim(rows),
     )
 
@@ -163,24 +192,29 @@ def _size_claim(said: str, rows: Sequence[Row], precision: str, bound: float) ->
     return Claim(said, f"{text} of ONNX fp32", ratio <= bound)
 
 
-def _speed_claim(rows: Sequence[Row]) -> Claim:
+def _speed_claim(rows: Sequence[Row], tables: Sequence[TimedTable]) -> Claim:
     """INT8 against the fastest fp32 on the same machine and board, and not against native KataGo alone."""
     said = "INT8 is twice as fast"
+    rates = [
+        (row.precision, row.format, speed.hardware, speed.board, speed.evals_per_s)
+        for row in rows
+        for speed in row.speeds
+    ]
+    rates += [
+        (FP32, str(board.fp32_equal.contender), table.hardware, board.board, board.fp32_equal.evals_per_s)
+        for table in tables
+        for board in table.boards
+        if board.fp32_equal is not None
+    ]
     pairs = []
-    for row in rows:
-        for speed in row.speeds if row.precision == "int8" else ():
-            full = [
-                other.evals_per_s
-                for each in rows
-                for other in each.speeds
-                if each.precision == "fp32" and (other.hardware, other.board) == (speed.hardware, speed.board)
-            ]
-            if full:
-                pairs.append((speed.evals_per_s / max(full), row.format, speed.board))
+    for _, format, hardware, board, rate in (each for each in rates if each[0] == "int8"):
+        full = [(own, name) for kind, name, *place, own in rates if kind == FP32 and place == [hardware, board]]
+        if full:
+            pairs.append((rate / max(full)[0], format, board, max(full)[1]))
     if not pairs:
         return Claim(said, "not measured", None)
-    best, format, board = max(pairs)
-    return Claim(said, f"{best:.2f} × the fastest fp32 on {board} ({format})", best >= TWICE)
+    best, format, board, against = max(pairs)
+    return Claim(said, f"{best:.2f} × the fastest fp32 on {board} ({format}, against {against})", best >= TWICE)
 
 
 def _loss_claim(rows: Sequence[Row]) -> Claim:
@@ -196,19 +230,22 @@ def _loss_claim(rows: Sequence[Row]) -> Claim:
 # ---------------------------------------------------------------- the checklist
 
 
-def _checklist(rows: Sequence[Row], hardware: str, chosen: Deployed | None) -> tuple[Check, ...]:
-    calibrated = next((row for row in rows if row.precision == "int8" and "calibration" in row.recipe), None)
+def _checklist(
+    rows: Sequence[Row], tables: Sequence[TimedTable], hardware: str, chosen: Deployed | None
+) -> tuple[Check, ...]:
+    calibrated = [
+        row.recipe for row in rows if row.precision == "int8" and any(key in row.recipe for key in POSITIONS_KEYS)
+    ]
     broken = [row.file for row in rows if not row.whole]
-    passed = [row for row in rows if row.gate == "passed"]
+    passed = [row for row in rows if row.gate == "passed" and row.whole]
     failed = [row for row in rows if row.gate == "failed"]
-    timed = [row for row in rows for speed in row.speeds if speed.hardware == hardware]
     memory = chosen.peak_rss_bytes if chosen else None
     return (
         Check("Precision chosen", chosen is not None, chosen.words if chosen else "`agent tune` chooses by measuring"),
         Check(
             "Calibration prepared",
-            calibrated is not None,
-            f"{calibrated.recipe['calibration']}"
+            bool(calibrated),
+            next(calibrated[0][key] for key in POSITIONS_KEYS if key in calibrated[0])
             if calibrated
             else "`agent positions` makes the calibration positions",
         ),
@@ -227,11 +264,7 @@ def _checklist(rows: Sequence[Row], hardware: str, chosen: Deployed | None) -> t
                 + [f"{row.format} failed and is offered to no device" for row in failed]
             ),
         ),
-        Check(
-            "Speed measured on the target",
-            bool(timed),
-            f"{len(timed)} measurements on {hardware}" if timed else f"`agent tune` on the target; here: {hardware}",
-        ),
+        _speed_check(rows, tables, hardware),
         Check(
             "Memory",
             memory is not None,
@@ -243,3 +276,22 @@ def _checklist(rows: Sequence[Row], hardware: str, chosen: Deployed | None) -> t
             "the service takes the tuner's choice at every start" if chosen else "nothing is tuned yet for the service",
         ),
     )
+
+
+def _speed_check(rows: Sequence[Row], tables: Sequence[TimedTable], hardware: str) -> Check:
+    line = "Speed measured on the target"
+    here = next((board for table in tables if table.hardware == hardware and (board := main_board(table))), None)
+    if here is not None and here.paths:
+        found = [("the fastest fp32-equal path", here.fp32_equal), ("the fastest verified artifact", here.verified)]
+        words = [f"{name} is {_rate(path)}" for name, path in found if path is not None]
+        return Check(line, True, f"on {here.board}, " + "; ".join(words or [_rate(here.paths[0].path)]))
+    count = sum(speed.hardware == hardware for row in rows for speed in row.speeds)
+    if count:
+        return Check(line, True, f"{count} measurements on {hardware}")
+    return Check(line, False, f"`agent speed` on the target; here: {hardware}")
+
+
+def _rate(path: PathSpeed) -> str:
+    ratio = "" if path.ratio is None else f", {path.ratio:.2f} × native KataGo"
+    share = "" if path.share is None else f", {path.share:.0%} of the limit of {path.limit}"
+    return f"{path.contender} with {path.evals_per_s:.1f} evals/s{ratio}{share}"

@@ -5,15 +5,24 @@ the report's values. The same report gives the same bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from agent.errors import ToolMissing
 from agent.export.artifact import QUANTILES, LayerSensitivity
 from agent.workshop.report import NetworkReport, Row
+from agent.workshop.report_speed import Standing, TimedBoard
+from agent.workshop.speed import PathSpeed
 
 _PASSED, _FAILED, _UNKNOWN, _NATIVE = "#2a7d4f", "#b3402e", "#7a7f87", "#c98a1b"
 _GATE_COLOURS = {"passed": _PASSED, "failed": _FAILED, "not verified": _UNKNOWN}
+_STANDING_COLOURS: Final[Mapping[Standing, str]] = {
+    "fp32-equal": "#2f6690",
+    "gate passed": _PASSED,
+    "gate failed": _FAILED,
+    "not verified": _UNKNOWN,
+    "no longer here": "#c8ccd1",
+}
 _WIDTH_IN, _ROW_IN, _FRAME_IN = 7.2, 0.28, 1.1
 # Errors below this are the printing of a float; a logarithmic axis begins here.
 _SMALLEST_ERROR = 1e-6
@@ -25,15 +34,23 @@ def plots(report: NetworkReport) -> dict[str, str]:
     Raises:
         ToolMissing: matplotlib is not installed.
     """
-    pictures = {"Size": _sizes(report.rows)}
+    pictures = {"Size": _sizes(report.rows)} if report.rows else {}
     distributed = [row for row in report.rows if row.accuracy and row.accuracy.win_quantiles]
     if distributed:
         pictures["Win-rate error: share of positions within it"] = _distribution(distributed)
     judged = [row for row in report.rows if row.accuracy and row.size_ratio]
     if judged:
         pictures["Size against accuracy"] = _trade(judged)
+    boards = {
+        f"Speed on {board.board.replace('x', '×')}, {table.hardware}": _paths(board)
+        for table in report.tables
+        for board in table.boards
+        if board.paths
+    }
     timed = [row for row in report.rows if row.speed]
-    if timed:
+    if boards:
+        pictures |= boards
+    elif timed:
         pictures["Speed"] = _speeds(timed)
     layered = next((row for row in report.rows if row.sensitivity), None)
     if layered:
@@ -100,6 +117,35 @@ def _speeds(rows: Sequence[Row]) -> str:
     axes.set_xlabel("evaluations/s of the network alone, 19×19")
     axes.invert_yaxis()
     return _svg(figure)
+
+
+def _paths(board: TimedBoard) -> str:
+    """Also what no artifact is: our kernels, the converted network, and native KataGo."""
+    figure, axes = _figure(len(board.paths) + (board.native is not None) + 1)
+    bars = [
+        (str(each.path.contender), each.path.evals_per_s, _words(each.path), _STANDING_COLOURS[each.standing])
+        for each in board.paths
+    ]
+    if board.native is not None:
+        share = "" if board.native_share is None else f"{board.native_share:.0%} of limit"
+        bars.append(("native KataGo", board.native.evals_per_s, share, _NATIVE))
+    bars.sort(key=lambda bar: -bar[1])
+    for place, (_, rate, words, colour) in enumerate(bars):
+        axes.barh(place, rate, color=colour)
+        axes.annotate(f" {rate:.1f}  {words}", (rate, place), va="center", fontsize=8)
+    axes.set_yticks(range(len(bars)), [bar[0] for bar in bars])
+    axes.margins(x=0.42)
+    axes.set_xlabel("evaluations/s; limit: what the processor's arithmetic allows")
+    kinds = list(dict.fromkeys(each.standing for each in board.paths))
+    handles = [axes.barh(0, 0, color=_STANDING_COLOURS[kind], label=kind) for kind in kinds]
+    axes.legend(handles=handles, fontsize=7, loc="lower right")
+    axes.invert_yaxis()
+    return _svg(figure)
+
+
+def _words(path: PathSpeed) -> str:
+    ratio = "" if path.ratio is None else f"{path.ratio:.2f} × native  "
+    return ratio + ("" if path.share is None else f"{path.share:.0%} of limit")
 
 
 def _sensitivity(layers: Sequence[LayerSensitivity]) -> str:

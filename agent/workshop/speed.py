@@ -8,6 +8,7 @@ ratio.
 
 from __future__ import annotations
 
+import logging
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from agent.workshop.limits import Limits, Peaks, Products, count_products, limit
 from agent.workshop.measurer import ChildMeasurer
 from agent.workshop.native_speed import NativeSetting, NativeSpeed, native_settings
 from agent.workshop.sweep import Findings, Option, Sample, race
+
+log = logging.getLogger(__name__)
 
 # JSON, but no manifest of anything.
 FILE: Final = "speed.table"
@@ -310,6 +313,17 @@ def keep_table(folder: Path, table: SpeedTable) -> None:
     with disk.storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         disk.write_atomically(folder / FILE, msgspec.json.format(msgspec.json.encode(table), indent=1))
+
+
+def read_table(folder: Path) -> SpeedTable | None:
+    """What `keep_table` put there; None where there is none, or one that this version cannot read."""
+    try:
+        return msgspec.json.decode((folder / FILE).read_bytes(), type=SpeedTable)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("%s is left out, `agent speed` writes it anew: %s", folder / FILE, error)
+        return None
 
 
 class _AtSide:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from agent.engine.tuning import Contender, SetAside
 from agent.export.artifact import (
     QUANTILES,
     Accuracy,
@@ -25,8 +27,10 @@ from agent.export.artifact import (
     write_manifest,
 )
 from agent.export.info import NetworkInfo
+from agent.workshop.limits import Limits, Peaks, Products
 from agent.workshop.report import Deployed, Report, build_report
 from agent.workshop.report_page import page
+from agent.workshop.speed import BoardSpeeds, NativeResult, PathSpeed, SpeedTable
 
 HARDWARE = "a board with four cores"
 SOURCE = "ab" * 32
@@ -81,10 +85,9 @@ def make_artifacts(tmp_path: Path) -> list[Artifact]:
     return artifacts_in(tmp_path, SOURCE)
 
 
-def report(artifacts: list[Artifact], **deployed: object) -> Report:
-    return build_report(
-        artifacts, HARDWARE, "2026-01-01T00:00:00+00:00", "0.1.0", [Deployed(**deployed)] if deployed else ()
-    )  # type: ignore[arg-type]
+def report(artifacts: list[Artifact], tables: Sequence[SpeedTable] = (), **deployed: object) -> Report:
+    chosen = [Deployed(**deployed)] if deployed else ()  # type: ignore[arg-type]
+    return build_report(artifacts, HARDWARE, "2026-01-01T00:00:00+00:00", "0.1.0", chosen, tables)
 
 
 def test_sizes_and_claims_are_those_of_the_manifests(artifacts: list[Artifact]) -> None:
@@ -99,8 +102,89 @@ def test_sizes_and_claims_are_those_of_the_manifests(artifacts: list[Artifact]) 
     assert claims["FP16 is half the size"] == ("onnx-fp16 50.5%, coreml-fp16 51.0% of ONNX fp32", True)
     assert claims["INT8 is a quarter of the size"] == ("onnx-int8 30.0% of ONNX fp32", False)
     assert claims["INT8 weights alone are a quarter of the size"] == ("not measured", None)
-    assert claims["INT8 is twice as fast"] == ("1.50 × the fastest fp32 on 19x19 (onnx-int8)", False)
+    assert claims["INT8 is twice as fast"] == ("1.50 × the fastest fp32 on 19x19 (onnx-int8, against onnx-fp32)", False)
     assert claims["INT8 loses less than 1 %"][1] is True
+
+
+def path(
+    backend: str,
+    rate: float,
+    *,
+    precision: str = "fp32",
+    sha256: str = "",
+    lies: str = "networks",
+    board: str = "19x19",
+) -> PathSpeed:
+    contender = Contender(backend, precision, "winograd", sha256 or backend, f"/state/{lies}/{SOURCE}/{backend}.file")
+    return PathSpeed(contender, board, 2, 1, 8, rate, (rate,), rate / 25, "fp32, F(4×4, 3×3)", rate / 100, 10**8)
+
+
+def table(*paths: PathSpeed, hardware: str = HARDWARE, load: float = 0.5) -> SpeedTable:
+    native = NativeResult("2 threads, 8 queries at once", 25.0, (25.0,), {})
+    lost = (SetAside(path("cuda", 0).contender, "no <GPU>"),)
+    limits = Limits(50.0, 100.0, 90.0, 0.0)
+    boards = tuple(
+        BoardSpeeds(board, Products(2, 1), limits, native, tuple(each for each in paths if each.board == board), lost)
+        for board in dict.fromkeys(each.board for each in paths)
+    )
+    return SpeedTable("b6 <of> tests", SOURCE, hardware, {}, Peaks(2, 5e10, 1e11, 0.0), boards, (0.1, load))
+
+
+def test_paths_without_a_manifest_are_in_the_report(artifacts: list[Artifact]) -> None:
+    """Our kernels and the converted network; and artifacts are what their gate says now."""
+    hashes = {each.path.name: each.manifest.sha256 for each in artifacts}
+    int8 = path("onnxruntime", 40, precision="int8", sha256=hashes["n.int8.onnx"], lies="artifacts")
+    found = table(
+        path("onnxruntime", 30),
+        path("core", 60),
+        int8,
+        path("litert", 20, precision="int8", lies="artifacts"),
+        path("mnn", 25, sha256=hashes["n.onnx"], lies="artifacts"),
+        path("mnn-lean", 10, sha256=hashes["n.fp16.onnx"], precision="fp16", lies="artifacts"),
+    )
+    (network,) = report(artifacts, tables=[found]).networks
+    (board,) = network.tables[0].boards
+    assert [(each.path.contender.backend, each.standing) for each in board.paths] == [
+        ("core", "fp32-equal"),
+        ("onnxruntime", "gate failed"),
+        ("onnxruntime", "fp32-equal"),
+        ("mnn", "fp32-equal"),
+        ("litert", "no longer here"),
+        ("mnn-lean", "not verified"),
+    ]
+    assert board.fp32_equal is not None and board.fp32_equal.contender.path == "core.file"
+    assert board.verified is not None and board.verified.contender.backend == "mnn", "what failed is never named first"
+    assert board.native_share == 0.25 and board.set_aside == {"cuda fp32 winograd": "no <GPU>"}
+    claim = next(each for each in network.claims if each.said == "INT8 is twice as fast")
+    assert claim.measured == "0.75 × the fastest fp32 on 19x19 (onnx-int8, against core fp32 winograd)"
+    line = next(check for check in network.checklist if check.line == "Speed measured on the target")
+    assert line.ticked and "core fp32 winograd with 60.0 evals/s, 2.40 × native KataGo, 60% of the limit" in line.by
+    assert "the fastest verified artifact is mnn fp32 winograd" in line.by
+
+
+def test_an_artifact_that_changed_is_not_what_was_timed(artifacts: list[Artifact]) -> None:
+    changed = next(each for each in artifacts if each.path.name == "n.onnx")
+    changed.path.write_bytes(b"x" * 1000)
+    found = table(path("mnn", 25, sha256=changed.manifest.sha256, lies="artifacts"))
+    (network,) = report(artifacts, tables=[found]).networks
+    assert network.tables[0].boards[0].paths[0].standing == "no longer here"
+    lines = {check.line: check for check in network.checklist}
+    assert not lines["Accuracy within bounds"].ticked, "what passed is gone"
+
+
+def test_a_table_of_another_machine_ticks_nothing() -> None:
+    (network,) = report([], tables=[table(path("core", 60, board="9x9"), hardware="another", load=3.0)]).networks
+    assert network.rows == () and network.name == "b6 <of> tests"
+    assert network.tables[0].busy == 3.0
+    assert not any(check.ticked for check in network.checklist)
+    shown = page(report([], tables=[table(path("core", 60, board="9x9"), hardware="another", load=3.0)]))
+    assert "The machine was busy (load 3.0)" in shown and "no &lt;GPU&gt;" in shown
+    assert shown.count("<svg") == 1 and "Speed on 9×9, another" in shown
+
+
+def test_a_table_with_no_path_at_all() -> None:
+    empty = msgspec.structs.replace(table(), boards=())
+    assert "Every path" in page(report([], tables=[empty]))
 
 
 def test_the_checklist_is_ticked_by_what_was_done(artifacts: list[Artifact]) -> None:
@@ -172,7 +256,7 @@ def test_the_same_report_is_the_same_page(artifacts: list[Artifact], shown: str)
 
 
 def test_the_report_survives_json(artifacts: list[Artifact]) -> None:
-    built = report(artifacts)
+    built = report(artifacts, tables=[table(path("core", 60))])
     assert msgspec.json.decode(msgspec.json.encode(built), type=Report) == built
 
 

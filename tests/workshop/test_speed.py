@@ -22,7 +22,16 @@ from agent.workshop.limits import Peaks
 from agent.workshop.measurer import ChildMeasurer
 from agent.workshop.native_speed import NativeSetting, NativeSpeed, native_settings
 from agent.workshop.probe import Probe
-from agent.workshop.speed import FILE, BoardSpeeds, SpeedOptions, SpeedTable, keep_table, measure_speeds, write_speeds
+from agent.workshop.speed import (
+    FILE,
+    BoardSpeeds,
+    SpeedOptions,
+    SpeedTable,
+    keep_table,
+    measure_speeds,
+    read_table,
+    write_speeds,
+)
 from agent.workshop.speed_table import tables
 
 NATIVE = Path(__file__).parents[1] / "fakes" / "native_katago.py"
@@ -110,6 +119,17 @@ def test_the_table_is_kept_beside_the_artifacts(tmp_path: Path) -> None:
     keep_table(tmp_path / "new", msgspec.structs.replace(table, hardware="another"))
     assert msgspec.json.decode((tmp_path / "new" / FILE).read_bytes(), type=SpeedTable).hardware == "another"
     assert artifacts_in(tmp_path / "new") == []
+    kept = read_table(tmp_path / "new")
+    assert kept is not None and kept.hardware == "another"
+
+
+def test_a_table_that_cannot_be_read_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert read_table(tmp_path) is None and read_table(tmp_path / "none") is None
+    (tmp_path / FILE).write_text('{"network": "of an older version"}')
+    assert read_table(tmp_path / FILE) is None
+    assert caplog.text == "", "where there is none there is nothing to tell"
+    assert read_table(tmp_path) is None
+    assert "`agent speed` writes it anew" in caplog.text
 
 
 def test_the_table_says_when_the_machine_was_busy(network: Path) -> None:
