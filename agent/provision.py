@@ -25,12 +25,14 @@ from agent.settings import Settings, data_folder, encode_settings, own_command
 if TYPE_CHECKING:
     from agent.hardware import Hardware
     from agent.model.store import Store, StoredNetwork
+    from agent.profile import Profile
 
 # Every backend without a network: nothing is pulled or converted for it.
 WITHOUT_NETWORK: Final = frozenset({"uniform"})
 PRECISION: Final = "fp32"
 # Backends that run the converted file, and those that run the network file itself; the others need an artifact.
-RUN_CONVERTED: Final = frozenset({"onnxruntime", "check", "cuda", "cuda-tensorrt"})
+CONVERTED: Final = "onnxruntime"
+RUN_CONVERTED: Final = frozenset({CONVERTED, "check", "cuda", "cuda-tensorrt"})
 RUN_SOURCE: Final = frozenset({"core"})
 # b18c384nbt on a Cortex-A53 converts in minutes; beyond this it hangs.
 CONVERT_S: Final = 1800.0
@@ -91,7 +93,7 @@ def provision(settings: Settings, reporter: Reporter, *, tuned: bool = True) -> 
     reporter.report(ChainStep("profile", f"{profile.name}. {choice.reason}"))
     if settings.engine.path is not None:
         reporter.report(ChainStep("katago", f"{settings.engine.path} is not started yet; the built-in engine serves"))
-    backend = settings.engine.backend or profile.networks[0].runtime
+    backend = backend_of(settings, profile)
     network, source, sha256, model = "none", "none", "", None
     if backend not in WITHOUT_NETWORK:
         network, source, sha256, model = _provide_network(
@@ -122,6 +124,15 @@ def provision(settings: Settings, reporter: Reporter, *, tuned: bool = True) -> 
         plan = _as_tuned(plan, settings, hardware, profile.limits.memory_percent)
     reporter.report(ChainStep("tuning", plan.tuning))
     return plan
+
+
+def backend_of(settings: Settings, profile: Profile) -> str:
+    """The owner's choice, else the profile's. Whom a human-style network imitates is written into the converted file,
+    so that such a network needs a backend which runs that."""
+    if settings.engine.backend:
+        return settings.engine.backend
+    preferred = profile.networks[0].runtime
+    return CONVERTED if settings.human_profile and preferred in RUN_SOURCE else preferred
 
 
 def _as_tuned(plan: Plan, settings: Settings, hardware: Hardware, memory_percent: float) -> Plan:

@@ -26,7 +26,7 @@ from agent.model.disk import sha256_of
 from agent.model.sources import check_conversion_room
 from agent.model.store import Manifest, Store
 from agent.profile import choose, load_profiles
-from agent.provision import RUN_SOURCE, WITHOUT_NETWORK, Plan, convert_apart, provision
+from agent.provision import CONVERTED, RUN_SOURCE, WITHOUT_NETWORK, Plan, convert_apart, provision
 from agent.settings import Settings, data_folder
 from agent.workshop.contenders import CONVERTED_BACKEND, CONVERTED_PRECISION, form_of, gather, right_answers
 from agent.workshop.limits import measure_peaks
@@ -154,13 +154,13 @@ def _field(settings: Settings, plan: Plan, reporter: Reporter, *, forms: bool, u
 
 
 def _converted(settings: Settings) -> Settings:
-    """Without the owner's choice of a backend: that is a choice among what is found here, and the converted network is
-    needed all the same."""
+    """With the backend that has the network converted, whatever the owner or the profile chose: theirs is a choice
+    among what is found here, and the converted network is needed all the same."""
     if settings.engine.backend in WITHOUT_NETWORK:
         raise ConfigError(
             f"backend {settings.engine.backend} has no network to tune", fix="Leave engine.backend out of agent.yaml."
         )
-    return msgspec.structs.replace(settings, engine=msgspec.structs.replace(settings.engine, backend=None))
+    return msgspec.structs.replace(settings, engine=msgspec.structs.replace(settings.engine, backend=CONVERTED))
 
 
 def _as_it_is(plan: Plan, store: Store) -> list[Contender]:

@@ -26,8 +26,9 @@ from agent.engine.tuning import (
 from agent.errors import BackendUnavailable
 from agent.events import ChainStep
 from agent.hardware import detect
-from agent.provision import Plan, provision, worker_command
-from agent.settings import Engine, Settings, own_command
+from agent.profile import choose, load_profiles
+from agent.provision import Plan, backend_of, provision, worker_command
+from agent.settings import Engine, Settings, data_folder, own_command
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -42,6 +43,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def untuned(settings: Settings) -> Plan:
     return provision(settings, Listener(), tuned=False)
+
+
+@pytest.fixture(scope="module")
+def usual() -> str:
+    """The backend that this machine's profile takes."""
+    return choose(detect(), load_profiles(data_folder("profiles"))).require().networks[0].runtime
 
 
 @pytest.fixture
@@ -63,12 +70,29 @@ def tune(settings: Settings, untuned: Plan) -> Callable[..., Tuned]:
     return remembered
 
 
-def test_without_a_tuning_the_profile_decides_and_says_so(settings: Settings, tune: object) -> None:
+def test_without_a_tuning_the_profile_decides_and_says_so(settings: Settings, tune: object, usual: str) -> None:
     listener = Listener()
     plan = provision(settings, listener)
-    assert (plan.backend, plan.sessions, plan.precision) == ("onnxruntime", 1, "fp32")
+    assert (plan.backend, plan.sessions, plan.precision) == (usual, 1, "fp32")
     assert plan.tuning == "never tuned: run `agent tune`"
     assert ChainStep("tuning", plan.tuning) in listener.events
+
+
+def test_who_decides_on_the_backend() -> None:
+    profile = choose(detect(), load_profiles(data_folder("profiles"))).require()
+    ours = msgspec.structs.replace(
+        profile, networks=(msgspec.structs.replace(profile.networks[0], runtime="core", network="b18c384nbt"),)
+    )
+    assert backend_of(Settings(), ours) == "core"
+    assert backend_of(Settings(human_profile="rank_5k"), ours) == "onnxruntime"  # the profile is in the converted file
+    assert backend_of(Settings(engine=Engine(backend="mnn")), ours) == "mnn"
+
+
+def test_our_own_kernels_need_no_conversion(settings: Settings, tmp_path: Path) -> None:
+    fresh = msgspec.structs.replace(settings, state_dir=tmp_path / "state", engine=Engine(backend="core"))
+    plan = provision(fresh, Listener())
+    assert plan.backend == "core" and plan.model is not None and plan.model.endswith(".bin.gz")
+    assert len(list((tmp_path / "state" / "networks").iterdir())) == 1
 
 
 def test_what_was_tuned_is_what_runs(settings: Settings, tune: Callable[..., Tuned]) -> None:
@@ -81,20 +105,24 @@ def test_what_was_tuned_is_what_runs(settings: Settings, tune: Callable[..., Tun
     assert f"--backend core --model {plan.model} --threads 2 --sessions 2 --batch 8" in command
 
 
-def test_a_changed_version_or_a_missing_file_falls_back(settings: Settings, tune: Callable[..., Tuned]) -> None:
+def test_a_changed_version_or_a_missing_file_falls_back(
+    settings: Settings, tune: Callable[..., Tuned], usual: str
+) -> None:
     tuned = tune(versions={"onnxruntime": "0.1"})
     plan = provision(settings, Listener())
-    assert plan.backend == "onnxruntime" and "tuned with other versions" in plan.tuning
+    assert plan.backend == usual and "tuned with other versions" in plan.tuning
     gone = msgspec.structs.replace(tuned.chosen, contender=msgspec.structs.replace(tuned.chosen.contender, sha256="0"))
     tune(chosen=gone, timings=(gone,))
     plan = provision(settings, Listener())
-    assert plan.backend == "onnxruntime" and "its file is gone" in plan.tuning
+    assert plan.backend == usual and "its file is gone" in plan.tuning
 
 
-def test_a_damaged_memory_is_no_obstacle(settings: Settings, tune: object, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_memory_is_no_obstacle(
+    settings: Settings, tune: object, usual: str, caplog: pytest.LogCaptureFixture
+) -> None:
     (settings.state_dir / FILE).write_bytes(b"{")
     plan = provision(settings, Listener())
-    assert plan.backend == "onnxruntime" and "make it anew" in plan.tuning
+    assert plan.backend == usual and "make it anew" in plan.tuning
     assert "it is ignored" in caplog.text
 
 

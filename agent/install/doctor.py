@@ -196,6 +196,13 @@ def check_conversion(settings: Settings) -> str:
         entry for entry in store.entries() if current and entry.manifest.source_sha256 == current.manifest.sha256
     ]
     if not converted:
+        from agent.hardware import detect
+        from agent.profile import choose, load_profiles
+        from agent.provision import RUN_SOURCE, backend_of
+
+        backend = backend_of(settings, choose(detect(), load_profiles(data_folder("profiles"))).require())
+        if backend in RUN_SOURCE:
+            return f"not needed: backend {backend} runs the network file as it is"
         raise NetworkMissing("the network in use is not converted yet", fix="Run `agent run --once`; it converts it.")
     for entry in converted:
         store.verify(entry)

@@ -15,7 +15,7 @@ from agent.install import doctor
 from agent.install.doctor import LINKS, Link, examine
 from agent.model.catalogue import Licence
 from agent.model.store import Manifest, Store
-from agent.settings import Mqtt, Settings, load_settings
+from agent.settings import Engine, Mqtt, Settings, load_settings
 
 
 def well(settings: Settings) -> str:
@@ -126,7 +126,8 @@ def test_network_and_conversion_missing_there_and_damaged(settings: Settings, tm
     store.activate(source)
     assert "net, SHA-256 as it should be" in doctor.check_network(settings)
     with pytest.raises(NetworkMissing, match="not converted"):
-        doctor.check_conversion(settings)
+        doctor.check_conversion(replace(settings, engine=Engine(backend="onnxruntime")))
+    assert "as it is" in doctor.check_conversion(replace(settings, engine=Engine(backend="core")))
     add(store, tmp_path, b"converted", source_sha256=source, precision="fp32", exporter="1")
     assert "fp32 by 1" in doctor.check_conversion(settings)
 
