@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from fakes.full_disk_child import fill
@@ -36,8 +37,16 @@ def export_all(source: Path, folder: Path) -> list[Outcome]:
 
 
 def run_and_die(source: Path, folder: Path, operation: int | None, size_bytes: int | None, count: Path | None) -> None:
-    """Export; die before file operation `operation` in `folder`, or in a write beyond `size_bytes`; write to `count`
-    how many operations there were."""
+    """Export; die as `die_in` says; write to `count` how many file operations there were."""
+    done = die_in(folder, operation, size_bytes)
+    export_all(source, folder)
+    if count is not None:
+        count.write_text(str(done()))
+
+
+def die_in(folder: Path, operation: int | None, size_bytes: int | None) -> Callable[[], int]:
+    """From now on this process dies before file operation `operation` in `folder`, or in a write beyond `size_bytes`;
+    returns what tells how many operations there have been."""
     done = 0
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:
@@ -52,9 +61,7 @@ def run_and_die(source: Path, folder: Path, operation: int | None, size_bytes: i
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
-    export_all(source, folder)
-    if count is not None:
-        count.write_text(str(done))
+    return lambda: done
 
 
 def on_full_disks(source: Path, folder: Path) -> list[dict[str, object]]:
