@@ -38,7 +38,7 @@ from agent.export.network import (
     count_blocks,
     walk_blocks,
 )
-from agent.export.transformer import TransformerLayers
+from agent.export.transformer import TransformerLayers, Transformers
 from agent.export.winograd import WinogradLayers, winograd_bytes
 
 PRODUCER = "katago-agent"
@@ -56,6 +56,8 @@ class Form(enum.Enum):
 
 # Makes the layers for a graph with the named input [n, 22, y, x].
 LayersOf = Callable[[Graph, str], Layers]
+# The same for transformer blocks.
+TransformersOf = Callable[[Graph, str], Transformers]
 
 _LAYERS: dict[Form, LayersOf] = {Form.PLAIN: PlainLayers, Form.WINOGRAD: WinogradLayers}
 
@@ -99,13 +101,23 @@ def emit_into(
     graph.finish(network.info.name, PRODUCER, EXPORTER, {METADATA_KEY: msgspec.json.encode(network.info).decode()})
 
 
-def describe(network: Network, form: Form, graph: Graph, reporter: Reporter, *, layers: LayersOf | None = None) -> None:
+def describe(
+    network: Network,
+    form: Form,
+    graph: Graph,
+    reporter: Reporter,
+    *,
+    layers: LayersOf | None = None,
+    transformers: TransformersOf = TransformerLayers,
+) -> None:
     """Add the inputs, nodes and outputs of `network`, as `emit` names them, to `graph`."""
-    _Emitter(network, graph, reporter, layers or _LAYERS[form]).emit()
+    _Emitter(network, graph, reporter, layers or _LAYERS[form], transformers).emit()
 
 
 class _Emitter:
-    def __init__(self, network: Network, graph: Graph, reporter: Reporter, layers: LayersOf) -> None:
+    def __init__(
+        self, network: Network, graph: Graph, reporter: Reporter, layers: LayersOf, transformers: TransformersOf
+    ) -> None:
         self._network = network
         self._reporter = reporter
         self._done = 0
@@ -114,7 +126,7 @@ class _Emitter:
         self._spatial = graph.input("spatial", ["batch", SPATIAL_CHANNELS, "height", "width"])
         self._global = graph.input("global", ["batch", GLOBAL_CHANNELS])
         self._layers = layers(graph, self._spatial)
-        self._transformer = TransformerLayers(graph, self._spatial)
+        self._transformer = transformers(graph, self._spatial)
 
     def emit(self) -> None:
         network = self._network

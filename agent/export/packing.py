@@ -42,7 +42,7 @@ def pack(weights: Array, group: int = GROUP) -> Packed:
     scales = _scales(grouped)
     values = np.clip(np.rint(grouped / scales), -LARGEST, LARGEST)
     if weights.ndim == 4 and weights.shape[1:3] != (1, 1):
-        _round_together(grouped, scales, values)
+        values = round_together(grouped, scales, values)
     return Packed(values.astype(np.int8), scales)
 
 
@@ -64,15 +64,16 @@ def _squared_error(grouped: Array, scales: Array) -> Array:
     return error
 
 
-def _round_together(grouped: Array, scales: Array, values: Array) -> None:
-    """Change `values` by ones where that makes the error of a kernel on activations that are alike smaller: eᵀ·H·e with
-    e the errors of its taps and H their likeness."""
+def round_together(grouped: Array, scales: Array, values: Array) -> Array:
+    """`values`, whole numbers that times `scales` stand for `grouped` [groups, group, y, x, out], changed by ones where
+    that makes the error of a kernel on activations that are alike smaller: eᵀ·H·e with e the errors of its taps and H
+    their likeness."""
     height, width, outputs = grouped.shape[2:]
     y, x = (each.ravel() for each in np.indices((height, width)))
     likeness = np.float32(_LIKENESS) ** (np.abs(y[:, None] - y) + np.abs(x[:, None] - x)).astype(np.float32)
     shape = (grouped.shape[0] * grouped.shape[1], height * width, outputs)
     steps = np.broadcast_to(scales, grouped.shape).reshape(shape)
-    rounded = values.reshape(shape)
+    rounded = values.reshape(shape).copy()
     errors = grouped.reshape(shape) - rounded * steps
     for _ in range(_ROUNDS):
         pull = np.einsum("st,ito->iso", likeness, errors)
@@ -83,7 +84,8 @@ def _round_together(grouped: Array, scales: Array, values: Array) -> None:
         tap = changes.argmin(axis=1)
         kernel = np.nonzero(np.take_along_axis(changes, tap[:, None], axis=1)[:, 0] < 0)
         if not kernel[0].size:
-            return
+            break
         place = kernel[0], tap[kernel], kernel[1]
         rounded[place] += ways[place]
         errors[place] -= ways[place] * steps[place]
+    return np.asarray(rounded.reshape(grouped.shape), np.float32)

@@ -19,24 +19,23 @@ from numpy.typing import NDArray
 
 from agent.errors import ConversionFailed
 from agent.export.tflite_file import TfliteFile
+from agent.export.tflite_weights import Store, Stored
 
 # Shapes in the file hold for this board and one position; a reader changes those of the inputs.
 DEFAULT_SIDE = 19
 _DEFAULTS = {"batch": 1, "height": DEFAULT_SIDE, "width": DEFAULT_SIDE}
 # The input plane that is 1 on the board (KataGo's V7 features).
-_ON_BOARD = 0
-
-# Adds a layer's weights to a file, in whatever type; returns the tensor that an operator takes, and the operator's
-# version, which tells a runtime of weights in INT8.
-Store = Callable[[TfliteFile, str, NDArray[np.float32]], tuple[int, int]]
+ON_BOARD = 0
 
 
 class TfliteGraph:
-    """A `Graph` whose values are tensors of one TFLite subgraph, by their names."""
+    """A `Graph` whose values are tensors of one TFLite subgraph, by their names. With `single` it takes one position
+    at a time, otherwise as many as the reader wants."""
 
-    def __init__(self, file: TfliteFile, store: Store) -> None:
+    def __init__(self, file: TfliteFile, store: Store, *, single: bool = False) -> None:
         self.file = file
         self._store = store
+        self._fixed = {"batch"} if single else set()
         self._tensors: dict[str, int] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         # Constants that no operator has taken yet; many are parameters in ONNX and fields in TFLite.
@@ -53,7 +52,7 @@ class TfliteGraph:
         order = [0, 2, 3, 1] if len(shape) == 4 else range(len(shape))
         named = [shape[axis] for axis in order]
         sizes = [_DEFAULTS[size] if isinstance(size, str) else size for size in named]
-        free = [axis for axis, size in enumerate(named) if isinstance(size, str)]
+        free = [axis for axis, size in enumerate(named) if isinstance(size, str) and size not in self._fixed]
         self._tensors[name] = self.file.tensor(name, sizes, free=free)
         self._shapes[name] = tuple(sizes)
         self.inputs.append(self._tensors[name])
@@ -66,7 +65,7 @@ class TfliteGraph:
             if part:
                 zero = self.file.constant(f"{called}.zero", np.zeros((), np.float32))
                 sizes = self.shape(part)
-                free = [0] if len(sizes) == 2 else [0, 1, 2]
+                free = [axis for axis in (range(3) if len(sizes) == 4 else range(1)) if axis or not self._fixed]
                 out = self.file.tensor(called, sizes, free=free)
                 self.file.operator("ADD", [self.tensor(part), zero], out, options=("AddOptions", {}))
                 self.outputs.append(out)
@@ -117,7 +116,7 @@ class TfliteGraph:
             self._tensors[value] = self.file.constant(value, array.astype(kind, copy=False))
         return self._tensors[value]
 
-    def stored(self, name: str, values: NDArray[np.float32]) -> tuple[int, int]:
+    def stored(self, name: str, values: NDArray[np.float32]) -> tuple[Stored, ...]:
         """A layer's weights, as the file keeps them."""
         return self._store(self.file, self._fresh(name), values)
 
@@ -168,6 +167,13 @@ class _Operators:
     def Log(self, x: str) -> str:
         return self._alone("LOG", x)
 
+    def Softmax(self, x: str, *, axis: int) -> str:
+        """Along the last axis, the only one there is."""
+        graph = self._graph
+        if axis != -1:
+            raise ConversionFailed("a softmax along another axis than the last has no translation to TFLite")
+        return graph.add("SOFTMAX", [graph.tensor(x)], graph.shape(x), options=("SoftmaxOptions", {"beta": 1.0}))
+
     # ------------------------------------------------------------ columns
 
     def Gemm(self, x: str, weights: str, bias: str = "") -> str:
@@ -213,7 +219,7 @@ class _Operators:
         del keepdims
         graph = self._graph
         picks = np.zeros((graph.shape(x)[-1], 1), np.float32)
-        picks[_ON_BOARD] = 1
+        picks[ON_BOARD] = 1
         return self.Gemm(reduced(graph, "SUM", x), graph.constant(picks))
 
     def Cast(self, x: str, *, to: int) -> str:

@@ -7,12 +7,21 @@ shape, so one graph serves every size.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from agent.export.graph_interface import Graph
 from agent.export.layers import rms_normalised
 from agent.export.network import Array, AttentionBlock, FfnBlock, MatMul, Rope, TransformerBlock
 from agent.export.winograd import MAX_SIDE
+
+
+class Transformers(Protocol):
+    """Adds transformer blocks to one graph."""
+
+    def block(self, block: TransformerBlock, x: str) -> str:
+        """Tokens to tokens, as the graph's layers give them; the block's residual included."""
 
 
 class TransformerLayers:

@@ -15,9 +15,10 @@ from agent.export.artifact import Format
 from agent.export.tflite_file import TfliteFile
 from tests.fakes.exported_network import exported, random_inputs
 from tests.fakes.network_oracle import evaluate
-from tests.fakes.network_writer import ACTIVATIONS, NetworkWriter
+from tests.fakes.network_writer import ACTIVATIONS, ATTENTION, NetworkWriter
 
 ALL_BLOCKS = ["ordinary", "gpool", ["ordinary", "gpool"], [["ordinary"]]]
+TIPS = ["batch", "rms", "spatial rms", "batch", "rms"]
 SIZES = [(1, 1), (2, 2), (5, 3), (7, 9), (9, 9), (13, 13), (8, 19), (19, 19)]
 
 
@@ -53,6 +54,13 @@ def test_activations_kernels_and_dilations(activation: str, kernel: int, dilatio
     )
     artifact = exported(writer.write(tmp_path / "n.bin.gz"), Format.TFLITE_FP32, tmp_path / "out")
     assert largest_error(writer, artifact.path, [(6, 6), (4, 19)]) < 1e-4
+
+
+@pytest.mark.parametrize(("kind", "tip"), list(zip(ATTENTION, TIPS, strict=True)))
+def test_transformers_are_exact_on_every_board(kind: str, tip: str, tmp_path: Path) -> None:
+    writer = NetworkWriter(15, ["ordinary", [kind, "ordinary", "ffn"], kind, "ffn"], tip=tip, seed=9)
+    artifact = exported(writer.write(tmp_path / "n.bin.gz"), Format.TFLITE_FP32, tmp_path / "out")
+    assert largest_error(writer, artifact.path, [(1, 1), (5, 3), (9, 9), (8, 19), (19, 19)]) < 1e-4
 
 
 def test_smaller_files_are_smaller_and_nearly_as_exact(tmp_path: Path) -> None:
@@ -102,11 +110,12 @@ def test_weights_lie_where_vector_instructions_want_them(tmp_path: Path) -> None
 
 def test_an_operator_without_translation_is_named() -> None:
     from agent.export.tflite_graph import TfliteGraph
+    from agent.export.tflite_weights import as_fp32
 
-    graph = TfliteGraph(TfliteFile(), lambda file, name, values: (file.constant(name, values), 1))
+    graph = TfliteGraph(TfliteFile(), as_fp32)
     x = graph.input("global", ["batch", 19])
-    with pytest.raises(ConversionFailed, match="the operator Softmax has no translation to TFLite"):
-        graph.node("Softmax", [x], axis=-1)
+    with pytest.raises(ConversionFailed, match="the operator Tan has no translation to TFLite"):
+        graph.node("Tan", [x])
     with pytest.raises(ConversionFailed, match="Split"):
         graph.split(x, 2)
     with pytest.raises(ConversionFailed, match="a shape other than the board's"):

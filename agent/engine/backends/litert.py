@@ -3,6 +3,7 @@ in `ai_edge_litert` and, where that has no wheel, its predecessor `tflite_runtim
 
 An interpreter serves one thread at a time and releases the GIL while it runs. All of a network's interpreters map the
 same file; what XNNPACK packs of it each has for itself. Another board or batch costs an interpreter a tenth of a run.
+A file with transformer blocks takes one position at a time (`export/tflite_layers.py`).
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class _Interpreter:
             self._net = package.interpreter(model_path=str(path), num_threads=1)
             self._inputs = {each["name"]: each["index"] for each in self._net.get_input_details()}
             self._outputs = {each["name"]: each["index"] for each in self._net.get_output_details()}
+            signatures = {each["name"]: each["shape_signature"] for each in self._net.get_input_details()}
+            self._single = signatures["spatial"][0] == 1
             # Weights are packed here, not when somebody waits for a move.
             self._resize((1, SPATIAL_CHANNELS, _FIRST_BOARD, _FIRST_BOARD))
         except (RuntimeError, ValueError, KeyError) as error:
@@ -79,6 +82,12 @@ class _Interpreter:
             ) from error
 
     def run(self, spatial: Array, global_: Array) -> Outputs:
+        if not self._single or len(spatial) == 1:
+            return self._run(spatial, global_)
+        each = [self._run(spatial[i : i + 1], global_[i : i + 1]) for i in range(len(spatial))]
+        return Outputs(*(np.concatenate(parts) for parts in zip(*each, strict=True)))
+
+    def _run(self, spatial: Array, global_: Array) -> Outputs:
         if spatial.shape != self.shape:
             self._resize(spatial.shape)
         self._net.set_tensor(self._inputs["spatial"], np.ascontiguousarray(spatial.transpose(0, 2, 3, 1)))
