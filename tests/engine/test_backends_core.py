@@ -16,8 +16,8 @@ from tests.fakes.network_oracle import evaluate
 from tests.fakes.network_writer import ACTIVATIONS, NetworkWriter
 
 BLOCKS = ["ordinary", "gpool", ["ordinary", "gpool"], ["gpool", "ordinary"], "ordinary"]
-# Tiles are 4×4: boards of less than one, of whole ones, and with each kind of rest.
-SIZES = [(1, 1), (1, 4), (2, 7), (4, 4), (5, 8), (6, 6), (9, 7), (13, 13), (19, 19), (3, 19)]
+# Tiles are 5×5: boards of less than one, of whole ones, and with each length of rest, alike or not on both sides.
+SIZES = [(1, 1), (1, 4), (2, 7), (4, 4), (5, 8), (6, 6), (9, 7), (13, 13), (19, 19), (3, 19), (10, 5), (7, 15)]
 
 
 def inputs(count: int, y_size: int, x_size: int, seed: int = 0) -> tuple[Array, Array]:

@@ -10,9 +10,12 @@ namespace katago_agent {
 
 // Output channels that a matrix product computes side by side; weights are packed in panels of so many.
 constexpr int64_t kPanel = 16;
-// Winograd's F(4x4, 3x3): tiles of 4x4 outputs from 6x6 inputs, so 36 products.
-constexpr int64_t kTile = 4;
-constexpr int64_t kProducts = 36;
+// Winograd's F(5x5, 3x3): tiles of 5x5 outputs from 7x7 inputs, so 49 products, instead of the 225 that convolution takes. The points are
+// kPoints and infinity, the last; a tile of fewer outputs a side takes the first of kPoints and infinity, so it shares their weights.
+constexpr int64_t kTile = 5;
+constexpr int64_t kSpan = kTile + 2;
+constexpr int64_t kProducts = kSpan * kSpan;
+constexpr double kPoints[] = {0.0, 1.0, -1.0, 2.0, -2.0, 0.5};
 
 enum class Activation : int32_t { kIdentity = 0, kRelu = 1, kMish = 2, kSilu = 3 };
 
@@ -29,17 +32,24 @@ struct Epilogue {
   Activation nextActivation = Activation::kIdentity;
 };
 
+// A tile's first output, and how many it has.
+struct Tile {
+  int64_t position, y, x, height, width;
+};
+
 struct Kernels {
   const char* name;
   // c [rows, cStride] = a [rows, aStride] (its first `depth` columns) x b, packed as [panels, depth, kPanel].
   void (*multiply)(const float* a, int64_t aStride, const float* b, int64_t depth, int64_t panels, float* c, int64_t cStride, int64_t rows);
   // out [pixels, stride] = epilogue of sums [pixels, stride]; `firstPixel` counts from the start of the batch, `area` pixels to a position.
   void (*finish)(const float* sums, float* out, int64_t pixels, int64_t firstPixel, int64_t area, int64_t stride, const Epilogue& epilogue);
-  // v [kProducts, tiles, channels] from the tiles `first` to `first + count` of `map`, whose channels are `channels` (padded).
-  void (*winogradIn)(const float* map, int64_t ySize, int64_t xSize, int64_t channels, int64_t first, int64_t count, float* v);
-  // The same tiles of `out` from m [kProducts, count, channels].
-  void (*winogradOut)(const float* m, int64_t ySize, int64_t xSize, int64_t channels, int64_t first, int64_t count, float* out,
-                      const Epilogue& epilogue);
+  // v [kProducts, plane] from `count` tiles of `map`, whose channels are `channels` (padded): the floats of a tile and product lie at
+  // tile * channels within the product's plane.
+  void (*winogradIn)(const float* map, int64_t ySize, int64_t xSize, int64_t channels, const Tile* tiles, int64_t count, float* v,
+                     int64_t plane);
+  // The same tiles of `out` from m, which lies as v does.
+  void (*winogradOut)(const float* m, int64_t plane, int64_t ySize, int64_t xSize, int64_t channels, const Tile* tiles, int64_t count,
+                      float* out, const Epilogue& epilogue);
   // out = act(in * scale + bias), [pixels, stride].
   void (*affine)(const float* in, float* out, int64_t pixels, int64_t stride, const float* scale, const float* bias, Activation activation);
   // sum and largest of each channel over `area` pixels.

@@ -100,7 +100,7 @@ inline void fetch(const float* panel, int64_t from, int64_t to) {
 }
 
 // Rows whose part of `a` stays in the second-level cache while all panels pass by.
-constexpr int64_t kRowsAtOnce = 16 * KA_ROWS;
+constexpr int64_t kRowsAtOnce = 22 * KA_ROWS;
 
 void multiply(const float* a, int64_t aStride, const float* b, int64_t depth, int64_t panels, float* c, int64_t cStride, int64_t rows) {
   for (int64_t start = 0; start < rows; start += kRowsAtOnce) {
@@ -142,85 +142,181 @@ void finish(const float* sums, float* out, int64_t pixels, int64_t firstPixel, i
   }
 }
 
-// ---------------------------------------------------------------- Winograd's F(4x4, 3x3), points 0, +-1, +-2 and infinity
+// ---------------------------------------------------------------- Winograd's method, at kPoints and infinity
 
-// B^T d: six inputs to six.
-inline void widen(const Vec* d, int64_t step, Vec* out, int64_t outStep) {
-  const Vec d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
-  const Vec even = d4 - d2 * 4.0f, odd = d3 - d1 * 4.0f;
-  const Vec even2 = d4 - d2, odd2 = (d3 - d1) * 2.0f;
-  out[0] = d0 * 4.0f - d2 * 5.0f + d4;
-  out[outStep] = even + odd;
-  out[2 * outStep] = even - odd;
-  out[3 * outStep] = even2 + odd2;
-  out[4 * outStep] = even2 - odd2;
-  out[5 * outStep] = d1 * 4.0f - d3 * 5.0f + d5;
+constexpr int64_t kInfinity = kSpan - 1;
+
+// The product of p - q over the points q that tiles of `length` do without: what the weights were divided by too much for them.
+template <int length>
+constexpr float owed(int64_t point) {
+  double factor = 1.0;
+  for (int64_t other = length + 1; other <= kTile; ++other) factor *= kPoints[point] - kPoints[other];
+  return static_cast<float>(factor);
 }
 
-// A^T m: six products to four outputs.
-inline void narrow(const Vec* m, int64_t step, Vec* out, int64_t outStep) {
-  const Vec m1 = m[step], m2 = m[2 * step], m3 = m[3 * step], m4 = m[4 * step];
-  const Vec sum1 = m1 + m2, difference1 = m1 - m2, sum2 = m3 + m4, difference2 = m3 - m4;
-  out[0] = m[0] + sum1 + sum2;
-  out[outStep] = difference1 + difference2 * 2.0f;
-  out[2 * outStep] = sum1 + sum2 * 4.0f;
-  out[3 * outStep] = difference1 + difference2 * 8.0f + m[5 * step];
+// B^T d before that factor, length + 2 inputs to as many. One more point p makes it that of one point less on d[k + 1] - p d[k], and for p
+// itself what infinity was on d.
+template <int length>
+inline void interpolate(const Vec* d, Vec* out) {
+  if constexpr (length == 1) {
+    out[0] = d[1] - d[0];
+    out[1] = d[1];
+    out[kInfinity] = d[2] - d[1];
+  } else if constexpr (length == 2) {
+    out[0] = d[2] - d[0];
+    out[1] = d[2] + d[1];
+    out[2] = d[2] - d[1];
+    out[kInfinity] = d[3] - d[1];
+  } else if constexpr (length == 4) {
+    const Vec even = d[4] - d[2] * 4.0f, odd = d[3] - d[1] * 4.0f;
+    const Vec even2 = d[4] - d[2], odd2 = (d[3] - d[1]) * 2.0f;
+    out[0] = d[0] * 4.0f - d[2] * 5.0f + d[4];
+    out[1] = even + odd;
+    out[2] = even - odd;
+    out[3] = even2 + odd2;
+    out[4] = even2 - odd2;
+    out[kInfinity] = d[1] * 4.0f - d[3] * 5.0f + d[5];
+  } else {
+    constexpr float point = static_cast<float>(kPoints[length]);
+    Vec less[length + 1];
+    for (int64_t k = 0; k <= length; ++k) less[k] = d[k + 1] - d[k] * point;
+    interpolate<length - 1>(less, out);
+    if constexpr (length == 3) out[3] = d[3] - d[1];
+    if constexpr (length == 5) out[5] = d[1] * 4.0f - d[3] * 5.0f + d[5];
+  }
 }
 
-struct TilePlace {
-  int64_t position, y, x;  // of the tile's first output
-};
-
-inline TilePlace placeOf(int64_t tile, int64_t ySize, int64_t xSize) {
-  const int64_t across = (xSize + kTile - 1) / kTile, down = (ySize + kTile - 1) / kTile;
-  const int64_t within = tile % (across * down);
-  return {tile / (across * down), within / across * kTile, within % across * kTile};
+template <int length>
+inline void widen(const Vec* d, Vec* out) {
+  interpolate<length>(d, out);
+  if constexpr (length < kTile) {
+    for (int64_t point = 0; point <= length; ++point) out[point] *= owed<length>(point);
+  }
 }
 
-void winogradIn(const float* map, int64_t ySize, int64_t xSize, int64_t channels, int64_t first, int64_t count, float* v) {
-  for (int64_t i = 0; i < count; ++i) {
-    const TilePlace place = placeOf(first + i, ySize, xSize);
-    const float* position = map + place.position * ySize * xSize * channels;
-    for (int64_t channel = 0; channel < channels; channel += kLanes) {
-      Vec rows[36], whole[36];
-      for (int64_t column = 0; column < 6; ++column) {
-        const int64_t x = place.x + column - 1;
-        Vec inputs[6];
-        for (int64_t row = 0; row < 6; ++row) {
-          const int64_t y = place.y + row - 1;
-          const bool inside = y >= 0 && y < ySize && x >= 0 && x < xSize;
-          inputs[row] = inside ? load(position + (y * xSize + x) * channels + channel) : Vec{};
-        }
-        widen(inputs, 1, rows + column, 6);
-      }
-      for (int64_t row = 0; row < 6; ++row) widen(rows + row * 6, 1, whole + row * 6, 1);
-      for (int64_t product = 0; product < kProducts; ++product) {
-        store(v + (product * count + i) * channels + channel, whole[product]);
+// A^T m: the products' values at the points, and infinity's, to outputs.
+template <int length>
+inline void narrow(const Vec* m, Vec* out) {
+  const Vec last = m[kInfinity];
+  if constexpr (length == 1) {
+    out[0] = m[0] + m[1] + last;
+  } else {
+    const Vec sum1 = m[1] + m[2], difference1 = m[1] - m[2];
+    if constexpr (length == 2) {
+      out[0] = m[0] + sum1;
+      out[1] = difference1 + last;
+    } else if constexpr (length == 3) {
+      out[0] = m[0] + sum1 + m[3];
+      out[1] = difference1 + m[3] * 2.0f;
+      out[2] = sum1 + m[3] * 4.0f + last;
+    } else {
+      const Vec sum2 = m[3] + m[4], difference2 = m[3] - m[4];
+      out[0] = m[0] + sum1 + sum2;
+      out[1] = difference1 + difference2 * 2.0f;
+      out[2] = sum1 + sum2 * 4.0f;
+      out[3] = difference1 + difference2 * 8.0f;
+      if constexpr (length == 4) {
+        out[3] += last;
+      } else {
+        out[4] = sum1 + sum2 * 16.0f + last;
+        Vec share = m[5];
+        for (int64_t k = 0; k < 5; ++k, share *= 0.5f) out[k] += share;
       }
     }
   }
 }
 
-void winogradOut(const float* m, int64_t ySize, int64_t xSize, int64_t channels, int64_t first, int64_t count, float* out,
+template <template <int> class Work, typename... Arguments>
+inline void forLength(int64_t length, Arguments... arguments) {
+  switch (length) {
+    case 1: return Work<1>::run(arguments...);
+    case 2: return Work<2>::run(arguments...);
+    case 3: return Work<3>::run(arguments...);
+    case 4: return Work<4>::run(arguments...);
+    default: return Work<kTile>::run(arguments...);
+  }
+}
+
+// The inputs' columns: `lines` of them, [point, column] of `columns`; x and y are those of the first input.
+template <int length>
+struct WidenColumns {
+  static void run(const float* board, int64_t y, int64_t x, int64_t ySize, int64_t xSize, int64_t channels, int64_t lines, Vec* columns) {
+    for (int64_t column = 0; column < lines; ++column) {
+      Vec inputs[length + 2], points[kSpan];
+      for (int64_t row = 0; row < length + 2; ++row) {
+        const bool inside = y + row >= 0 && y + row < ySize && x + column >= 0 && x + column < xSize;
+        inputs[row] = inside ? load(board + ((y + row) * xSize + x + column) * channels) : Vec{};
+      }
+      widen<length>(inputs, points);
+      for (int64_t point = 0; point <= length; ++point) columns[point * kSpan + column] = points[point];
+      columns[kInfinity * kSpan + column] = points[kInfinity];
+    }
+  }
+};
+
+template <int length>
+struct WidenRow {
+  static void run(const Vec* row, float* v, int64_t plane) {
+    Vec points[kSpan];
+    widen<length>(row, points);
+    for (int64_t point = 0; point <= length; ++point) store(v + point * plane, points[point]);
+    store(v + kInfinity * plane, points[kInfinity]);
+  }
+};
+
+void winogradIn(const float* map, int64_t ySize, int64_t xSize, int64_t channels, const Tile* tiles, int64_t count, float* v, int64_t plane) {
+  for (int64_t i = 0; i < count; ++i) {
+    const Tile tile = tiles[i];
+    const float* board = map + tile.position * ySize * xSize * channels;
+    for (int64_t channel = 0; channel < channels; channel += kLanes) {
+      Vec columns[kProducts];
+      forLength<WidenColumns>(tile.height, board + channel, tile.y - 1, tile.x - 1, ySize, xSize, channels, tile.width + 2, columns);
+      float* to = v + i * channels + channel;
+      for (int64_t point = 0; point < kSpan; ++point) {
+        if (point > tile.height && point < kInfinity) continue;
+        forLength<WidenRow>(tile.width, columns + point * kSpan, to + point * kSpan * plane, plane);
+      }
+    }
+  }
+}
+
+// Products of one column of points, `plane * kSpan` apart, to the tile's rows: [y, point] of `rows`.
+template <int length>
+struct NarrowColumn {
+  static void run(const float* m, int64_t plane, Vec* rows) {
+    Vec points[kSpan], outputs[length];
+    for (int64_t point = 0; point <= length; ++point) points[point] = load(m + point * kSpan * plane);
+    points[kInfinity] = load(m + kInfinity * kSpan * plane);
+    narrow<length>(points, outputs);
+    for (int64_t y = 0; y < length; ++y) rows[y * kSpan] = outputs[y];
+  }
+};
+
+template <int length>
+struct NarrowRow {
+  static void run(const Vec* row, float* out, int64_t offset, int64_t step, int64_t channel, const float* column, const Epilogue& epilogue) {
+    Vec outputs[length];
+    narrow<length>(row, outputs);
+    for (int64_t x = 0; x < length; ++x) finishVec(outputs[x], out, offset + x * step, channel, column, epilogue);
+  }
+};
+
+void winogradOut(const float* m, int64_t plane, int64_t ySize, int64_t xSize, int64_t channels, const Tile* tiles, int64_t count, float* out,
                  const Epilogue& epilogue) {
   for (int64_t i = 0; i < count; ++i) {
-    const TilePlace place = placeOf(first + i, ySize, xSize);
-    const int64_t rowsInside = ySize - place.y < kTile ? ySize - place.y : kTile;
-    const int64_t columnsInside = xSize - place.x < kTile ? xSize - place.x : kTile;
-    const int64_t corner = ((place.position * ySize + place.y) * xSize + place.x) * channels;
-    const float* column = epilogue.column ? epilogue.column + place.position * channels : nullptr;
+    const Tile tile = tiles[i];
+    const int64_t corner = ((tile.position * ySize + tile.y) * xSize + tile.x) * channels;
+    const float* column = epilogue.column ? epilogue.column + tile.position * channels : nullptr;
     for (int64_t channel = 0; channel < channels; channel += kLanes) {
-      Vec products[36], rows[24], outputs[16];
-      for (int64_t product = 0; product < kProducts; ++product) {
-        products[product] = load(m + (product * count + i) * channels + channel);
+      Vec rows[kTile * kSpan];
+      const float* from = m + i * channels + channel;
+      for (int64_t point = 0; point < kSpan; ++point) {
+        if (point > tile.width && point < kInfinity) continue;
+        forLength<NarrowColumn>(tile.height, from + point * plane, plane, rows + point);
       }
-      for (int64_t x = 0; x < 6; ++x) narrow(products + x, 6, rows + x, 6);
-      for (int64_t y = 0; y < 4; ++y) narrow(rows + y * 6, 1, outputs + y * 4, 1);
-      for (int64_t y = 0; y < rowsInside; ++y) {
-        for (int64_t x = 0; x < columnsInside; ++x) {
-          const int64_t offset = corner + (y * xSize + x) * channels + channel;
-          finishVec(outputs[y * 4 + x], out, offset, channel, column, epilogue);
-        }
+      for (int64_t y = 0; y < tile.height; ++y) {
+        forLength<NarrowRow, const Vec*, float*, int64_t, int64_t, int64_t, const float*, const Epilogue&>(
+            tile.width, rows + y * kSpan, out, corner + y * xSize * channels + channel, channels, channel, column, epilogue);
       }
     }
   }

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "network_weights.h"
+#include "winograd_tiles.h"
 
 namespace katago_agent {
 
@@ -14,34 +14,28 @@ namespace {
 
 constexpr size_t kLine = 16;  // floats in a cache line
 
-// Tiles of Winograd's method at once. All weights of a layer (5 MB with 192 channels) pass by once for so many tiles, and inputs and products
-// of so many take 36 x 192 x 4 x 2 bytes each, 7 MB: measured on a Zen 3 with 32 MB of third-level cache.
+// Tiles of Winograd's method at once. All weights of a layer (7 MB with 192 channels) pass by once for so many tiles, and inputs and products
+// of so many take 49 x 192 x 4 x 2 bytes each, 10 MB: measured on a Zen 3 with 32 MB of third-level cache.
 constexpr int64_t kTilesAtOnce = 128;
 // Rows of a plain product before their sums are finished, while those are still in the nearest cache.
 constexpr int64_t kRowsAtOnce = 96;
 // KataGo's model code: pooling is scaled by how far the board's side is from 14, the middle of the sizes trained on.
 constexpr float kMiddleSide = 14.0f;
 
-int64_t tilesOf(const Shape& shape) {
-  return shape.positions * ((shape.ySize + kTile - 1) / kTile) * ((shape.xSize + kTile - 1) / kTile);
+// Boards whose tiles go through Winograd's method together; always whole ones.
+int64_t positionsAtOnce(const Shape& shape) {
+  const int64_t most = std::max<int64_t>(1, kTilesAtOnce / tilesOfBoard(shape.ySize, shape.xSize));
+  const int64_t passes = (shape.positions + most - 1) / most;
+  return (shape.positions + passes - 1) / passes;
 }
+
+// Floats from the plane of one product to the next. The line in between keeps planes from lying at the same place of every page, where a
+// tile's values for all products would displace each other from the cache.
+int64_t planeOf(int64_t tiles, int64_t stride) { return tiles * stride + static_cast<int64_t>(kLine); }
 
 size_t aligned(int64_t count) { return (static_cast<size_t>(count) + kLine - 1) / kLine * kLine; }
 
 }  // namespace
-
-float* Arena::reserve(size_t count) {
-  if (count > size_) {
-    memory_.reset();
-    size_ = 0;
-    memory_.reset(new (std::nothrow) float[count + kLine]);
-    if (!memory_) return nullptr;
-    size_ = count;
-  }
-  void* start = memory_.get();
-  size_t space = (size_ + kLine) * sizeof(float);
-  return static_cast<float*>(std::align(kLine * sizeof(float), size_ * sizeof(float), start, space));
-}
 
 struct Network::Run {
   Shape shape;
@@ -135,12 +129,18 @@ void Network::setOutputs(int32_t policy, int32_t pass, int32_t value, int32_t sc
 
 // ---------------------------------------------------------------- running
 
-std::unique_ptr<Arena> Network::takeArena() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (arenas_.empty()) return std::make_unique<Arena>();
-  std::unique_ptr<Arena> arena = std::move(arenas_.back());
-  arenas_.pop_back();
-  return arena;
+AlignedFloats Network::takeArena(size_t count) const {
+  AlignedFloats arena;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!arenas_.empty()) {
+      arena = std::move(arenas_.back());
+      arenas_.pop_back();
+    }
+  }
+  if (arena.size() >= count) return arena;
+  arena = AlignedFloats();  // given back before more is taken
+  return AlignedFloats(count);
 }
 
 size_t Network::scratchSize(const Shape& shape) const {
@@ -148,8 +148,8 @@ size_t Network::scratchSize(const Shape& shape) const {
   for (const Step& step : steps_) {
     const int64_t in = stride(step.from), out = stride(step.to);
     if (step.kind == Kind::kWinograd) {
-      const int64_t tiles = std::min(kTilesAtOnce, tilesOf(shape));
-      most = std::max(most, aligned(kProducts * tiles * in) + aligned(kProducts * tiles * out));
+      const int64_t tiles = positionsAtOnce(shape) * tilesOfBoard(shape.ySize, shape.xSize);
+      most = std::max(most, aligned(kProducts * planeOf(tiles, in)) + aligned(kProducts * planeOf(tiles, out)));
     } else if (step.kind == Kind::kPatches) {
       most = std::max(most, aligned(kRowsAtOnce * step.weights.depth) + aligned(kRowsAtOnce * out));
     } else {
@@ -159,12 +159,11 @@ size_t Network::scratchSize(const Shape& shape) const {
   return most;
 }
 
-bool Network::run(const Shape& shape, const float* spatial, const float* global, const NetworkOutputs& outputs) const {
-  std::unique_ptr<Arena> arena = takeArena();
+void Network::run(const Shape& shape, const float* spatial, const float* global, const NetworkOutputs& outputs) const {
   size_t size = scratchSize(shape);
   for (const Buffer& buffer : buffers_) size += aligned(shape.positions * buffer.stride * (buffer.isMap ? shape.area() : 1));
-  float* free = arena->reserve(size);
-  if (!free) return false;
+  AlignedFloats arena = takeArena(size);
+  float* free = arena.data();
   Run run{shape, {}, nullptr};
   for (const Buffer& buffer : buffers_) {
     run.buffers.push_back(free);
@@ -176,7 +175,6 @@ bool Network::run(const Shape& shape, const float* spatial, const float* global,
   leave(run, outputs);
   const std::lock_guard<std::mutex> lock(mutex_);
   arenas_.push_back(std::move(arena));
-  return true;
 }
 
 void Network::enter(Run& run, const float* spatial, const float* global) const {
@@ -241,19 +239,23 @@ void Network::product(const Step& step, Run& run) const {
 }
 
 void Network::winograd(const Step& step, Run& run) const {
-  const int64_t in = stride(step.from), out = stride(step.to), tiles = tilesOf(run.shape);
-  const Epilogue epilogue = epilogueOf(step, run);
-  const int64_t matrix = step.weights.depth * step.weights.panels * kPanel;
-  const int64_t passes = (tiles + kTilesAtOnce - 1) / kTilesAtOnce;
-  for (int64_t pass = 0; pass < passes; ++pass) {
-    const int64_t first = tiles * pass / passes, count = tiles * (pass + 1) / passes - first;
-    float* sums = run.scratch + aligned(kProducts * count * in);
-    kernels_.winogradIn(run.at(step.from), run.shape.ySize, run.shape.xSize, in, first, count, run.scratch);
+  const int64_t in = stride(step.from), out = stride(step.to), ySize = run.shape.ySize, xSize = run.shape.xSize;
+  const int64_t matrix = step.weights.depth * step.weights.panels * kPanel, atOnce = positionsAtOnce(run.shape);
+  for (int64_t first = 0; first < run.shape.positions; first += atOnce) {
+    const Tiling tiling(std::min(atOnce, run.shape.positions - first), ySize, xSize);
+    const Tile* tiles = tiling.tiles().data();
+    const int64_t count = static_cast<int64_t>(tiling.tiles().size()), plane = planeOf(count, in), sumsPlane = planeOf(count, out);
+    float* sums = run.scratch + aligned(kProducts * plane);
+    kernels_.winogradIn(run.at(step.from) + first * ySize * xSize * in, ySize, xSize, in, tiles, count, run.scratch, plane);
     for (int64_t product = 0; product < kProducts; ++product) {
-      kernels_.multiply(run.scratch + product * count * in, in, step.weights.values.data() + product * matrix, step.weights.depth,
-                        step.weights.panels, sums + product * count * out, out, count);
+      const Tiling::Range range = tiling.needing(product);
+      kernels_.multiply(run.scratch + product * plane + range.first * in, in, step.weights.values.data() + product * matrix,
+                        step.weights.depth, step.weights.panels, sums + product * sumsPlane + range.first * out, out, range.count);
     }
-    kernels_.winogradOut(sums, run.shape.ySize, run.shape.xSize, out, first, count, run.at(step.to), epilogue);
+    Epilogue epilogue = epilogueOf(step, run);
+    if (epilogue.column) epilogue.column += first * out;
+    if (epilogue.next) epilogue.next += first * ySize * xSize * out;
+    kernels_.winogradOut(sums, sumsPlane, ySize, xSize, out, tiles, count, run.at(step.to) + first * ySize * xSize * out, epilogue);
   }
 }
 

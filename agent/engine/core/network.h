@@ -3,30 +3,19 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <vector>
 
+#include "aligned_floats.h"
 #include "kernels.h"
 
 namespace katago_agent {
-
-// Memory of one call: every buffer of the network for one batch, and what the steps need in between.
-class Arena {
- public:
-  // Room for `count` floats that nothing was written to, aligned to a cache line; null where there is no memory.
-  float* reserve(size_t count);
-
- private:
-  std::unique_ptr<float[]> memory_;
-  size_t size_ = 0;
-};
 
 // Weights in the order in which the kernels read them.
 struct PackedWeights {
   int64_t depth = 0;   // rows of the matrix
   int64_t panels = 0;  // groups of kPanel columns
-  std::vector<float> values;
+  AlignedFloats values;
 };
 
 struct Shape {
@@ -72,8 +61,8 @@ class Network {
   void addPool(int32_t from, int32_t to, PoolKind kind);
   void setOutputs(int32_t policy, int32_t pass, int32_t value, int32_t score, int32_t ownership);
 
-  // spatial [n, channels, y, x] and global [n, channels]. Any number of threads at once. False where memory ran out.
-  bool run(const Shape& shape, const float* spatial, const float* global, const NetworkOutputs& outputs) const;
+  // spatial [n, channels, y, x] and global [n, channels]. Any number of threads at once. Throws std::bad_alloc.
+  void run(const Shape& shape, const float* spatial, const float* global, const NetworkOutputs& outputs) const;
 
   size_t buffers() const { return buffers_.size(); }
   int64_t channels(int32_t buffer) const { return buffers_[static_cast<size_t>(buffer)].channels; }
@@ -106,7 +95,7 @@ class Network {
   void pool(const Step& step, Run& run) const;
   void enter(Run& run, const float* spatial, const float* global) const;
   void leave(const Run& run, const NetworkOutputs& outputs) const;
-  std::unique_ptr<Arena> takeArena() const;
+  AlignedFloats takeArena(size_t count) const;
   size_t scratchSize(const Shape& shape) const;
 
   const Kernels& kernels_;
@@ -114,7 +103,8 @@ class Network {
   std::vector<Step> steps_;
   int32_t policy_ = -1, pass_ = -1, value_ = -1, score_ = -1, ownership_ = -1;
   mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Arena>> arenas_;  // of calls that are over
+  // Memory of calls that are over: every buffer of the network for one batch, and what the steps need in between.
+  mutable std::vector<AlignedFloats> arenas_;
 };
 
 }  // namespace katago_agent

@@ -109,6 +109,5 @@ bool ka_network_outputs(Network* network, int32_t policy, int32_t pass, int32_t 
 bool ka_network_run(const Network* network, int32_t positions, int32_t y_size, int32_t x_size, const float* spatial, const float* global,
                     float* policy, float* value, float* score, float* ownership) {
   if (positions < 1 || y_size < 1 || x_size < 1) return false;
-  bool ran = false;
-  return served([&] { ran = network->run({positions, y_size, x_size}, spatial, global, {policy, value, score, ownership}); }) && ran;
+  return served([&] { network->run({positions, y_size, x_size}, spatial, global, {policy, value, score, ownership}); });
 }
