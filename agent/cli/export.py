@@ -28,6 +28,11 @@ def export(
     calibration: Path = typer.Option(
         None, "--calibration", help="Positions of `agent positions` for static INT8; default: 1000, played once."
     ),
+    human_profile: str = typer.Option(
+        "",
+        "--human-profile",
+        help="Whom a human-style network imitates, such as rank_5k; default: the configuration's.",
+    ),
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -50,17 +55,29 @@ def export(
     from agent.workshop.proof import prove
 
     formats = _formats(to)
-    state = load_settings(config).state_dir
+    settings = load_settings(config)
+    state, usual = settings.state_dir, settings.human_profile
     lines = LineReporter(lambda line: print(line, flush=True))
     outcomes: list[Outcome] = []
     with contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr) as reporter:
         catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
         stored = pull_named(network, catalogue, Store(state), reporter)
         # Positions take minutes to play; no format that cannot be written here is worth them.
-        if calibration is None and any(FORMATS[each].calibrates and has_its_tools(each, FORMATS) for each in formats):
+        asking = any(FORMATS[each].calibrates and has_its_tools(each, FORMATS) for each in formats)
+        if calibration is None and asking and _can_be_calibrated(stored.path):
             calibration = _calibration(stored.path, stored.sha256, state, reporter)
         folder = out or artifact_folder(state, stored.sha256)
-        work = export_network(stored.path, formats, folder, prove, reporter, calibration=calibration, table=FORMATS)
+        work = export_network(
+            stored.path,
+            formats,
+            folder,
+            prove,
+            reporter,
+            calibration=calibration,
+            human_profile=human_profile,
+            usual_profile=usual,
+            table=FORMATS,
+        )
         for outcome in work:
             outcomes.append(outcome)
             if as_json:
@@ -86,14 +103,26 @@ def _formats(names: Sequence[str]) -> list[Format]:
     return [each for each in FORMATS if ALL in names or each.value in names]
 
 
+def _can_be_calibrated(source: Path) -> bool:
+    from agent.errors import ConversionFailed
+    from agent.export.parse import parse_network
+    from agent.workshop.forward import require_convolutional
+
+    try:
+        require_convolutional(parse_network(source))
+    except ConversionFailed:
+        return False
+    return True
+
+
 def _calibration(source: Path, sha256: str, state: Path, reporter: Reporter) -> Path:
     """The network's own positions below the state folder; played where they are not there, which a kill does not undo.
     Another seed than that of `agent verify`, so that no game serves both."""
     from agent.workshop.opening import open_network
-    from agent.workshop.place import artifact_folder
+    from agent.workshop.place import CALIBRATION, artifact_folder
     from agent.workshop.positions import self_play_set
 
-    out = artifact_folder(state, sha256) / "calibration.npz"
+    out = artifact_folder(state, sha256) / CALIBRATION
     if not out.exists():
         player = open_network(str(source), state, reporter)
         try:

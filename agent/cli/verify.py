@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agent.workshop.golden import GoldenRow, NativeAnswer
     from agent.workshop.opening import OpenedNetwork
     from agent.workshop.position_set import PositionSet
+    from agent.workshop.seen import SeenSet
     from agent.workshop.verify import Verified
 
 
@@ -79,8 +80,10 @@ def verify(
     positions: Path = typer.Option(None, "--positions", help="Held-out positions; default: 640 of 128 games, played."),
     native: Path = typer.Option(None, "--native", help="A native katago to ask about the golden positions."),
     golden: Path = typer.Option(None, "--golden", help="Golden positions with native KataGo's recorded answers."),
-    calibration: Path = typer.Option(
-        None, "--calibration", help="What INT8 was calibrated on, to see that no game serves twice; default: beside it."
+    calibration: list[Path] = typer.Option(
+        [],
+        "--calibration",
+        help="What INT8 was calibrated or trained on, to see that no game serves twice; default: beside it.",
     ),
     batch: int = typer.Option(8, "--batch", min=1, help="Positions in one network call."),
     config: Config = None,
@@ -112,7 +115,7 @@ def verify(
         for named in candidates:
             candidate = open_network(named, settings.state_dir, reporter)
             try:
-                found = verifier.verify(candidate, _calibration(calibration, candidate))
+                found = verifier.verify(candidate, _seen(calibration, candidate))
             finally:
                 candidate.backend.close()
             if candidate.artifact is not None and found.judgement is not None:
@@ -120,17 +123,14 @@ def verify(
             results.append(found)
             if as_json:
                 print(msgspec.json.encode(found).decode(), flush=True)
-    if not as_json:
-        for found in results:
-            Console().print(_table(found, reference.label))
+            else:
+                Console().print(_table(found, reference.label))
     refused = [found for found in results if found.judgement is not None and not found.judgement.passed]
     if refused:
         said = "; ".join(f"{found.label}: {', '.join(found.judgement.reasons)}" for found in refused if found.judgement)
         raise GateRefused(f"the gate refused {said}")
 
 
-# Where `agent export` keeps the positions that it played.
-_CALIBRATION = "calibration.npz"
 # The default held-out set: another seed than that of `agent positions`, so that no game serves twice.
 _HELD_OUT_POSITIONS, _HELD_OUT_GAMES, _HELD_OUT_SEED = 640, 128, 20_000
 
@@ -140,13 +140,13 @@ def _held_out(
 ) -> PositionSet:
     """The set at `path`, or the default one, which is played where it is not there yet."""
     from agent.workshop.opening import open_player
-    from agent.workshop.place import artifact_folder
+    from agent.workshop.place import HELD_OUT, artifact_folder
     from agent.workshop.position_set import load_position_set
     from agent.workshop.positions import self_play_set
 
     if path is not None:
         return load_position_set(path)
-    default = artifact_folder(settings.state_dir, reference.backend.network.sha256 or "unnamed") / "held-out.npz"
+    default = artifact_folder(settings.state_dir, reference.backend.network.sha256 or "unnamed") / HELD_OUT
     if default.exists():
         return load_position_set(default)
     counts = {"positions": _HELD_OUT_POSITIONS, "games": _HELD_OUT_GAMES, "seed": _HELD_OUT_SEED}
@@ -157,14 +157,15 @@ def _held_out(
         player.backend.close()
 
 
-def _calibration(path: Path | None, candidate: OpenedNetwork) -> PositionSet | None:
-    """What the candidate was calibrated on: as named, or as `agent export` leaves it beside its artifacts."""
-    from agent.workshop.position_set import load_position_set
+def _seen(paths: Sequence[Path], candidate: OpenedNetwork) -> list[SeenSet]:
+    """What the candidate may have been calibrated on: as named, or as `agent export` leaves it beside its artifacts."""
+    from agent.workshop.place import CALIBRATION
+    from agent.workshop.seen import load_seen, was_made_with_positions
 
-    beside = candidate.path.with_name(_CALIBRATION)
-    if path is None and not beside.exists():
-        return None
-    return load_position_set(path or beside)
+    if candidate.artifact is None or not was_made_with_positions(candidate.artifact):
+        return []
+    beside = candidate.path.with_name(CALIBRATION)
+    return [load_seen(path) for path in paths or ([beside] if beside.exists() else [])]
 
 
 def _native(
@@ -247,7 +248,7 @@ def match(
 def _table(found: Verified, reference: str) -> Table:
     from rich.table import Table
 
-    gate = "no gate: the reference is not this network in fp32"
+    gate = f"no gate: {found.unjudged}"
     if found.judgement is not None:
         gate = "gate passed" if found.judgement.passed else "gate refused: " + "; ".join(found.judgement.reasons)
     table = Table(

@@ -22,9 +22,10 @@ from agent.engine.messages import Position, SearchRequest
 from agent.engine.points import BLACK, WHITE, opponent
 from agent.engine.raw import OutputNotFinite
 from agent.engine.tree import MADE_PROGRESS, EvalCache, LeafBatch, SearchTree
-from agent.errors import EngineError, GateRefused
+from agent.errors import EngineError
 from agent.events import Reporter, WorkshopProgress
-from agent.export.artifact import Artifact, MatchFigures, digest, read_artifact, write_manifest
+from agent.export.artifact import Artifact, ArtifactManifest, MatchFigures, digest
+from agent.workshop.amend import amend, require_intact
 from agent.workshop.elo import Elo, elo_of_pairs
 from agent.workshop.journal import open_journal
 from agent.workshop.opening import OpenedNetwork
@@ -103,7 +104,13 @@ def play_match(
 
 
 def identity(player: OpenedNetwork) -> str:
-    """What makes a player the same one after a restart: its file, not its name."""
+    """What makes a player the same one after a restart: its file, not its name.
+
+    Raises:
+        GateRefused: an artifact is not the file that its manifest names, into which the result would go.
+    """
+    if player.artifact is not None:
+        require_intact(player.artifact)
     return f"{player.label} {digest(player.path)}"
 
 
@@ -114,14 +121,15 @@ def record_match(artifact: Artifact, opponent: str, options: MatchOptions, elo: 
         GateRefused: the artifact is gone, or another one by now.
         ConversionFailed: the manifest cannot be written.
     """
-    now = read_artifact(artifact.path)
-    if now is None or now.manifest.sha256 != artifact.manifest.sha256:
-        raise GateRefused(f"{artifact.path} was replaced while it played", fix="Play the match again.")
     board = f"{options.size}x{options.size}"
     figures = MatchFigures(opponent, board, options.visits, elo.games, elo.score, elo.elo, elo.low, elo.high)
     kind = (figures.opponent, figures.board, figures.visits)
-    others = [each for each in now.manifest.matches if (each.opponent, each.board, each.visits) != kind]
-    return write_manifest(artifact.path, msgspec.structs.replace(now.manifest, matches=(*others, figures)))
+
+    def change(now: ArtifactManifest) -> ArtifactManifest:
+        others = [each for each in now.matches if (each.opponent, each.board, each.visits) != kind]
+        return msgspec.structs.replace(now, matches=(*others, figures))
+
+    return amend(artifact.path, artifact.manifest.sha256, change)
 
 
 def _elo(games: Sequence[PlayedGame]) -> Elo:

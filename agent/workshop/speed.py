@@ -19,11 +19,12 @@ import msgspec
 
 from agent.engine.tuning import Contender, SetAside
 from agent.engine.way import Way
-from agent.errors import BackendUnavailable
+from agent.errors import BackendUnavailable, GateRefused
 from agent.events import Benchmarking, Reporter
-from agent.export.artifact import Speed, read_artifact, write_manifest
+from agent.export.artifact import ArtifactManifest, Speed, read_artifact
 from agent.export.parse import parse_network
 from agent.model import disk
+from agent.workshop.amend import amend
 from agent.workshop.limits import Limits, Peaks, Products, count_products, limits_of
 from agent.workshop.measurer import ChildMeasurer
 from agent.workshop.native_speed import NativeSetting, NativeSpeed, native_settings
@@ -279,9 +280,9 @@ def write_speeds(boards: Sequence[BoardSpeeds], hardware: str) -> int:
     Raises:
         ConversionFailed: a folder cannot be written to.
     """
-    by_file: dict[str, list[Speed]] = {}
+    by_file: dict[tuple[str, str], list[Speed]] = {}
     for path in (path for board in boards for path in board.paths):
-        by_file.setdefault(path.contender.path, []).append(
+        by_file.setdefault((path.contender.path, path.contender.sha256), []).append(
             Speed(
                 hardware=hardware,
                 backend=path.contender.backend,
@@ -293,13 +294,19 @@ def write_speeds(boards: Sequence[BoardSpeeds], hardware: str) -> int:
             )
         )
     written = 0
-    for file, speeds in by_file.items():
-        artifact = read_artifact(Path(file))
-        if artifact is None:
-            continue
-        others = [speed for speed in artifact.manifest.speeds if speed.hardware != hardware]
-        write_manifest(artifact.path, msgspec.structs.replace(artifact.manifest, speeds=(*others, *speeds)))
-        written += 1
+    for (file, sha256), speeds in by_file.items():
+        if read_artifact(Path(file)) is None:
+            continue  # the converted network, or the network's own file
+
+        def change(now: ArtifactManifest, new: Sequence[Speed] = speeds) -> ArtifactManifest:
+            others = [speed for speed in now.speeds if speed.hardware != hardware]
+            return msgspec.structs.replace(now, speeds=(*others, *new))
+
+        try:
+            amend(Path(file), sha256, change)
+            written += 1
+        except GateRefused as error:
+            log.warning("%s", error)
     return written
 
 

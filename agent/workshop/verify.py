@@ -21,37 +21,36 @@ from agent.export.artifact import (
     NOISE_SLICE,
     Accuracy,
     Artifact,
+    ArtifactManifest,
     Verification,
-    digest,
-    read_artifact,
-    write_manifest,
 )
 from agent.export.job import ANY_BOARD
 from agent.workshop.accuracy import Differences, accuracy, answers, compare, differences, evaluate
+from agent.workshop.amend import amend, require_intact
 from agent.workshop.gates import BOUNDS, Judgement, judge
 from agent.workshop.golden import GoldenRow, NativeAnswer, golden_set, native_answers, packaged_rows
 from agent.workshop.opening import OpenedNetwork
 from agent.workshop.position_set import Group, PositionSet
 from agent.workshop.proof import boards
+from agent.workshop.seen import SeenSet, require_apart
 
 GOLDEN_SLICE = "golden"
 # The reference runs twice on these; so many settle the two figures that the noise is read for.
 NOISE_POSITIONS = 200
 # KataGo's rootPolicyOptimism in GTP, with which recorded answers were made and native KataGo is asked.
 NATIVE_OPTIMISM = 0.2
-# What a recipe has where an artifact was calibrated on positions.
-CALIBRATION_KEY = "calibration"
 
 
 @dataclass(frozen=True)
 class Verified:
-    """`judgement` is None where there is nothing to judge: the reference is not the same network in fp32."""
+    """`judgement` is None where there is nothing to judge, and `unjudged` then says why."""
 
     label: str
     accuracies: tuple[Accuracy, ...]
     yardsticks: tuple[Accuracy, ...]
     judgement: Judgement | None
     verification: Verification
+    unjudged: str = ""
 
 
 class Verifier:
@@ -70,9 +69,13 @@ class Verifier:
         """`rows` are the golden positions (default: the packaged ones), `native` native KataGo's answers to them.
 
         Raises:
-            BackendUnavailable, GateRefused: as `evaluate`.
-            CalibrationError: a golden position is none.
+            BackendUnavailable, GateRefused: as `evaluate`; or the reference is not the file that its manifest names.
+            CalibrationError: a golden position or an answer to one is none, or `positions` are none at all.
         """
+        if not len(positions):
+            raise CalibrationError("there is no position to verify on", fix="Make some with `agent positions`.")
+        if reference.artifact is not None:
+            require_intact(reference.artifact)
         self._reference, self._reporter, self._batch = reference, reporter, batch
         self._network: NetworkInfo = reference.backend.network
         alive = self._network.prefer_pass_alive
@@ -83,18 +86,22 @@ class Verifier:
         self._golden_outputs = self._evaluate(reference.backend, self._golden, f"{reference.label}, golden")
         self._yardsticks = (self._noise(), *self._native(native))
 
-    def verify(self, candidate: OpenedNetwork, calibration: PositionSet | None = None) -> Verified:
+    def verify(self, candidate: OpenedNetwork, seen: Sequence[SeenSet] = ()) -> Verified:
         """How far `candidate` is from the reference, and whether its gate lets it through. Writes nothing.
-        `calibration` is what an artifact was calibrated on, where that is known.
+        `seen` are the sets that an artifact may have been calibrated on.
 
         Raises:
             GateRefused: the file is not the one that its manifest names, or the outputs have other shapes.
-            CalibrationError: one game served both to calibrate and to verify; or it takes none of the boards.
+            CalibrationError: one game served both to calibrate and to verify, or nobody knows; or it takes none of
+                the boards.
             BackendUnavailable: see `Backend.evaluate`.
         """
         artifact = candidate.artifact
         if artifact is not None:
-            _check(artifact, self._positions, calibration)
+            _check(artifact)
+        is_judged = artifact is not None and is_reference(self._network, artifact.manifest.network)
+        if artifact is not None and is_judged:
+            require_apart(artifact, self._positions, seen)
         positions, outputs = _on_boards(artifact, self._positions, self._outputs)
         if not len(positions):
             raise CalibrationError(f"{candidate.label} takes none of the positions' boards")
@@ -106,12 +113,16 @@ class Verifier:
             theirs = self._evaluate(candidate.backend, golden, f"{candidate.label}, golden")
             whole = compare(golden_outputs, theirs, golden, self._network)[0]
             found += (msgspec.structs.replace(whole, slice=GOLDEN_SLICE),)
-        judgement = None
-        if artifact is not None and is_reference(self._network, artifact.manifest.network):
+        judgement, unjudged = None, ""
+        if artifact is None:
+            unjudged = "it is no artifact with a manifest"
+        elif not is_judged:
+            unjudged = "the reference is not this network in fp32"
+        else:
             judgement = judge(artifact.format.facts.precision, found)
         name = self._reference.artifact.manifest.format if self._reference.artifact else self._reference.path.name
         verification = Verification(f"{self._network.sha256} {name}", positions.sha256(), (*found, *self._yardsticks))
-        return Verified(candidate.label, found, self._yardsticks, judgement, verification)
+        return Verified(candidate.label, found, self._yardsticks, judgement, verification, unjudged)
 
     def _evaluate(self, backend: Backend, positions: PositionSet, what: str) -> list[Outputs]:
         return evaluate(backend, positions, self._batch, self._reporter, what)
@@ -156,34 +167,25 @@ def record(artifact: Artifact, verified: Verified) -> Artifact:
         GateRefused: the artifact is gone, or another one by now.
         ConversionFailed: the manifest cannot be written.
     """
-    assert verified.judgement is not None
-    now = read_artifact(artifact.path)
-    if now is None or now.manifest.sha256 != artifact.manifest.sha256:
-        raise GateRefused(f"{artifact.path} was replaced while it was verified", fix="Verify it again.")
-    others = [each for each in now.manifest.verifications if each.position_set != verified.verification.position_set]
-    manifest = msgspec.structs.replace(
-        now.manifest,
-        gate="passed" if verified.judgement.passed else "failed",
-        gate_reasons=verified.judgement.reasons,
-        verifications=(*others, verified.verification),
-    )
-    return write_manifest(artifact.path, manifest)
+    judgement = verified.judgement
+    assert judgement is not None
 
-
-def _check(artifact: Artifact, positions: PositionSet, calibration: PositionSet | None) -> None:
-    manifest = artifact.manifest
-    if artifact.format.facts.precision not in BOUNDS:
-        raise GateRefused(f"{manifest.format} has no gate")
-    if digest(artifact.path) != manifest.sha256:
-        raise GateRefused(f"{artifact.path} is not the file that its manifest names", fix="Export it again.")
-    if calibration is None or CALIBRATION_KEY not in manifest.recipe:
-        return
-    shared = positions.game_ids() & calibration.game_ids()
-    if shared:
-        raise CalibrationError(
-            f"{artifact.path.name} was calibrated on {len(shared)} of the games that it would be verified on",
-            fix="Verify on positions of other games: `agent positions` with another --seed.",
+    def change(now: ArtifactManifest) -> ArtifactManifest:
+        others = [each for each in now.verifications if each.position_set != verified.verification.position_set]
+        return msgspec.structs.replace(
+            now,
+            gate="passed" if judgement.passed else "failed",
+            gate_reasons=judgement.reasons,
+            verifications=(*others, verified.verification),
         )
+
+    return amend(artifact.path, artifact.manifest.sha256, change)
+
+
+def _check(artifact: Artifact) -> None:
+    if artifact.format.facts.precision not in BOUNDS:
+        raise GateRefused(f"{artifact.manifest.format} has no gate")
+    require_intact(artifact)
 
 
 def _on_boards(

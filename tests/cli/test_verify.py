@@ -97,6 +97,22 @@ def test_a_refused_artifact_ends_with_status_1_and_all_figures(folder: Path) -> 
     assert now is not None and now.manifest.gate == "failed" and now.manifest.gate_reasons
 
 
+def test_what_was_found_before_one_that_cannot_be_verified_is_told(folder: Path) -> None:
+    against = ("--against", str(folder / "small.bin.gz"), "--positions", str(folder / "positions.npz"))
+    result = run(folder, "verify", str(artifact(folder, "fp32")), "unheard-of", *against)
+    assert isinstance(result.exception, ConfigError)
+    assert "gate passed" in result.stdout
+
+
+def test_a_file_without_a_manifest_has_no_gate(folder: Path) -> None:
+    bare = folder / "bare.onnx"
+    bare.write_bytes(artifact(folder, "fp32").read_bytes())
+    against = ("--against", str(folder / "small.bin.gz"), "--positions", str(folder / "positions.npz"))
+    result = run(folder, "verify", str(bare), *against)
+    assert result.exit_code == 0, result.output
+    assert "no gate: it is no artifact with a manifest" in " ".join(result.stdout.split())
+
+
 def test_what_cannot_be_compared_is_refused(folder: Path) -> None:
     for arguments, error in (
         (("verify", "unheard-of", "--against", str(folder / "small.bin.gz")), ConfigError),

@@ -27,7 +27,8 @@ from agent.errors import BackendUnavailable, CalibrationError, GateRefused, Jour
 from agent.events import Event, SilentReporter, WorkshopProgress
 from agent.export.artifact import ArtifactManifest, digest, read_artifact, write_manifest
 from agent.workshop.elo import elo_of_pairs
-from agent.workshop.match import MatchOptions, MatchResult, PlayedGame, play_match, record_match
+from agent.workshop.match import MatchOptions, MatchResult, PlayedGame, identity, play_match, record_match
+from agent.workshop.opening import OpenedNetwork
 from agent.workshop.openings import KOMI, RULES, opening
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,3 +237,15 @@ def test_figures_are_written_beside_what_is_there(tmp_path: Path) -> None:
         record_match(artifact, "fp32", MatchOptions(4, 32, 9), elo)
     now = read_artifact(path)
     assert now is not None and now.manifest.matches == ()
+
+
+def test_a_player_whose_file_changed_since_its_export_is_refused(tmp_path: Path) -> None:
+    """Its result would go into the manifest of what it was."""
+    path = tmp_path / "network.int8.onnx"
+    path.write_bytes(b"weights")
+    manifest = ArtifactManifest(path.name, "onnx-int8", 7, digest(path), INFO, "1x1 to 19x19", {})
+    player = OpenedNetwork(OpinionsBackend(), "int8", path, write_manifest(path, manifest))
+    assert identity(player) == f"int8 {manifest.sha256}"
+    path.write_bytes(b"weighty")
+    with pytest.raises(GateRefused, match="not the file that its manifest names"):
+        identity(player)

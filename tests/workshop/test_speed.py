@@ -102,7 +102,8 @@ def test_figures_go_into_the_manifests_in_the_place_of_older_ones(network: Path,
     info = NetworkInfo(name="random", version=8)
     manifest = ArtifactManifest(file.name, "mnn-fp32", 7, "00" * 32, info, "1x1 to 19x19", {})
     write_manifest(file, manifest)
-    boards = measured(network, [contender("quick", path=str(file)), contender("slow")])
+    named = msgspec.structs.replace(contender("quick", path=str(file)), sha256="00" * 32)
+    boards = measured(network, [named, contender("slow")])
     assert write_speeds(boards, "a machine") == 1
     assert write_speeds(boards, "another machine") == 1
     assert write_speeds(boards, "a machine") == 1
@@ -111,6 +112,19 @@ def test_figures_go_into_the_manifests_in_the_place_of_older_ones(network: Path,
     assert [speed.hardware for speed in artifact.manifest.speeds] == ["another machine"] * 2 + ["a machine"] * 2
     assert {speed.board for speed in artifact.manifest.speeds} == {"19x19", "9x9"}
     assert msgspec.structs.replace(artifact.manifest, speeds=()) == manifest
+
+
+def test_an_artifact_that_was_replaced_while_it_was_timed_gets_no_figures(
+    network: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "random.mnn"
+    file.write_bytes(b"weights")
+    manifest = ArtifactManifest(file.name, "mnn-fp32", 7, "00" * 32, NetworkInfo("random", 8), "1x1 to 19x19", {})
+    write_manifest(file, manifest)
+    assert write_speeds(measured(network, [contender("quick", path=str(file))]), "a machine") == 0
+    assert "replaced" in caplog.text
+    artifact = read_artifact(file)
+    assert artifact is not None and artifact.manifest == manifest
 
 
 def test_the_table_is_kept_beside_the_artifacts(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from agent.workshop.golden import NativeAnswer, golden_set, packaged_rows, read_
 from agent.workshop.opening import OpenedNetwork
 from agent.workshop.position_set import PositionSet
 from agent.workshop.proof import prove
+from agent.workshop.seen import SeenSet
 from agent.workshop.verify import Verified, Verifier, record
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "raw_nn.jsonl.gz"
@@ -141,6 +142,11 @@ def test_another_network_and_a_reference_that_is_not_fp32_give_figures_and_no_ju
     for changes in ({"sha256": "6" * 64}, {"precision": "fp16"}):
         found = verify(Verifier(reference(**changes), POSITIONS, SilentReporter()), path)
         assert found.judgement is None and found.accuracies[0].top1 == 1.0
+        assert found.unjudged == "the reference is not this network in fp32"
+    bare = OpenedNetwork(OpinionsBackend(), "bare", tmp_path / "bare.onnx", None)
+    assert (
+        Verifier(reference(), POSITIONS, SilentReporter()).verify(bare).unjudged == "it is no artifact with a manifest"
+    )
 
 
 def test_a_file_that_changed_since_its_export_is_refused(verifier: Verifier, tmp_path: Path) -> None:
@@ -162,15 +168,60 @@ def test_an_artifact_that_is_replaced_meanwhile_keeps_its_new_manifest(verifier:
     assert now is not None and now.manifest.gate == "not verified"
 
 
-def test_no_game_serves_both_to_calibrate_and_to_verify(verifier: Verifier, tmp_path: Path) -> None:
-    calibrated = opened(artifact_of(tmp_path, recipe={"calibration": "a file's hash"}), OpinionsBackend())
-    other = made_up(seed=2)
-    assert verifier.verify(calibrated, other).judgement == verifier.verify(calibrated).judgement
-    one_in_common = PositionSet((*other.groups, POSITIONS.groups[0].take([0])), "both")
+def seen(positions: PositionSet, file_sha256: str = "a file's hash") -> SeenSet:
+    return SeenSet(file_sha256, positions)
+
+
+OTHER = made_up(seed=2)
+ONE_IN_COMMON = PositionSet((*OTHER.groups, POSITIONS.groups[0].take([0])), "both")
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        lambda made_with: {"calibration": "a file's hash", "calibration set": made_with.sha256()},
+        lambda made_with: {"calibration": "a file's hash"},
+        lambda made_with: {"qat positions": f"{made_with.sha256()} (600 of 120 games)"},
+    ],
+    ids=["calibrated", "only the file is known", "trained"],
+)
+def test_no_game_serves_both_to_calibrate_and_to_verify(
+    verifier: Verifier, tmp_path: Path, recipe: Callable[[PositionSet], dict[str, str]]
+) -> None:
+    calibrated = opened(artifact_of(tmp_path, recipe=recipe(OTHER)), OpinionsBackend())
+    assert verifier.verify(calibrated, [seen(made_up(seed=3), "another"), seen(OTHER)]).judgement is not None
+    spoilt = opened(artifact_of(tmp_path, recipe=recipe(ONE_IN_COMMON)), OpinionsBackend())
     with pytest.raises(CalibrationError, match="calibrated on 1 of the games"):
-        verifier.verify(calibrated, one_in_common)
+        verifier.verify(spoilt, [seen(ONE_IN_COMMON)])
     plain = opened(artifact_of(tmp_path), OpinionsBackend())
-    assert verifier.verify(plain, one_in_common).judgement is not None
+    assert verifier.verify(plain, [seen(ONE_IN_COMMON)]).judgement is not None
+
+
+def test_without_what_it_was_calibrated_on_nobody_judges_it(verifier: Verifier, tmp_path: Path) -> None:
+    """Another set that lies beside it by chance tells nothing."""
+    path = artifact_of(tmp_path, recipe={"calibration": "a hash", "calibration set": OTHER.sha256()})
+    for known in ([], [seen(made_up(seed=3))]):
+        with pytest.raises(CalibrationError, match="nobody knows") as caught:
+            verifier.verify(opened(path, OpinionsBackend()), known)
+        assert OTHER.sha256()[:16] in caught.value.fix and "--calibration" in caught.value.fix
+    same = artifact_of(tmp_path, recipe={"calibration": "a hash", "calibration set": POSITIONS.sha256()})
+    with pytest.raises(CalibrationError, match="the very positions"):
+        verifier.verify(opened(same, OpinionsBackend()))
+    other = Verifier(reference(sha256="6" * 64), POSITIONS, SilentReporter())
+    assert other.verify(opened(path, OpinionsBackend())).judgement is None, "figures are told without it"
+
+
+def test_a_reference_that_changed_since_its_export_is_none(tmp_path: Path) -> None:
+    path = artifact_of(tmp_path, Format.ONNX_FP32)
+    against = opened(path, OpinionsBackend())
+    path.write_bytes(b"weighty")
+    with pytest.raises(GateRefused, match="not the file that its manifest names"):
+        Verifier(against, POSITIONS, SilentReporter())
+
+
+def test_nothing_is_verified_on_no_positions() -> None:
+    with pytest.raises(CalibrationError, match="no position to verify on"):
+        Verifier(reference(), PositionSet((), "nothing"), SilentReporter())
 
 
 def test_an_artifact_is_judged_on_the_boards_that_it_takes(verifier: Verifier, tmp_path: Path) -> None:
