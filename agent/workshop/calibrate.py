@@ -65,7 +65,7 @@ def calibrate(
 
     Raises:
         ConversionFailed: `network` has blocks that are not quantized.
-        CalibrationError: no positions, or `cache` cannot be written.
+        CalibrationError: no positions, the network's numbers are none on them, or `cache` cannot be written.
     """
     if not len(positions):
         raise CalibrationError("there is no position to calibrate on")
@@ -157,6 +157,11 @@ class CalibratingConvolutions:
     def _quantized(self, site: Site, weights: Array, bias: Array, x: Signal) -> QuantizedConv:
         conv = site.conv
         exact, rounded = self._rows(x, conv)
+        if not (np.isfinite(exact).all() and np.isfinite(rounded).all()):
+            raise CalibrationError(
+                f"before {conv.name} the network's numbers are not finite",
+                fix="Use another network, or other positions.",
+            )
         matrix = as_matrix(weights)
         # Convolutions that read the same map read it rounded once.
         shared = self._last[1] if self._last is not None and self._last[0] is x else None

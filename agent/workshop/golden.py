@@ -23,6 +23,7 @@ from agent.workshop.position_set import PositionSet
 from agent.workshop.records import GameRecord, end_positions, game_id
 
 _PACKAGED = "golden_positions.jsonl.gz"
+_ANSWERS_FIX = "Check what --native runs, or the file after --golden."
 
 
 class NativeAnswer(msgspec.Struct, frozen=True, rename="camel"):
@@ -102,20 +103,34 @@ def golden_set(rows: Sequence[GoldenRow], *, prefer_pass_alive: bool) -> tuple[P
     return positions, tuple(order)
 
 
-def native_answers(answers: Sequence[NativeAnswer], players: Sequence[int]) -> Answers:
-    """Native answers to positions on one board, from the side to move, as `accuracy.answers` gives ours."""
+def native_answers(answers: Sequence[NativeAnswer], players: Sequence[int], area: int) -> Answers:
+    """Native answers to positions on one board of `area` points, from the side to move, as `accuracy.answers` gives
+    ours.
+
+    Raises:
+        CalibrationError: an answer is one to another board.
+    """
+    if any((len(each.policy), len(each.white_ownership)) != (area, area) for each in answers):
+        raise CalibrationError(f"an answer of native KataGo is not one to a board of {area} points", fix=_ANSWERS_FIX)
     policy = np.array([[0.0 if p is None else p for p in (*each.policy, each.policy_pass)] for each in answers])
     sign = np.where(np.array(players) == WHITE, 1.0, -1.0)
     win = np.array([each.white_win + 0.5 * each.no_result for each in answers])
-    with np.errstate(divide="ignore"):
+    score, lead = (
+        sign * np.array([getattr(each, name) for each in answers]) for name in ("white_score_selfplay", "white_lead")
+    )
+    ownership = sign[:, None] * np.array([each.white_ownership for each in answers])
+    with np.errstate(divide="ignore", invalid="ignore"):
         log_policy = np.log(policy / policy.sum(axis=1, keepdims=True))
+    finite = ~np.isnan(log_policy).any(axis=1) & np.isfinite(ownership).all(axis=1)
+    for part in (win, score, lead):
+        finite &= np.isfinite(part)
     return Answers(
-        log_policy=log_policy,
+        log_policy=np.where(finite[:, None], log_policy, 0.0),
         win=np.where(sign > 0, win, 1 - win),
-        score=sign * np.array([each.white_score_selfplay for each in answers]),
-        lead=sign * np.array([each.white_lead for each in answers]),
-        ownership=sign[:, None] * np.array([each.white_ownership for each in answers]),
-        finite=np.ones(len(answers), bool),
+        score=score,
+        lead=lead,
+        ownership=ownership,
+        finite=finite,
     )
 
 

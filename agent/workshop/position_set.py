@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.engine.points import MAX_SIZE
 from agent.errors import CalibrationError
 from agent.export.info import GLOBAL_CHANNELS, SPATIAL_CHANNELS
 from agent.model import disk
@@ -104,7 +106,7 @@ class PositionSet:
         return sides[0], sides[1]
 
     def sample(self, count: int, seed: int) -> PositionSet:
-        """At most `count` positions, each group keeping its share."""
+        """About `count` positions, each group keeping its share, but none less than one."""
         if count >= len(self):
             return self
         random = np.random.default_rng(seed)
@@ -136,26 +138,43 @@ class PositionSet:
             raise CalibrationError(f"cannot write {path}: {error.strerror}") from error
 
 
+# What numpy raises for other files; one of a single array comes back as that, which is no context manager.
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zlib.error, zipfile.BadZipFile)
+
+
 def load_position_set(path: Path) -> PositionSet:
-    """Raises CalibrationError: not there, or not a whole set."""
+    """Raises CalibrationError: not there, not a whole set, without a position, or with one that is none."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             groups = [_group(arrays, number) for number in range(sum(name.endswith(".size") for name in arrays.files))]
-            return PositionSet(tuple(groups), str(arrays["source"]))
-    except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
+            source = str(arrays["source"])
+    except _UNREADABLE as error:
         raise CalibrationError(f"{path} is no position set: {error}") from error
-    except Exception as error:  # zipfile's BadZipFile has no base but Exception
-        raise CalibrationError(f"{path} is no position set: {error}") from error
+    if not any(len(group) for group in groups):
+        raise CalibrationError(f"{path} holds no position")
+    return PositionSet(tuple(groups), source)
 
 
 def _group(arrays: np.lib.npyio.NpzFile, number: int) -> Group:
+    """Raises ValueError for what no network may be asked: it would take a fault of the set for one of the network."""
     y_size, x_size = (int(size) for size in arrays[f"{number}.size"])
-    move = arrays[f"{number}.move"]
+    if not (1 <= y_size <= MAX_SIZE and 1 <= x_size <= MAX_SIZE):
+        raise ValueError(f"group {number} has a board of {x_size}x{y_size}")
+    move, game, global_ = (arrays[f"{number}.{part}"] for part in ("move", "game", "global"))
     count, area = len(move), y_size * x_size
+    if game.shape != (count,) or global_.shape != (count, GLOBAL_CHANNELS):
+        raise ValueError(f"group {number} has {count} positions, games {game.shape} and global inputs {global_.shape}")
     shape = (count, SPATIAL_CHANNELS, y_size, x_size)
-    spatial = np.unpackbits(arrays[f"{number}.spatial"], count=int(np.prod(shape))).reshape(shape).astype(bool)
-    legal = np.unpackbits(arrays[f"{number}.legal"], count=count * (area + 1)).reshape(count, area + 1).astype(bool)
-    global_ = arrays[f"{number}.global"]
-    if global_.shape != (count, GLOBAL_CHANNELS):
-        raise ValueError(f"group {number} has global inputs of shape {global_.shape}")
-    return Group(y_size, x_size, spatial, global_, legal, arrays[f"{number}.game"], move)
+    spatial = _unpacked(arrays[f"{number}.spatial"], shape)
+    legal = _unpacked(arrays[f"{number}.legal"], (count, area + 1))
+    if not np.isfinite(global_).all() or not legal.any(axis=1).all():
+        raise ValueError(f"group {number} has a global input that is no number, or a position without a legal move")
+    numbers = game.astype(np.int32), move.astype(np.int32)
+    return Group(y_size, x_size, spatial, global_.astype(np.float32), legal, *numbers)
+
+
+def _unpacked(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    wanted = int(np.prod(shape))
+    if len(bits) != -(-wanted // 8):  # `unpackbits` would make up what is missing
+        raise ValueError(f"{len(bits)} bytes are not {wanted} bits")
+    return np.unpackbits(bits, count=wanted).reshape(shape).astype(bool)

@@ -51,6 +51,7 @@ def self_play_set(
         JournalUnusable: see `open_journal`.
         BackendUnavailable: see `Backend.evaluate`.
     """
+    _require_no_folder(out)
     network = backend.network
     games = games or -(-positions // POSITIONS_PER_GAME)
     # Not the number of games: a larger run keeps what a smaller one has played.
@@ -97,6 +98,7 @@ def record_set(
         CalibrationError: fewer games than asked for, or so few that one would give more than `most_per_game`;
             or `out` cannot be written.
     """
+    _require_no_folder(out)
     usable = [record for record in records if record.positions]
     needed = max(games, -(-positions // most_per_game))
     if len(usable) < needed:
@@ -108,3 +110,9 @@ def record_set(
         raise CalibrationError(f"{source} has {len(made)} positions in {len(chosen)} games; {positions} are needed")
     made.save(out)
     return made
+
+
+def _require_no_folder(out: Path) -> None:
+    """Before minutes of play end there."""
+    if out.is_dir():
+        raise CalibrationError(f"{out} is a folder", fix="Name the file to write with --out.")

@@ -21,7 +21,7 @@ class Opened(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
-    """Run the check's positions (`probe_child.check_positions`)."""
+    """Run the check's positions (`check_positions.py`)."""
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -32,6 +32,10 @@ def prove(artifact: Artifact) -> None:
     backend, sizes = artifact.format.facts.backend, boards(artifact.manifest.board_sizes)
     if backend not in BACKENDS:
         return
+    if not sizes:
+        raise ConversionFailed(
+            f"{artifact.path.name} takes no board: {artifact.manifest.board_sizes!r}", fix="Export it again."
+        )
     try:
         if backend != _TRUSTED:
             with Probe() as probe:

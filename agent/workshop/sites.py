@@ -62,7 +62,7 @@ def sites_of(network: Network) -> dict[str, Site]:
 
 def kept_exact(sites: Mapping[str, Site], last_blocks: float) -> tuple[str, ...]:
     """What stays in fp32 wherever nothing better is known: the last blocks of the trunk, a share `last_blocks` of all,
-    and what reads a pooled bias (docs/decisions/0022 has the measurements)."""
+    and what reads a pooled bias (docs/decisions/0023 has the measurements)."""
     blocks = 1 + max((site.block for site in sites.values()), default=0)
     first_kept = blocks - round(last_blocks * blocks)
     return tuple(name for name, site in sites.items() if site.pooled or site.block >= first_kept)

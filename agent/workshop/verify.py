@@ -147,7 +147,9 @@ class Verifier:
             numbers = self._order[done : done + len(group)]
             done += len(group)
             theirs = native_answers(
-                [native[number] for number in numbers], [self._rows[number].position().to_play for number in numbers]
+                [native[number] for number in numbers],
+                [self._rows[number].position().to_play for number in numbers],
+                group.y_size * group.x_size,
             )
             pieces.append(differences(answers(outputs, group, self._network, NATIVE_OPTIMISM), theirs))
         games = np.concatenate([group.game for group in self._golden.groups])

@@ -187,6 +187,14 @@ def test_a_channel_without_weights_or_activity_is_no_trouble() -> None:
     assert not round_with_feedback(matrix, moments, scales).any()
 
 
+def test_numbers_that_are_none_calibrate_nothing(tmp_path: Path) -> None:
+    network = parse_network(network_of(tmp_path, RELU))
+    used = positions()
+    used.groups[0].global_[0, 0] = np.inf
+    with np.errstate(invalid="ignore"), pytest.raises(CalibrationError, match="numbers are not finite"):
+        calibrate(network, used, Recipe(), None, SILENT)
+
+
 def test_zero_is_exact_whatever_the_scale() -> None:
     scale = Scale(0.013, 22)
     assert scale.rounded(np.zeros(1, np.float32))[0] == 0

@@ -183,6 +183,15 @@ def test_where_nothing_can_be_written_nothing_is_played(tmp_path: Path) -> None:
     assert not backend.batches and [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_folder_in_the_place_of_the_set_is_found_before_anything_is_played(tmp_path: Path) -> None:
+    backend = OpinionsBackend()
+    with pytest.raises(CalibrationError, match="is a folder"):
+        self_play_set(backend, tmp_path, SilentReporter(), positions=10)
+    with pytest.raises(CalibrationError, match="is a folder"):
+        record_set([record()], tmp_path, positions=10)
+    assert backend.batches == [] and not list(tmp_path.iterdir())
+
+
 # ---------------------------------------------------------------- journals
 
 

@@ -11,8 +11,9 @@ from fakes.small_networks import tree
 
 from agent.errors import ConversionFailed
 from agent.events import SilentReporter
-from agent.export.artifact import Format
+from agent.export.artifact import Artifact, ArtifactManifest, Format
 from agent.export.exporters import EXPORTERS, Exporter, export
+from agent.export.info import NetworkInfo
 from agent.export.job import Job, Writer, Written
 from agent.workshop.proof import boards, prove
 
@@ -50,3 +51,10 @@ def test_what_a_runtime_does_not_take_is_refused(format: Format, tmp_path: Path)
 def test_the_boards_of_a_manifest() -> None:
     assert boards("1x1 to 19x19") == ((9, 7), (19, 19))
     assert boards("19x19, 13x9") == ((19, 19), (13, 9))
+
+
+def test_an_artifact_that_takes_no_board_is_not_proved(tmp_path: Path) -> None:
+    """Nothing would have been run."""
+    manifest = ArtifactManifest("n.onnx", "onnx-fp32", 7, "", NetworkInfo(name="n", version=8), "every board", {})
+    with pytest.raises(ConversionFailed, match="takes no board: 'every board'"):
+        prove(Artifact(tmp_path / "n.onnx", manifest))

@@ -29,9 +29,9 @@ from agent.export.artifact import (
 )
 from agent.export.exporters import export
 from agent.workshop.accuracy import answers as read_answers
-from agent.workshop.accuracy import compare, evaluate
+from agent.workshop.accuracy import compare, differences, evaluate
 from agent.workshop.gates import judge
-from agent.workshop.golden import NativeAnswer, golden_set, packaged_rows, read_golden
+from agent.workshop.golden import NativeAnswer, golden_set, native_answers, packaged_rows, read_golden
 from agent.workshop.opening import OpenedNetwork
 from agent.workshop.position_set import PositionSet
 from agent.workshop.proof import prove
@@ -283,6 +283,29 @@ def test_native_answers_that_are_ours_show_no_difference() -> None:
     yardstick = Verifier(reference(), POSITIONS, SilentReporter(), native=native)._yardsticks[1]
     assert yardstick.slice == NATIVE_SLICE and yardstick.positions == 120
     assert max(yardstick.policy_max, yardstick.win_max, yardstick.lead_max, yardstick.ownership_max) < 1e-6
+
+
+def native(**changes: object) -> NativeAnswer:
+    even = NativeAnswer(0.5, 0.5, 0.0, 0.0, 0.0, (0.5, 0.25), 0.25, (0.0, 0.0))
+    return msgspec.structs.replace(even, **changes)
+
+
+def test_native_answers_to_another_board_are_refused() -> None:
+    for answer in (native(policy=(0.5,)), native(white_ownership=(0.0,) * 3)):
+        with pytest.raises(CalibrationError, match="not one to a board of 2 points"):
+            native_answers([answer], [1], 2)
+
+
+def test_native_answers_that_are_no_numbers_count_as_the_worst() -> None:
+    spoilt = [
+        native(white_win=np.nan),
+        native(policy=(0.0, None), policy_pass=0.0),
+        native(white_ownership=(np.inf, 0.0)),
+    ]
+    found = native_answers([native(), *spoilt], [1] * 4, 2)
+    assert found.finite.tolist() == [True, False, False, False]
+    apart = differences(native_answers([native()] * 4, [1] * 4, 2), found)
+    assert apart.win.tolist() == [0.0, 1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("content", [b"", b"no gzip", b"\x1f\x8b\x08\x00 cut"])
