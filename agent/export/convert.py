@@ -18,6 +18,7 @@ import numpy as np
 from agent.errors import BackendUnavailable, ConversionFailed, StorageFull
 from agent.events import Reporter, SilentReporter
 from agent.export.emit import Form, best_form, emit
+from agent.export.human_profile import profile_for
 from agent.export.info import EXPORTER, GLOBAL_CHANNELS, SPATIAL_CHANNELS, NetworkInfo
 from agent.export.parse import parse_network
 from agent.export.session import open_session
@@ -68,10 +69,7 @@ def convert(
 
 def _write(source: Path, out: Path, form: Form | None, human_profile: str, reporter: Reporter) -> NetworkInfo:
     network = parse_network(source)
-    if human_profile and network.trunk.metadata_encoder is None:
-        raise ConversionFailed(
-            f"{network.info.name} is no human-style network; it has no profiles", fix="Leave out the human profile."
-        )
+    human_profile = profile_for(network, human_profile)
     form = form or best_form(network)
     info = msgspec.structs.replace(
         network.info, sha256=disk.sha256_of(source), form=form.value, exporter=EXPORTER, human_profile=human_profile

@@ -157,7 +157,7 @@ class _Emitter:
         if not profile:
             raise ConversionFailed(
                 f"{self._network.info.name} is a human-style network: it imitates players of a kind that it is told",
-                fix=f"Set `human_profile` in agent.yaml, or convert with --human-profile; one of: {KINDS}.",
+                fix=f"Set `human_profile` in agent.yaml, or name one with --human-profile; one of: {KINDS}.",
             )
         graph = self._graph
         weights = encoder.matmul1.weights

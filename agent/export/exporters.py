@@ -18,6 +18,7 @@ import msgspec
 from agent.errors import AgentError, CalibrationError, ConversionFailed, NetworkFormatError, ToolMissing
 from agent.events import ChainStep, Reporter
 from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_in, digest, size_bytes
+from agent.export.human_profile import profile_for
 from agent.export.info import EXPORTER, NetworkInfo
 from agent.export.job import Job, Writer, Written
 from agent.export.network import Network
@@ -160,17 +161,21 @@ def export(
     reporter: Reporter,
     *,
     calibration: Path | None = None,
+    human_profile: str = "",
+    usual_profile: str = "",
     table: Mapping[Format, Exporter] = EXPORTERS,
 ) -> Iterator[Outcome]:
     """Export the network file `source` to each of `formats`, into `folder`; what is there already and would become the
-    same is left alone. A format that fails leaves an older artifact as it was, and the next one follows.
+    same is left alone. A format that fails leaves an older artifact as it was, and the next one follows. A human-style
+    network needs a profile, which becomes part of the artifact and its name: `human_profile`, which no other network
+    takes, or else the `usual_profile`.
 
     Raises:
         NetworkFormatError: `source` is not a network that we can run.
         StoreBusy, StorageFull, StoreUnwritable: about `folder` as a whole.
     """
     with publishing(folder) as staging:
-        run = _Export(source, staging, prove, reporter, calibration, table)
+        run = _Export(source, staging, prove, reporter, calibration, (human_profile, usual_profile), table)
         for each in formats:
             started = time.monotonic()
             try:
@@ -194,6 +199,7 @@ class _Export:
         prove: Prove,
         reporter: Reporter,
         calibration: Path | None,
+        profiles: tuple[str, str],
         table: Mapping[Format, Exporter],
     ) -> None:
         self._source = source
@@ -201,6 +207,7 @@ class _Export:
         self._prove = prove
         self._reporter = reporter
         self._calibration = calibration
+        self._profiles = profiles
         self._table = table
         self._sha256 = _hash_of(source, NetworkFormatError)
         self._calibration_sha256 = _hash_of(calibration, CalibrationError) if calibration else ""
@@ -223,7 +230,8 @@ class _Export:
         if exporter.calibrates:
             inputs["calibration"] = self._calibration_sha256
         for artifact in artifacts_in(self._staging.parent, self._sha256):
-            if artifact.manifest.format == format.value and _is_current(artifact, tools, inputs):
+            fits = artifact.manifest.format == format.value and self._imitates_the_same(artifact)
+            if fits and _is_current(artifact, tools, inputs):
                 self._reporter.report(ChainStep(format.value, "is there already"))
                 return artifact, False
         writer = exporter.load()
@@ -234,7 +242,12 @@ class _Export:
             written = writer(self._job(info, out))
             return _manifest(out, format, info, tools, inputs, written)
 
-        return publish(self._staging, f"{info.name}{format.facts.suffix}", make, self._prove), True
+        return publish(self._staging, _file_name(info, format), make, self._prove), True
+
+    def _imitates_the_same(self, artifact: Artifact) -> bool:
+        """Known without reading the network: its artifacts have a profile all, or none."""
+        named, usual = self._profiles
+        return artifact.manifest.network.human_profile in ((named,) if named else ("", usual))
 
     def _job(self, info: NetworkInfo, out: Path) -> Job:
         network = dataclasses.replace(self._parsed(), info=info)
@@ -256,7 +269,8 @@ class _Export:
     def _parsed(self) -> Network:
         if self._network is None:
             network = parse_network(self._source)
-            info = msgspec.structs.replace(network.info, sha256=self._sha256, exporter=EXPORTER)
+            profile = profile_for(network, *self._profiles)
+            info = msgspec.structs.replace(network.info, sha256=self._sha256, exporter=EXPORTER, human_profile=profile)
             self._network = dataclasses.replace(network, info=info)
         return self._network
 
@@ -301,9 +315,13 @@ def _manifest(
 def _is_current(artifact: Artifact, tools: Mapping[str, str], inputs: Mapping[str, str]) -> bool:
     """Would making it anew give the same, and is it undamaged?"""
     manifest = artifact.manifest
-    named = manifest.file == f"{manifest.network.name}{artifact.format.facts.suffix}"
+    named = manifest.file == _file_name(manifest.network, artifact.format)
     same = manifest.tools == tools and {key: manifest.recipe.get(key) for key in inputs} == dict(inputs)
     return named and same and digest(artifact.path) == manifest.sha256
+
+
+def _file_name(info: NetworkInfo, format: Format) -> str:
+    return f"{info.name}{'.' if info.human_profile else ''}{info.human_profile}{format.facts.suffix}"
 
 
 def _version(distribution: str, format: Format) -> str:

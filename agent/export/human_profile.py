@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.errors import ConversionFailed
-from agent.export.network import Array
+from agent.export.network import Array, Network
 
 METADATA_CHANNELS = 192
 # Half the logarithm of the board's area, in 19×19 boards.
@@ -54,6 +54,25 @@ class _Players:
     main_time_s: float
     period_s: float
     periods: int
+
+
+def profile_for(network: Network, named: str, usual: str = "") -> str:
+    """Whom `network` is to imitate: `named`, or else the `usual` profile; empty for a network that imitates nobody, and
+    where neither is given.
+
+    Raises:
+        ConversionFailed: there is no such profile, or it is `named` for a network that imitates nobody.
+    """
+    if network.trunk.metadata_encoder is None:
+        if named:
+            raise ConversionFailed(
+                f"{network.info.name} is no human-style network; it has no profiles", fix="Leave out the human profile."
+            )
+        return ""
+    profile = named or usual
+    if profile:
+        _players(profile)
+    return profile
 
 
 def metadata_row(profile: str) -> Array:

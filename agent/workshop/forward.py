@@ -26,6 +26,7 @@ from agent.export.network import (
     NestedBlock,
     Network,
     OrdinaryBlock,
+    walk_blocks,
 )
 from agent.workshop.position_set import PositionSet
 
@@ -206,6 +207,18 @@ def convolve(x: Array, weights: Array, bias: Array, dilation: tuple[int, int] = 
 
 
 # ---------------------------------------------------------------- the other layers
+
+
+def require_convolutional(network: Network) -> None:
+    """Raises ConversionFailed where `Forward` could not walk through `network`."""
+    trunk = network.trunk
+    odd: list[str] = [] if trunk.metadata_encoder is None else [trunk.metadata_encoder.name]
+    known = OrdinaryBlock | GpoolBlock | NestedBlock
+    odd += [block.name for block in walk_blocks(trunk.blocks) if not isinstance(block, known)]
+    if not isinstance(trunk.tip_norm, BatchNorm):
+        odd.append(trunk.tip_norm.name)
+    if odd:
+        raise _not_calibrated(odd[0])
 
 
 def _not_calibrated(name: str) -> ConversionFailed:

@@ -16,6 +16,7 @@ from agent.export.publish import storage_errors
 from agent.export.quantization import Quantization
 from agent.export.quantized import QuantizedLayers, Unrounded
 from agent.workshop.calibrate import Recipe, calibrate
+from agent.workshop.forward import require_convolutional
 from agent.workshop.position_set import load_position_set
 from agent.workshop.sensitivity import sensitivities
 
@@ -33,11 +34,13 @@ def write_int8(job: Job) -> Written:
         ConversionFailed: not a convolutional network, or the graph is larger than an ONNX file may be.
         StorageFull: no room for the file.
     """
+    network = job.network()
+    require_convolutional(network)
     if job.calibration is None:
         raise CalibrationError(
             "static INT8 needs positions", fix="Make some with `agent positions`, then --calibration."
         )
-    network, positions = job.network(), load_position_set(job.calibration)
+    positions = load_position_set(job.calibration)
     cache = None if job.keeps is None else job.keeps / CACHE
     quantization = calibrate(network, positions, Recipe(), cache, job.reporter)
     with storage_errors(job.out):

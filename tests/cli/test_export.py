@@ -69,3 +69,30 @@ def test_formats_that_are_none(source: Path, config: Path) -> None:
     answer = CliRunner().invoke(app, ["export", str(source), "--to", "onnx-fp8", "--config", str(config)])
     assert answer.exit_code == 2
     assert "onnx-fp32" in answer.output
+
+
+@pytest.mark.parametrize("by", ["option", "configuration"])
+def test_a_human_style_network_is_exported_as_its_profile(by: str, config: Path, tmp_path: Path) -> None:
+    source = NetworkWriter(15, ["ordinary"], metadata=True).write(tmp_path / "human.bin.gz")
+    words = ["export", str(source), "--to", "onnx-fp32", "--out", str(tmp_path / "out"), "--config", str(config)]
+    lacking = CliRunner().invoke(app, words)
+    assert lacking.exit_code == 1 and "--human-profile" in lacking.output
+    if by == "option":
+        words += ["--human-profile", "preaz_9d"]
+    else:
+        config.write_text(config.read_text() + "human_profile: preaz_9d\n")
+    assert CliRunner().invoke(app, words).exit_code == 0
+    (artifact,) = artifacts_in(tmp_path / "out")
+    assert artifact.manifest.network.human_profile == "preaz_9d"
+
+
+@pytest.mark.parametrize("kind", ["transformer", "human"])
+def test_no_positions_are_played_for_what_is_not_calibrated(kind: str, config: Path, tmp_path: Path) -> None:
+    blocks = ["fixed", "ffn"] if kind == "transformer" else ["ordinary"]
+    source = NetworkWriter(15, blocks, metadata=kind == "human").write(tmp_path / "n.bin.gz")
+    words = ["export", str(source), "--to", "onnx-int8", "--to", "onnx-fp32", "--config", str(config)]
+    answer = CliRunner().invoke(app, words + (["--human-profile", "rank_1d"] if kind == "human" else []))
+    assert answer.exit_code == 1 and "are not calibrated" in answer.output
+    (folder,) = (tmp_path / "state" / "artifacts").iterdir()
+    assert [artifact.manifest.format for artifact in artifacts_in(folder)] == ["onnx-fp32"]
+    assert not (folder / "calibration.npz").exists()

@@ -84,6 +84,8 @@ def run(
     prover: Prover | None = None,
     calibration: Path | None = None,
     listener: Listener | None = None,
+    human_profile: str = "",
+    usual_profile: str = "",
 ) -> list[Outcome]:
     folder = source.parent / "artifacts"
     return list(
@@ -94,6 +96,8 @@ def run(
             prover or Prover(),
             listener or Listener(),
             calibration=calibration,
+            human_profile=human_profile,
+            usual_profile=usual_profile,
             table=table,
         )
     )
@@ -194,6 +198,41 @@ def test_an_artifact_of_another_name_is_not_taken_for_ours(source: Path) -> None
     write_manifest(other, msgspec.structs.replace(outcome.artifact.manifest, file=other.name))
     assert made(run(source, Format.ONNX_FP16)) == [True]
     assert len(artifacts_in(other.parent)) == 2
+
+
+# ---------------------------------------------------------------- human-style networks
+
+
+def files(outcomes: list[Outcome]) -> list[str]:
+    return [outcome.artifact.path.name for outcome in outcomes if outcome.artifact]
+
+
+def test_each_profile_is_an_artifact_of_its_own(tmp_path: Path) -> None:
+    source = NetworkWriter(15, ["ordinary"], metadata=True).write(tmp_path / "n.bin.gz")
+    first = run(source, Format.ONNX_FP32, human_profile="rank_5k", usual_profile="rank_1d")
+    assert files(first) == ["random-v15.rank_5k.onnx"]
+    (artifact,) = (outcome.artifact for outcome in first)
+    assert artifact is not None and artifact.manifest.network.human_profile == "rank_5k"
+    usual = run(source, Format.ONNX_FP32, usual_profile="rank_1d")
+    assert (made(usual), files(usual)) == ([True], ["random-v15.rank_1d.onnx"])
+    again = run(source, Format.ONNX_FP32, human_profile="rank_5k")
+    assert (made(again), files(again)) == ([False], ["random-v15.rank_5k.onnx"])
+
+
+def test_the_usual_profile_is_nothing_to_other_networks(source: Path) -> None:
+    assert files(run(source, Format.ONNX_FP32, usual_profile="rank_1d")) == ["random-v8.onnx"]
+    assert made(run(source, Format.ONNX_FP32, usual_profile="rank_2d")) == [False]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "profile", "message"),
+    [(False, "rank_5k", "is no human-style network"), (True, "../rank_5k", "there is no human profile")],
+)
+def test_profiles_that_do_not_fit_are_refused(metadata: bool, profile: str, message: str, tmp_path: Path) -> None:
+    source = NetworkWriter(15, ["ordinary"], metadata=metadata).write(tmp_path / "n.bin.gz")
+    (outcome,) = run(source, Format.ONNX_FP32, human_profile=profile)
+    assert isinstance(outcome.error, ConversionFailed) and message in str(outcome.error)
+    assert not artifacts_in(source.parent / "artifacts")
 
 
 # ---------------------------------------------------------------- failures

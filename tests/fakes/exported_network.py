@@ -13,11 +13,11 @@ from agent.export.exporters import export
 from agent.workshop.proof import prove
 
 
-def exported(source: Path, format: Format, folder: Path) -> Artifact:
+def exported(source: Path, format: Format, folder: Path, *, human_profile: str = "") -> Artifact:
     """`source` as an artifact in `folder`, proved by a run.
 
     Raises AgentError where the export fails."""
-    (outcome,) = export(source, [format], folder, prove, SilentReporter())
+    (outcome,) = export(source, [format], folder, prove, SilentReporter(), human_profile=human_profile)
     if outcome.error is not None:
         raise outcome.error
     assert outcome.artifact is not None
