@@ -11,7 +11,7 @@ from agent.errors import CoreMissing
 LIBRARY = Path(__file__).parent / "core" / "libkatago_agent_core.so"
 
 # Must equal KA_ABI_VERSION of core_api.h.
-ABI_VERSION = 3
+ABI_VERSION = 4
 
 Int32s = ctypes.POINTER(ctypes.c_int32)
 Bytes = ctypes.POINTER(ctypes.c_uint8)
@@ -156,6 +156,21 @@ class CConvolution(ctypes.Structure):
     )
 
 
+class CAttention(ctypes.Structure):
+    """KaAttention."""
+
+    _fields_ = (
+        ("query", ctypes.c_int32),
+        ("key", ctypes.c_int32),
+        ("value", ctypes.c_int32),
+        ("heads", ctypes.c_int32),
+        ("key_heads", ctypes.c_int32),
+        ("query_channels", ctypes.c_int32),
+        ("value_channels", ctypes.c_int32),
+        ("frequencies", Floats),
+    )
+
+
 @functools.cache
 def load() -> ctypes.CDLL:
     """The core, loaded once. Calls release the GIL.
@@ -226,6 +241,9 @@ def _declare(core: ctypes.CDLL) -> None:
         "ka_network_convolution": (boolean, (pointer, int32, int32, window, finish)),
         "ka_network_product": (boolean, (pointer, int32, int32, int32, int32, Floats, finish)),
         "ka_network_affine": (boolean, (pointer, int32, int32, Floats, Floats, int32)),
+        "ka_network_rms": (boolean, (pointer, int32, int32, ctypes.c_float, int32, Floats, Floats, int32)),
+        "ka_network_times": (boolean, (pointer, int32, int32)),
+        "ka_network_attention": (boolean, (pointer, int32, ctypes.POINTER(CAttention))),
         "ka_network_pool": (boolean, (pointer, int32, int32, int32)),
         "ka_network_outputs": (boolean, (pointer, int32, int32, int32, int32, int32)),
         "ka_network_run": (boolean, (pointer, int32, int32, int32, Floats, Floats, Floats, Floats, Floats, Floats)),

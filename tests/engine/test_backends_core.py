@@ -13,7 +13,7 @@ from agent.engine.backends.core import CoreBackend
 from agent.engine.backends.interface import Array
 from agent.errors import BackendUnavailable
 from tests.fakes.network_oracle import evaluate
-from tests.fakes.network_writer import ACTIVATIONS, NetworkWriter
+from tests.fakes.network_writer import ACTIVATIONS, ATTENTION, NetworkWriter
 
 BLOCKS = ["ordinary", "gpool", ["ordinary", "gpool"], ["gpool", "ordinary"], "ordinary"]
 # Tiles are 5×5: boards of less than one, of whole ones, and with each length of rest, alike or not on both sides.
@@ -170,8 +170,43 @@ def test_what_is_no_network_file_is_refused_with_a_fix(tmp_path: Path) -> None:
         open_backend("core", None, threads=1)
 
 
-@pytest.mark.parametrize("kind", ["attention", "ffn", ["ordinary", "attention"]])
-def test_blocks_that_the_kernels_do_not_know_are_named(kind: object, tmp_path: Path) -> None:
-    source = NetworkWriter(15, ["ordinary", kind]).write(tmp_path / "n.bin.gz")
-    with pytest.raises(BackendUnavailable, match="block"):
+@pytest.mark.parametrize("generic", [False, True], ids=["best kernels", "generic kernels"])
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_every_kind_of_attention(kind: str, generic: bool, tmp_path: Path) -> None:
+    writer = NetworkWriter(15, [kind, "ffn", "ordinary", kind], channels=24, seed=5)
+    assert_agrees(writer, tmp_path / "n.bin.gz", [(1, 1), (4, 4), (5, 7), (11, 10)], generic=generic)
+
+
+@pytest.mark.parametrize("tip", ["batch", "rms", "spatial rms"])
+@pytest.mark.parametrize(
+    "blocks",
+    [["ffn"], ["gpool", "fixed", "gpool"], ["ordinary", ["attention", "ordinary", "ffn"]], [["ffn"], "one key"]],
+)
+def test_transformer_blocks_among_others(blocks: list[object], tip: str, tmp_path: Path) -> None:
+    writer = NetworkWriter(17, blocks, channels=12, activation="ACTIVATION_MISH", tip=tip)
+    assert_agrees(writer, tmp_path / "n.bin.gz", [(3, 8), (9, 9)])
+
+
+def test_an_answer_of_a_transformer_does_not_depend_on_the_batch_around_it(tmp_path: Path) -> None:
+    writer = NetworkWriter(15, ["attention", "ffn", "shared keys"], channels=20, tip="spatial rms")
+    backend = CoreBackend(writer.write(tmp_path / "n.bin.gz"))
+    spatial, global_ = inputs(3, 19, 19)
+    together = backend.evaluate(spatial, global_)
+    for index in range(3):
+        alone = backend.evaluate(spatial[index : index + 1], global_[index : index + 1])
+        for one, many in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(one[0], many[index])
+
+
+def test_boards_beyond_the_tables_are_refused(source: Path) -> None:
+    backend = CoreBackend(source)
+    backend.evaluate(*inputs(1, 1, 64))
+    with pytest.raises(BackendUnavailable, match="1 boards of 65×1 ran out, or they are longer than 64"):
+        backend.evaluate(*inputs(1, 1, 65))
+
+
+def test_a_human_style_network_is_refused_by_name(tmp_path: Path) -> None:
+    source = NetworkWriter(15, ["ordinary"], metadata=True).write(tmp_path / "n.bin.gz")
+    with pytest.raises(BackendUnavailable, match="metadata encoder") as error:
         CoreBackend(source)
+    assert error.value.fix

@@ -20,19 +20,22 @@ from agent.engine.backends.interface import (
     NetworkInfo,
     Outputs,
 )
-from agent.engine.library import CConvolution, CFinish, load
+from agent.engine.library import CAttention, CConvolution, CFinish, load
 from agent.errors import BackendUnavailable, NetworkFormatError
 from agent.export.network import (
     Activation,
+    AttentionBlock,
     BatchNorm,
     Block,
     Conv,
+    FfnBlock,
     GpoolBlock,
     MatMul,
     NestedBlock,
     Network,
     OrdinaryBlock,
-    walk_blocks,
+    RmsNorm,
+    TransformerBlock,
 )
 from agent.export.parse import parse_network
 
@@ -42,6 +45,9 @@ _ACTIVATIONS = {Activation.IDENTITY: 0, Activation.RELU: 1, Activation.MISH: 2, 
 _POLICY_POOL, _VALUE_POOL = 0, 1
 _SPATIAL, _GLOBAL = 0, 1
 _NONE = -1
+
+# What the step before normalises for: where to, and how. Only lines and activations are done on the way.
+_Following = tuple[int, BatchNorm, Activation] | None
 
 
 class CoreBackend:
@@ -54,7 +60,7 @@ class CoreBackend:
         """Load the network file `source`. `generic` takes the kernels that run on every processor of this kind.
 
         Raises:
-            BackendUnavailable: not a network file, or one with blocks that these kernels do not know.
+            BackendUnavailable: not a network file, or that of a human-style network.
         """
         try:
             network = parse_network(source)
@@ -90,7 +96,10 @@ class CoreBackend:
         inputs = [np.ascontiguousarray(part, np.float32) for part in (spatial, global_)]
         addresses = [part.ctypes.data for part in (*inputs, *outputs)]
         if not self._core.ka_network_run(self._handle, count, y_size, x_size, *addresses):
-            raise BackendUnavailable("the memory for a batch ran out", fix="Use a smaller batch, or fewer threads.")
+            raise BackendUnavailable(
+                f"the memory for {count} boards of {x_size}×{y_size} ran out, or they are longer than 64 points",
+                fix="Use a smaller batch, or fewer threads.",
+            )
         return outputs
 
     def versions(self) -> dict[str, str]:
@@ -128,11 +137,11 @@ class _Builder:
 
     def _build(self, network: Network) -> None:
         trunk, info = network.trunk, network.info
-        if trunk.metadata_encoder is not None or not isinstance(trunk.tip_norm, BatchNorm):
-            raise _unknown(network.info.name, "a metadata encoder or RMS normalisation")
-        for block in walk_blocks(trunk.blocks):
-            if not isinstance(block, OrdinaryBlock | GpoolBlock | NestedBlock):
-                raise _unknown(network.info.name, f"block {block.name}")
+        if trunk.metadata_encoder is not None:
+            raise BackendUnavailable(
+                f"{info.name}: a metadata encoder is nothing that the core's kernels run",
+                fix="Use backend onnxruntime.",
+            )
         spatial = self._buffer("spatial", trunk.initial_conv.in_channels, is_map=True)
         global_ = self._buffer("global", trunk.initial_matmul.in_channels, is_map=False)
         assert (spatial, global_) == (_SPATIAL, _GLOBAL)
@@ -140,28 +149,29 @@ class _Builder:
         column = self._buffer("initial", channels, is_map=False)
         self._product(trunk.initial_matmul, global_, column)
         x, ready = self._buffer("trunk", channels), self._buffer("ready", channels)
-        first = self._entry(trunk.blocks, (trunk.tip_norm, trunk.tip_act))
-        self._conv(trunk.initial_conv, spatial, x, column=column, following=(ready, *first))
-        self._blocks(trunk.blocks, x, ready, (trunk.tip_norm, trunk.tip_act))
+        after = (ready, trunk.tip_norm, trunk.tip_act) if isinstance(trunk.tip_norm, BatchNorm) else None
+        self._conv(trunk.initial_conv, spatial, x, column=column, following=self._entry(trunk.blocks, ready, after))
+        self._blocks(trunk.blocks, x, ready, after)
+        if isinstance(trunk.tip_norm, RmsNorm):
+            self._rms(trunk.tip_norm, x, ready, trunk.tip_act)
         policy, passes = self._policy(network, ready)
         value, score, ownership = self._value(network, ready)
         self._check(self._core.ka_network_outputs(self.handle, policy, passes, value, score, ownership), info.name)
 
     # ------------------------------------------------------------ trunk
 
-    def _entry(self, blocks: tuple[Block, ...], after: tuple[BatchNorm, Activation]) -> tuple[BatchNorm, Activation]:
-        """The normalisation and activation that `blocks` begin with, or what comes after them where there are none."""
+    def _entry(self, blocks: tuple[Block, ...], ready: int, after: _Following) -> _Following:
+        """The normalisation that `blocks` begin with, or what comes after them where there are none."""
         if not blocks:
             return after
         block = blocks[0]
-        if not isinstance(block, OrdinaryBlock | GpoolBlock | NestedBlock):
-            raise _unknown("this network", f"block {block.name}")
-        return block.pre_bn, block.pre_act
+        return None if isinstance(block, TransformerBlock) else (ready, block.pre_bn, block.pre_act)
 
-    def _blocks(self, blocks: tuple[Block, ...], x: int, ready: int, after: tuple[BatchNorm, Activation]) -> None:
-        """`ready` holds what the first block reads; in the end it holds what `after` makes of the sum `x`."""
+    def _blocks(self, blocks: tuple[Block, ...], x: int, ready: int, after: _Following) -> None:
+        """`ready` holds what the first block reads, where the block before could put it there; in the end it holds what
+        `after` makes of the sum `x`."""
         for place, block in enumerate(blocks):
-            following = (ready, *self._entry(blocks[place + 1 :], after))
+            following = self._entry(blocks[place + 1 :], ready, after)
             if isinstance(block, OrdinaryBlock):
                 inner = self._buffer("inner", block.regular_conv.out_channels)
                 self._conv(block.regular_conv, ready, inner, bn=block.mid_bn, act=block.mid_act)
@@ -171,12 +181,51 @@ class _Builder:
             elif isinstance(block, NestedBlock):
                 channels = block.pre_conv.out_channels
                 nested, nested_ready = self._buffer("nested", channels), self._buffer("nested ready", channels)
-                first = self._entry(block.blocks, (block.post_bn, block.post_act))
-                self._conv(block.pre_conv, ready, nested, following=(nested_ready, *first))
-                self._blocks(block.blocks, nested, nested_ready, (block.post_bn, block.post_act))
+                post = (nested_ready, block.post_bn, block.post_act)
+                self._conv(block.pre_conv, ready, nested, following=self._entry(block.blocks, nested_ready, post))
+                self._blocks(block.blocks, nested, nested_ready, post)
                 self._conv(block.post_conv, nested_ready, x, accumulate=True, following=following)
+            else:
+                self._rms(block.norm, x, ready, Activation.IDENTITY)
+                found = self._attention(block, ready) if isinstance(block, AttentionBlock) else self._ffn(block, ready)
+                self._product(block.out, found, x, accumulate=True, following=following)
 
-    def _gpool(self, block: GpoolBlock, x: int, ready: int, following: tuple[int, BatchNorm, Activation]) -> None:
+    def _attention(self, block: AttentionBlock, ready: int) -> int:
+        """The buffer of what the heads found."""
+        # A query's channels, after a division that the scores would need.
+        scaled = block.query.weights * np.float32(1 / np.sqrt(np.float32(block.query_dim)))
+        layers = {"query": MatMul(block.query.name, scaled), "key": block.key, "value": block.value}
+        parts = [self._buffer(role, layer.out_channels) for role, layer in layers.items()]
+        for layer, part in zip(layers.values(), parts, strict=True):
+            self._product(layer, ready, part)
+        found = self._buffer("found", block.out.in_channels)
+        attention = CAttention(*parts, block.heads, block.kv_heads, block.query_dim, block.value_dim)
+        turns = None
+        if block.rope is not None:
+            turns = _plain(np.repeat(block.rope.frequencies, block.kv_heads // block.rope.heads, axis=0))
+            attention.frequencies = turns.ctypes.data
+        self._check(self._core.ka_network_attention(self.handle, found, ctypes.byref(attention)), block.name)
+        del turns  # the core copies; the array only has to live through the call
+        return found
+
+    def _ffn(self, block: FfnBlock, ready: int) -> int:
+        """The buffer of the hidden channels."""
+        hidden = self._buffer("hidden", block.linear.out_channels)
+        gate = self._buffer("gate", block.gate.out_channels)
+        self._product(block.linear, ready, hidden, act=Activation.SILU)
+        self._product(block.gate, ready, gate)
+        self._check(self._core.ka_network_times(self.handle, hidden, gate), block.name)
+        return hidden
+
+    def _rms(self, norm: RmsNorm, source: int, to: int, act: Activation) -> None:
+        scale, bias = _plain(norm.scale), _plain(norm.bias)
+        addresses = scale.ctypes.data, bias.ctypes.data
+        done = self._core.ka_network_rms(
+            self.handle, source, to, norm.epsilon, norm.spatial, *addresses, _ACTIVATIONS[act]
+        )
+        self._check(done, norm.name)
+
+    def _gpool(self, block: GpoolBlock, x: int, ready: int, following: _Following) -> None:
         channels, pooling = block.regular_conv.out_channels, block.gpool_conv.out_channels
         inner, pooled = self._buffer("inner", channels), self._buffer("pooling", pooling)
         means, bias = self._buffer("pooled", 3 * pooling, is_map=False), self._buffer("bias", channels, is_map=False)
@@ -245,19 +294,12 @@ class _Builder:
         act: Activation = Activation.IDENTITY,
         column: int = _NONE,
         accumulate: bool = False,
-        following: tuple[int, BatchNorm, Activation] | None = None,
+        following: _Following = None,
     ) -> None:
         """The core copies the weights; the arrays only have to live through the call."""
         weights = _plain(conv.weights if bn is None else conv.weights * bn.scale[:, None, None, None])
         bias = None if bn is None else _plain(bn.bias)
-        finish = CFinish(None if bias is None else bias.ctypes.data, None, None, column, _ACTIVATIONS[act], accumulate)
-        finish.next = _NONE
-        kept = []
-        if following is not None:
-            finish.next, norm, next_act = following
-            kept = [_plain(norm.scale), _plain(norm.bias)]
-            finish.next_scale, finish.next_bias = kept[0].ctypes.data, kept[1].ctypes.data
-            finish.next_activation = _ACTIVATIONS[next_act]
+        finish, kept = _finish(bias, act, following, column=column, accumulate=accumulate)
         out, into, y_size, x_size = weights.shape
         window = CConvolution(weights.ctypes.data, into, out, y_size, x_size, *conv.dilation)
         done = self._core.ka_network_convolution(self.handle, source, to, ctypes.byref(window), ctypes.byref(finish))
@@ -272,13 +314,16 @@ class _Builder:
         *,
         bias: Array | None = None,
         act: Activation = Activation.IDENTITY,
+        accumulate: bool = False,
+        following: _Following = None,
     ) -> None:
-        weights, kept = _plain(layer.weights), None if bias is None else _plain(bias)
-        finish = CFinish(None if kept is None else kept.ctypes.data, None, None, _NONE, _ACTIVATIONS[act], 0, _NONE)
+        weights = _plain(layer.weights)
+        finish, kept = _finish(None if bias is None else _plain(bias), act, following, accumulate=accumulate)
         done = self._core.ka_network_product(
             self.handle, source, to, *weights.shape, weights.ctypes.data, ctypes.byref(finish)
         )
         self._check(done, layer.name)
+        del kept
 
     def _taken(self, handle: int | None) -> int:
         if not handle:
@@ -297,10 +342,23 @@ def _plain(values: Array) -> Array:
     return np.ascontiguousarray(values, np.float32)
 
 
+def _finish(
+    bias: Array | None, act: Activation, following: _Following, *, column: int = _NONE, accumulate: bool = False
+) -> tuple[CFinish, list[Array]]:
+    """And the arrays that it points to."""
+    finish = CFinish(None, None, None, column, _ACTIVATIONS[act], accumulate, _NONE)
+    kept = [] if bias is None else [bias]
+    if bias is not None:
+        finish.bias = bias.ctypes.data
+    if following is not None:
+        finish.next, norm, next_act = following
+        scale, shift = _plain(norm.scale), _plain(norm.bias)
+        finish.next_scale, finish.next_bias = scale.ctypes.data, shift.ctypes.data
+        finish.next_activation = _ACTIVATIONS[next_act]
+        kept += [scale, shift]
+    return finish, kept
+
+
 def _scaled(layer: MatMul, bn: BatchNorm) -> MatMul:
     """`layer` for a sum that is normalised by `bn`, where the other summand carries the bias."""
     return MatMul(layer.name, layer.weights * bn.scale)
-
-
-def _unknown(name: str, part: str) -> BackendUnavailable:
-    return BackendUnavailable(f"{name}: {part} is nothing that the core's kernels run", fix="Use backend onnxruntime.")

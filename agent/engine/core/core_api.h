@@ -10,7 +10,7 @@
 #define KA_API extern "C" __attribute__((visibility("default")))
 
 // Raised whenever a function or structure of any `*_api.h` changes, so that Python never runs with another build's library.
-constexpr int32_t KA_ABI_VERSION = 3;
+constexpr int32_t KA_ABI_VERSION = 4;
 
 struct KaRules {
   int32_t ko;              // KoRule

@@ -52,6 +52,14 @@ struct Kernels {
                       float* out, const Epilogue& epilogue);
   // out = act(in * scale + bias), [pixels, stride].
   void (*affine)(const float* in, float* out, int64_t pixels, int64_t stride, const float* scale, const float* bias, Activation activation);
+  // out = act(in / root(mean of squares + epsilon) * scale + bias), the mean over the channels of `pixels` pixels, for each of `groups` of them.
+  void (*rms)(const float* in, float* out, int64_t groups, int64_t pixels, int64_t channels, int64_t stride, float epsilon, const float* scale,
+              const float* bias, Activation activation);
+  // to *= by, `count` floats, a multiple of kPanel.
+  void (*times)(float* to, const float* by, int64_t count);
+  // e to the power of each row's first `width` floats less the largest of them, and the sum of these powers; `stride` is a multiple of
+  // kPanel, and what lies beyond `width` is lost.
+  void (*powers)(float* rows, int64_t count, int64_t width, int64_t stride, float* sums);
   // sum and largest of each channel over `area` pixels.
   void (*pool)(const float* in, int64_t area, int64_t stride, float* sum, float* largest);
 };

@@ -333,6 +333,54 @@ void affine(const float* in, float* out, int64_t pixels, int64_t stride, const f
   }
 }
 
+inline float sumOf(Vec value) {
+  float sum = 0.0f;
+  for (int64_t lane = 0; lane < kLanes; ++lane) sum += value[lane];
+  return sum;
+}
+
+void rms(const float* in, float* out, int64_t groups, int64_t pixels, int64_t channels, int64_t stride, float epsilon, const float* scale,
+         const float* bias, Activation activation) {
+  for (int64_t group = 0; group < groups; ++group) {
+    double total = 0.0;
+    for (int64_t pixel = group * pixels; pixel < (group + 1) * pixels; ++pixel) {
+      Vec squares{};
+      for (int64_t channel = 0; channel < stride; channel += kLanes) {
+        const Vec value = load(in + pixel * stride + channel);
+        squares += value * value;
+      }
+      total += sumOf(squares);
+    }
+    const float factor = static_cast<float>(1.0 / __builtin_sqrt(total / static_cast<double>(pixels * channels) + epsilon));
+    for (int64_t pixel = group * pixels; pixel < (group + 1) * pixels; ++pixel) {
+      for (int64_t channel = 0; channel < stride; channel += kLanes) {
+        const int64_t at = pixel * stride + channel;
+        store(out + at, activate(activation, load(in + at) * factor * load(scale + channel) + load(bias + channel)));
+      }
+    }
+  }
+}
+
+void times(float* to, const float* by, int64_t count) {
+  for (int64_t i = 0; i < count; i += kLanes) store(to + i, load(to + i) * load(by + i));
+}
+
+void powers(float* rows, int64_t count, int64_t width, int64_t stride, float* sums) {
+  for (int64_t row = 0; row < count; ++row) {
+    float* values = rows + row * stride;
+    for (int64_t i = width; i < stride; ++i) values[i] = values[0];
+    Vec most = load(values);
+    for (int64_t i = kLanes; i < stride; i += kLanes) most = larger(most, load(values + i));
+    float largest = most[0];
+    for (int64_t lane = 1; lane < kLanes; ++lane) largest = most[lane] > largest ? most[lane] : largest;
+    for (int64_t i = 0; i < stride; i += kLanes) store(values + i, exponential(load(values + i) - largest));
+    for (int64_t i = width; i < stride; ++i) values[i] = 0.0f;
+    Vec sum{};
+    for (int64_t i = 0; i < stride; i += kLanes) sum += load(values + i);
+    sums[row] = sumOf(sum);
+  }
+}
+
 void pool(const float* in, int64_t area, int64_t stride, float* sum, float* largest) {
   for (int64_t channel = 0; channel < stride; channel += kLanes) {
     Vec total{}, most = load(in + channel);
@@ -348,6 +396,6 @@ void pool(const float* in, int64_t area, int64_t stride, float* sum, float* larg
 
 }  // namespace
 
-const Kernels KA_KERNELS = {KA_NAME, multiply, finish, winogradIn, winogradOut, affine, pool};
+const Kernels KA_KERNELS = {KA_NAME, multiply, finish, winogradIn, winogradOut, affine, rms, times, powers, pool};
 
 }  // namespace katago_agent

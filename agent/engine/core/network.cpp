@@ -37,14 +37,6 @@ size_t aligned(int64_t count) { return (static_cast<size_t>(count) + kLine - 1) 
 
 }  // namespace
 
-struct Network::Run {
-  Shape shape;
-  std::vector<float*> buffers;
-  float* scratch;
-
-  float* at(int32_t buffer) const { return buffers[static_cast<size_t>(buffer)]; }
-};
-
 // ---------------------------------------------------------------- putting together
 
 int32_t Network::addBuffer(int64_t channels, bool isMap) {
@@ -110,6 +102,27 @@ void Network::addAffine(int32_t from, int32_t to, const float* scale, const floa
   add(std::move(step));
 }
 
+void Network::addRms(int32_t from, int32_t to, float epsilon, bool spatial, const float* scale, const float* bias, Activation activation) {
+  Step step{};
+  step.kind = Kind::kRms;
+  step.from = from;
+  step.to = to;
+  step.epsilon = epsilon;
+  step.spatial = spatial;
+  step.finish.nextScale = scale;
+  step.finish.nextBias = bias;
+  step.finish.nextActivation = activation;
+  add(std::move(step));
+}
+
+void Network::addTimes(int32_t to, int32_t by) {
+  Step step{};
+  step.kind = Kind::kTimes;
+  step.from = by;
+  step.to = to;
+  add(std::move(step));
+}
+
 void Network::addPool(int32_t from, int32_t to, PoolKind kind) {
   Step step{};
   step.kind = Kind::kPool;
@@ -150,6 +163,8 @@ size_t Network::scratchSize(const Shape& shape) const {
     if (step.kind == Kind::kWinograd) {
       const int64_t tiles = positionsAtOnce(shape) * tilesOfBoard(shape.ySize, shape.xSize);
       most = std::max(most, aligned(kProducts * planeOf(tiles, in)) + aligned(kProducts * planeOf(tiles, out)));
+    } else if (step.kind == Kind::kAttention) {
+      most = std::max(most, aligned(attentionScratch(step, shape.area())));
     } else if (step.kind == Kind::kPatches) {
       most = std::max(most, aligned(kRowsAtOnce * step.weights.depth) + aligned(kRowsAtOnce * out));
     } else {
@@ -202,6 +217,10 @@ void Network::execute(const Step& step, Run& run) const {
     case Kind::kWinograd: return winograd(step, run);
     case Kind::kPatches: return patches(step, run);
     case Kind::kPool: return pool(step, run);
+    case Kind::kAttention: return attend(step, run);
+    case Kind::kRms: return rms(step, run);
+    case Kind::kTimes:
+      return kernels_.times(run.at(step.to), run.at(step.from), run.shape.positions * run.shape.area() * stride(step.to));
     case Kind::kAffine:
       kernels_.affine(run.at(step.from), run.at(step.to), run.shape.positions * run.shape.area(), stride(step.to), step.nextScale.data(),
                       step.nextBias.data(), step.finish.nextActivation);
@@ -285,6 +304,13 @@ void Network::patches(const Step& step, Run& run) const {
     kernels_.multiply(run.scratch, depth, step.weights.values.data(), depth, step.weights.panels, sums, out, count);
     kernels_.finish(sums, run.at(step.to), count, start, area, out, epilogue);
   }
+}
+
+void Network::rms(const Step& step, Run& run) const {
+  const int64_t area = run.shape.area(), channels = buffers_[static_cast<size_t>(step.from)].channels;
+  const int64_t groups = run.shape.positions * (step.spatial ? 1 : area), pixels = step.spatial ? area : 1;
+  kernels_.rms(run.at(step.from), run.at(step.to), groups, pixels, channels, stride(step.from), step.epsilon, step.nextScale.data(),
+               step.nextBias.data(), step.finish.nextActivation);
 }
 
 void Network::pool(const Step& step, Run& run) const {

@@ -23,6 +23,9 @@ struct Shape {
   int64_t area() const { return ySize * xSize; }
 };
 
+// Of a board; Go's largest has 19, and what turns with the place is tabled up to here.
+constexpr int64_t kLongestSide = 64;
+
 enum class PoolKind : int32_t { kPolicy = 0, kValue = 1 };  // mean, scaled mean, largest; or mean and two scaled means
 
 // What a network gives; as in agent/engine/backends/interface.py.
@@ -51,6 +54,14 @@ class Network {
     Activation nextActivation = Activation::kIdentity;
   };
 
+  // Every point's queries, keys and values are channels of a map, head after head; a head of keys and values serves as many of the queries'
+  // in a row. `frequencies` [key heads, query channels / 2, x and y]: by how much a pair of channels turns from one point to the next.
+  struct Attention {
+    int32_t query, key, value;
+    int64_t heads, keyHeads, queryChannels, valueChannels;  // channels of one head
+    const float* frequencies;                               // null where place does not matter
+  };
+
   explicit Network(const Kernels& kernels) : kernels_(kernels) {}
 
   // Buffer 0 is the spatial input, buffer 1 the global one; both are made with the network's first two calls.
@@ -58,6 +69,10 @@ class Network {
   void addConvolution(int32_t from, int32_t to, const Convolution& convolution, const Finish& finish);
   void addProduct(int32_t from, int32_t to, int64_t inChannels, int64_t outChannels, const float* weights, const Finish& finish);
   void addAffine(int32_t from, int32_t to, const float* scale, const float* bias, Activation activation);
+  // The mean of squares is each point's, or, where it is `spatial`, the whole board's.
+  void addRms(int32_t from, int32_t to, float epsilon, bool spatial, const float* scale, const float* bias, Activation activation);
+  void addTimes(int32_t to, int32_t by);
+  void addAttention(int32_t to, const Attention& attention);
   void addPool(int32_t from, int32_t to, PoolKind kind);
   void setOutputs(int32_t policy, int32_t pass, int32_t value, int32_t score, int32_t ownership);
 
@@ -73,7 +88,7 @@ class Network {
     int64_t stride;  // channels, padded
     bool isMap;
   };
-  enum class Kind { kProduct, kWinograd, kPatches, kAffine, kPool };
+  enum class Kind { kProduct, kWinograd, kPatches, kAffine, kRms, kTimes, kAttention, kPool };
   struct Step {
     Kind kind;
     int32_t from, to;
@@ -82,8 +97,18 @@ class Network {
     Finish finish;
     Convolution window{};
     PoolKind pool{};
+    float epsilon = 0.0f;
+    bool spatial = false;
+    Attention attention{};
+    std::vector<float> turns;  // see network_attention.cpp
   };
-  struct Run;
+  struct Run {
+    Shape shape;
+    std::vector<float*> buffers;
+    float* scratch;
+
+    float* at(int32_t buffer) const { return buffers[static_cast<size_t>(buffer)]; }
+  };
 
   void add(Step step);
   int64_t stride(int32_t buffer) const { return buffers_[static_cast<size_t>(buffer)].stride; }
@@ -92,6 +117,9 @@ class Network {
   void product(const Step& step, Run& run) const;
   void winograd(const Step& step, Run& run) const;
   void patches(const Step& step, Run& run) const;
+  void rms(const Step& step, Run& run) const;
+  void attend(const Step& step, Run& run) const;
+  int64_t attentionScratch(const Step& step, int64_t area) const;
   void pool(const Step& step, Run& run) const;
   void enter(Run& run, const float* spatial, const float* global) const;
   void leave(const Run& run, const NetworkOutputs& outputs) const;

@@ -1,6 +1,8 @@
 #include "network_api.h"
 
+#include <algorithm>
 #include <new>
+#include <utility>
 
 using katago_agent::Activation;
 using katago_agent::Network;
@@ -23,6 +25,10 @@ const katago_agent::Kernels& kernelsOf(int32_t generic) {
 }
 
 bool has(const Network* network, int32_t buffer) { return buffer >= 0 && static_cast<size_t>(buffer) < network->buffers(); }
+
+bool alike(const Network* network, int32_t from, int32_t to) {
+  return has(network, from) && has(network, to) && network->channels(from) == network->channels(to);
+}
 
 bool isActivation(int32_t value) { return value >= 0 && value <= static_cast<int32_t>(Activation::kSilu); }
 
@@ -89,8 +95,32 @@ bool ka_network_product(Network* network, int32_t from, int32_t to, int32_t in_c
 }
 
 bool ka_network_affine(Network* network, int32_t from, int32_t to, const float* scale, const float* bias, int32_t activation) {
-  if (!has(network, from) || !has(network, to) || network->channels(from) != network->channels(to) || !isActivation(activation)) return false;
+  if (!alike(network, from, to) || !isActivation(activation)) return false;
   return served([&] { network->addAffine(from, to, scale, bias, static_cast<Activation>(activation)); });
+}
+
+bool ka_network_rms(Network* network, int32_t from, int32_t to, float epsilon, int32_t spatial, const float* scale, const float* bias,
+                    int32_t activation) {
+  if (!alike(network, from, to) || !isActivation(activation)) return false;
+  return served([&] { network->addRms(from, to, epsilon, spatial != 0, scale, bias, static_cast<Activation>(activation)); });
+}
+
+bool ka_network_times(Network* network, int32_t to, int32_t by) {
+  return alike(network, by, to) && served([&] { network->addTimes(to, by); });
+}
+
+bool ka_network_attention(Network* network, int32_t to, const KaAttention* attention) {
+  const KaAttention& of = *attention;
+  if (of.heads < 1 || of.key_heads < 1 || of.heads % of.key_heads || of.query_channels < 1 || of.value_channels < 1) return false;
+  if (of.frequencies && of.query_channels % 2) return false;
+  const int64_t heads = of.heads, keyHeads = of.key_heads;
+  for (const auto& [buffer, channels] : {std::pair{of.query, heads * of.query_channels}, std::pair{of.key, keyHeads * of.query_channels},
+                                         std::pair{of.value, keyHeads * of.value_channels}, std::pair{to, heads * of.value_channels}}) {
+    if (!has(network, buffer) || network->channels(buffer) != channels) return false;
+  }
+  return served([&] {
+    network->addAttention(to, {of.query, of.key, of.value, heads, keyHeads, of.query_channels, of.value_channels, of.frequencies});
+  });
 }
 
 bool ka_network_pool(Network* network, int32_t from, int32_t to, int32_t kind) {
@@ -108,6 +138,6 @@ bool ka_network_outputs(Network* network, int32_t policy, int32_t pass, int32_t 
 
 bool ka_network_run(const Network* network, int32_t positions, int32_t y_size, int32_t x_size, const float* spatial, const float* global,
                     float* policy, float* value, float* score, float* ownership) {
-  if (positions < 1 || y_size < 1 || x_size < 1) return false;
+  if (positions < 1 || y_size < 1 || x_size < 1 || std::max(y_size, x_size) > katago_agent::kLongestSide) return false;
   return served([&] { network->run({positions, y_size, x_size}, spatial, global, {policy, value, score, ownership}); });
 }
