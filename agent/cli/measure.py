@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from agent.cli.options import Config, Json, Network
+from agent.cli.options import Config, Json, Network, finite
 
 TABLE_WIDTH = 150
 
@@ -89,7 +89,7 @@ def speed(
     boards: list[int] = typer.Option([19, 13, 9], "--board", min=2, max=19, help="Sides of boards. Again for more."),
     unverified: bool = typer.Option(False, "--unverified", help="Also time artifacts that nobody has verified."),
     rounds: int = typer.Option(7, "--rounds", min=1, help="Rounds in which all take turns."),
-    turn_s: float = typer.Option(1.5, "--turn", min=0.05, help="Seconds of one turn."),
+    turn_s: float = typer.Option(1.5, "--turn", min=0.05, callback=finite, help="Seconds of one turn."),
     as_json: Json = False,
 ) -> None:
     """Time every path of a network in turns with a native katago, and say what share of the machine's arithmetic each

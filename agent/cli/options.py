@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -18,3 +19,10 @@ Overrides = Annotated[
 ]
 Root = Annotated[Path, typer.Option("--root", help="Another filesystem root, such as a mounted card.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def finite(value: float) -> float:
+    """For an option that is a number: "nan" is smaller than no bound, and larger than none. Raises BadParameter."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number of seconds")
+    return value

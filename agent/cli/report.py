@@ -25,10 +25,11 @@ def report(
     from agent.engine.tuning import hardware_key, recall, runtime_versions
     from agent.errors import CalibrationError
     from agent.export.artifact import artifacts_in
+    from agent.export.publish import storage_errors
     from agent.hardware import detect
     from agent.hardware.describe import summary
     from agent.model.catalogue import load_catalogue
-    from agent.model.disk import sha256_of, storage_errors, write_atomically
+    from agent.model.disk import sha256_of, write_atomically
     from agent.settings import data_folder, load_settings
     from agent.workshop.report import Deployed, build_report
     from agent.workshop.report_page import page

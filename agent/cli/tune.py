@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from agent.cli.options import Config, Json, Network
+from agent.cli.options import Config, Json, Network, finite
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +19,9 @@ DEFAULT_BUDGET_S = 60.0
 def tune(
     config: Config = None,
     network: Network = None,
-    budget_s: float = typer.Option(DEFAULT_BUDGET_S, "--budget", min=1.0, help="Seconds that the race may take."),
+    budget_s: float = typer.Option(
+        DEFAULT_BUDGET_S, "--budget", min=1.0, callback=finite, help="Seconds that the race may take."
+    ),
     everything: bool = typer.Option(False, "--all", help="Measure every way instead of a race; takes many minutes."),
     forms: bool = typer.Option(True, help="Also try the graph in its other form, which is converted for it."),
     as_json: Json = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -55,6 +56,8 @@ class ChildMeasurer:
         number = option.contender
         try:
             measured = self._probe(number).measure(option.way, side, seconds, undisturbed=self._undisturbed)
+            if not (measured.evaluations > 0 and 0 < measured.seconds < math.inf):
+                raise BackendUnavailable(f"it counted {measured.evaluations} evaluations in {measured.seconds:g} s")
         except BackendUnavailable:
             self._close(number)
             raise

@@ -44,6 +44,9 @@ ANSWER_S: Final = 120.0
 # A measurement ends after its own time and two calls of each thread; a call with 16 positions on a slow core goes in.
 MEASURE_S: Final = 300.0
 
+# A child whose replies have ended has ended itself or is about to; writing a core file of 2 GB takes some seconds.
+_END_S: Final = 30.0
+
 _READ_BYTES: Final = 1 << 16
 _LAST_WORDS: Final = 200
 # Signals that say what went wrong better than their names do.
@@ -70,19 +73,20 @@ class Probe:
         """
         self._clock = clock
         self._pending = b""
-        # Closed with the child, in `close`.
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-        try:
-            self._child = subprocess.Popen(
-                [*(command or (*own_command(), "probe"))],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                preexec_fn=die_with_parent,
-            )
-        except OSError as error:
-            self._errors.close()
-            raise BackendUnavailable(f"no process to try it in: {error.strerror}") from error
+        with contextlib.ExitStack() as stack:
+            try:
+                # Closed with the child, in `close`.
+                self._errors = stack.enter_context(tempfile.TemporaryFile())
+                self._child = subprocess.Popen(
+                    [*(command or (*own_command(), "probe"))],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._errors,
+                    preexec_fn=die_with_parent,
+                )
+            except OSError as error:
+                raise BackendUnavailable(f"no process to try it in: {error.strerror or error}") from error
+            stack.pop_all()
 
     def __enter__(self) -> Probe:
         return self
@@ -139,7 +143,7 @@ class Probe:
             stdin.write(msgspec.json.encode(request) + b"\n")
             stdin.flush()
         except OSError as error:
-            raise BackendUnavailable(self._end()) from error
+            raise BackendUnavailable(self._end(patience_s)) from error
         try:
             reply = msgspec.json.decode(self._line(patience_s), type=Reply)
         except msgspec.MsgspecError as error:
@@ -163,14 +167,19 @@ class Probe:
                     raise BackendUnavailable(f"it hung: no answer within {patience_s:g} s")
                 data = os.read(stdout.fileno(), _READ_BYTES)
                 if not data:
-                    raise BackendUnavailable(self._end())
+                    raise BackendUnavailable(self._end(patience_s))
                 self._pending += data
         line, self._pending = self._pending.split(b"\n", 1)
         return line
 
-    def _end(self) -> str:
-        """Why the child is gone."""
-        status = self._child.wait()
+    def _end(self, patience_s: float) -> str:
+        """Why the child is gone, or no longer answers."""
+        try:
+            status = self._child.wait(min(_END_S, patience_s))
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+            return "it closed its end and did not end"
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - _LAST_WORDS))
         words = self._errors.read().decode(errors="replace").strip().splitlines()

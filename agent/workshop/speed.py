@@ -123,10 +123,14 @@ def measure_speeds(
     with open_measurer(contenders) as measurer:
         for side in options.sides:
             at_side = _AtSide(measurer, side)
+            # Before all that takes minutes: a command that does not run is told at once.
+            chosen = None
+            if options.native is not None:
+                chosen = _best_native(options.native, network, side, options.cores, reporter)
             findings = _best_ways(contenders, at_side, options, reporter, clock, side)
             limits = limits_of(peaks, products[side])
             boards.append(
-                _take_turns(network, contenders, findings, at_side, options, reporter, products[side], limits)
+                _take_turns(network, contenders, findings, at_side, options, chosen, reporter, products[side], limits)
             )
     return tuple(boards)
 
@@ -159,6 +163,7 @@ def _take_turns(
     findings: Findings,
     measurer: _AtSide,
     options: SpeedOptions,
+    chosen: tuple[NativeSetting, dict[str, float]] | None,
     reporter: Reporter,
     products: Products,
     limits: Limits,
@@ -167,10 +172,10 @@ def _take_turns(
     # Nothing is given away for a smaller batch here, as a choice for the search would.
     best = [option for number in range(len(contenders)) if (option := findings.best_of(number)) is not None]
     native: NativeResult | None = None
-    if options.native is None:
+    if options.native is None or chosen is None:
         rates, _ = _play_rounds(best, findings, measurer, None, options, reporter)
     else:
-        setting, tried = _best_native(options.native, network, measurer.side, options.cores, reporter)
+        setting, tried = chosen
         with NativeSpeed(options.native, network, measurer.side, setting) as process:
             rates, own = _play_rounds(best, findings, measurer, process, options, reporter)
         native = NativeResult(str(setting), statistics.median(own), tuple(own), tried)

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agent.__main__ import app
-from agent.errors import CalibrationError
+from agent.errors import CalibrationError, StoreUnwritable
 from agent.workshop.limits import Peaks
 from agent.workshop.speed import SpeedTable, keep_table
 
@@ -46,3 +46,10 @@ def test_where_there_is_nothing_to_report_it_says_how_to_make_some(folder: Path)
     assert isinstance(result.exception, CalibrationError)
     assert "agent export" in result.exception.fix
     assert not (folder / "page.html").exists()
+
+
+def test_a_folder_in_the_place_of_the_page_is_named_with_what_helps(folder: Path) -> None:
+    (folder / "page.html").mkdir()
+    result = run(folder, "--out", str(folder / "page.html"))
+    assert isinstance(result.exception, StoreUnwritable) and "--out" in result.exception.fix
+    assert not list((folder / "page.html").iterdir())

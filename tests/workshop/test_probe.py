@@ -6,17 +6,22 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 from fakes.probe_child import COMMAND
 
+from agent.engine.tuning import Contender
 from agent.engine.way import Way
 from agent.errors import BackendUnavailable
+from agent.workshop.measurer import ChildMeasurer
 from agent.workshop.probe import Probe
 from agent.workshop.probe_child import undisturbed_clock
-from agent.workshop.probe_messages import Answer, Answers
+from agent.workshop.probe_messages import Answer, Answers, Measured, Opened
 from agent.workshop.small_check import BOUNDS, FILE, differences, load_answers, store_answers
+from agent.workshop.sweep import Option
 
 
 @pytest.fixture
@@ -89,6 +94,29 @@ def test_a_command_that_is_none_and_one_that_talks_nonsense() -> None:
         probe.answers()
     with Probe([sys.executable, "-c", ends]) as probe, pytest.raises(BackendUnavailable, match=r"1 \(no agent here\)"):
         probe.answers()
+
+
+def test_a_child_that_falls_silent_and_stays_is_ended() -> None:
+    opened = msgspec.json.encode(Opened({}, "")).decode()
+    silent = f"import os; input(); print({opened!r}, flush=True); input(); os.close(1); input()"
+    with Probe([sys.executable, "-c", silent]) as probe:
+        probe.open("quick", "", 1)
+        with pytest.raises(BackendUnavailable, match="closed its end and did not end"):
+            probe.answers(patience_s=2.0)
+
+
+def test_a_measurement_of_nothing_is_none() -> None:
+    """A child that counts nothing, or no time, would be infinitely fast."""
+    for counted in ((0, 1.0), (8, 0.0), (8, -1.0)):
+        reply = Measured(*counted, 1)
+        lines = [msgspec.json.encode(each).decode() for each in (Opened({}, ""), Answers(()), reply)]
+        talks = "import sys\n" + "".join(f"sys.stdin.readline(); print({line!r}, flush=True)\n" for line in lines)
+        command = [sys.executable, "-c", talks]
+        option = Option(0, Way(1, 1, 1))
+        contenders = [Contender("quick", "fp32", "", "", "")]
+        measurer = ChildMeasurer(contenders, None, 1, None, partial(Probe, command))
+        with measurer as bench, pytest.raises(BackendUnavailable, match="it counted"):
+            bench.measure(option, 0.1)
 
 
 def test_measurements_tell_speed_and_memory(probe: Probe) -> None:

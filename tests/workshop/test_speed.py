@@ -83,6 +83,23 @@ def test_every_path_is_measured_on_every_board(network: Path) -> None:
     assert listener.events
 
 
+def test_a_native_engine_that_does_not_run_is_told_before_anything_is_measured(network: Path, tmp_path: Path) -> None:
+    def never() -> Probe:
+        raise AssertionError("this takes minutes")
+
+    options = SpeedOptions(WAYS, 2, tmp_path / "katago", sides=(9,), rounds=1, turn_s=0.05)
+    with pytest.raises(BenchFailed, match="does not start"):
+        measure_speeds(
+            network,
+            [contender("quick")],
+            PEAKS,
+            options,
+            Listener(),
+            time.monotonic,
+            lambda names: ChildMeasurer(names, None, 2, None, never),
+        )
+
+
 def test_a_share_is_that_of_the_arithmetic_that_the_path_uses(network: Path) -> None:
     names = [contender("quick"), contender("quick", form="winograd"), contender("quick", "int8"), contender("mnn")]
     (board, _) = measured(network, names)
