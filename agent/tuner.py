@@ -33,7 +33,7 @@ from agent.workshop.limits import measure_peaks
 from agent.workshop.measurer import ChildMeasurer
 from agent.workshop.place import artifact_folder, backends_for
 from agent.workshop.probe_messages import Answers
-from agent.workshop.speed import SpeedOptions, SpeedTable, keep_table, measure_speeds, write_speeds
+from agent.workshop.speed import SpeedOptions, SpeedTable, keep_table, measure_speeds, with_left_out, write_speeds
 from agent.workshop.sweep import ways_of
 from agent.workshop.tune import Subject, TuneOptions, tune
 from agent.workshop.tuned import memory_limit
@@ -115,7 +115,7 @@ def speed_here(settings: Settings, reporter: Reporter, wishes: SpeedWishes) -> S
         hardware=summary(hardware),
         versions=runtime_versions(),
         peaks=peaks,
-        boards=boards,
+        boards=with_left_out(boards, field.left_out),
         load=(before, os.getloadavg()[0]),
     )
     keep_table(artifact_folder(settings.state_dir, plan.network_sha256), table)

@@ -278,6 +278,13 @@ def _limit_of(contender: Contender, limits: Limits) -> tuple[str, float]:
     return "fp32, direct", limits.fp32_direct
 
 
+def with_left_out(boards: Sequence[BoardSpeeds], left_out: Sequence[SetAside]) -> tuple[BoardSpeeds, ...]:
+    """`boards` with what was not let in told beside what failed, once: a figure that is missing has its reason."""
+    first, rest = boards[:1], boards[1:]
+    told = [msgspec.structs.replace(board, set_aside=(*board.set_aside, *left_out)) for board in first]
+    return (*told, *rest)
+
+
 def write_speeds(boards: Sequence[BoardSpeeds], hardware: str) -> int:
     """Put the figures into the manifests of the artifacts among the paths, in the place of older ones from the same
     hardware; returns how many manifests were written.

@@ -157,8 +157,9 @@ class Verifier:
 
 
 def is_reference(reference: NetworkInfo, network: NetworkInfo) -> bool:
-    """Whether a gate may be judged against `reference`: the same network, in fp32."""
-    return reference.precision == "fp32" and reference.sha256 == network.sha256 != ""
+    """Whether a gate may be judged against `reference`: the same network, imitating the same player if any, in fp32."""
+    same = reference.sha256 == network.sha256 != "" and reference.human_profile == network.human_profile
+    return same and reference.precision == "fp32"
 
 
 def record(artifact: Artifact, verified: Verified) -> Artifact:

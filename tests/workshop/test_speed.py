@@ -13,7 +13,7 @@ from fakes.probe_child import COMMAND
 from fakes.small_networks import Listener
 from rich.console import Console
 
-from agent.engine.tuning import Contender
+from agent.engine.tuning import Contender, SetAside
 from agent.engine.way import Way
 from agent.errors import BenchFailed
 from agent.export.artifact import ArtifactManifest, artifacts_in, read_artifact, write_manifest
@@ -30,6 +30,7 @@ from agent.workshop.speed import (
     keep_table,
     measure_speeds,
     read_table,
+    with_left_out,
     write_speeds,
 )
 from agent.workshop.speed_table import tables
@@ -142,6 +143,14 @@ def test_an_artifact_that_was_replaced_while_it_was_timed_gets_no_figures(
     assert "replaced" in caplog.text
     artifact = read_artifact(file)
     assert artifact is not None and artifact.manifest == manifest
+
+
+def test_what_was_not_let_in_is_told_once(network: Path) -> None:
+    boards = measured(network, [contender("quick"), contender("missing")])
+    unverified = SetAside(contender("mnn"), "nobody has verified it: run `agent verify`")
+    first, second = with_left_out(boards, [unverified])
+    assert first.set_aside == (*boards[0].set_aside, unverified) and second == boards[1]
+    assert with_left_out((), [unverified]) == ()
 
 
 def test_the_table_is_kept_beside_the_artifacts(tmp_path: Path) -> None:

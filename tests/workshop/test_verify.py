@@ -139,7 +139,7 @@ def test_a_newer_verification_replaces_that_on_the_same_positions_and_keeps_othe
 
 def test_another_network_and_a_reference_that_is_not_fp32_give_figures_and_no_judgement(tmp_path: Path) -> None:
     path = artifact_of(tmp_path)
-    for changes in ({"sha256": "6" * 64}, {"precision": "fp16"}):
+    for changes in ({"sha256": "6" * 64}, {"precision": "fp16"}, {"human_profile": "rank_5k"}):
         found = verify(Verifier(reference(**changes), POSITIONS, SilentReporter()), path)
         assert found.judgement is None and found.accuracies[0].top1 == 1.0
         assert found.unjudged == "the reference is not this network in fp32"
