@@ -189,6 +189,12 @@ def test_the_driver_says_what_went_wrong(built: Built) -> None:
     backend.close()
 
 
+def test_inputs_that_would_not_fit_the_device_s_memory_never_reach_it(backend: TensorRtBackend) -> None:
+    for spatial, global_ in (((1, 23, 19, 19), (1, 19)), ((1, 22, 9, 9), (2, 19)), ((0, 22, 9, 9), (0, 19))):
+        with pytest.raises(BackendUnavailable, match="TensorRT cannot run inputs of"):
+            backend.evaluate(np.zeros(spatial, np.float32), np.zeros(global_, np.float32))
+
+
 def test_where_the_libraries_are_absent_the_table_says_so(built: Built) -> None:
     assert BACKENDS["tensorrt"].priority == 0
     with pytest.raises(BackendUnavailable, match="TensorRT: never run") as raised:

@@ -1,9 +1,13 @@
-"""What the backends for artifacts of `agent export` share: the manifest beside the file, which names the network."""
+"""What the backends for artifacts of `agent export` share: the manifest beside the file, which names the network, and
+what inputs must be before they reach a runtime that looks at nothing but their address."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from agent.engine.backends.interface import GLOBAL_CHANNELS, SPATIAL_CHANNELS, Array
 from agent.engine.backends.onnxruntime import require_model
 from agent.errors import BackendUnavailable
 from agent.export.artifact import Artifact, digest, manifest_path, read_artifact
@@ -35,3 +39,12 @@ def require_artifact(model: Path | None, backend: str) -> Artifact:
     except OSError as error:
         raise BackendUnavailable(f"cannot read {path}: {error.strerror}", fix=again) from error
     return artifact
+
+
+def require_inputs(spatial: Array, global_: Array, runtime: str) -> None:
+    """Raises BackendUnavailable: not what `Backend.evaluate` takes, which says so and names the `runtime`."""
+    shaped = spatial.ndim == 4 and spatial.shape[1] == SPATIAL_CHANNELS and spatial.size > 0
+    if not shaped or global_.shape != (len(spatial), GLOBAL_CHANNELS):
+        raise BackendUnavailable(f"{runtime} cannot run inputs of {spatial.shape} and {global_.shape}")
+    if spatial.dtype != np.float32 or global_.dtype != np.float32:
+        raise BackendUnavailable(f"{runtime} cannot run inputs in {spatial.dtype} and {global_.dtype}, only in float32")

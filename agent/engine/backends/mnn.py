@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from agent.engine.backends.exported import require_artifact
+from agent.engine.backends.exported import require_artifact, require_inputs
 from agent.engine.backends.interface import GLOBAL_CHANNELS, SPATIAL_CHANNELS, Array, NetworkInfo, Outputs
 from agent.engine.backends.runners import Runners
 from agent.errors import BackendUnavailable
@@ -56,9 +56,7 @@ class MnnBackend:
 
     def evaluate(self, spatial: Array, global_: Array) -> Outputs:
         """See `Backend.evaluate`."""
-        count = spatial.shape[0]
-        if spatial.shape[1] != SPATIAL_CHANNELS or global_.shape != (count, GLOBAL_CHANNELS) or not spatial.size:
-            raise BackendUnavailable(f"MNN cannot run inputs of {spatial.shape} and {global_.shape}")
+        require_inputs(spatial, global_, "MNN")
         with self._interpreters.lend(spatial.shape) as interpreter:
             try:
                 return interpreter.run(np.ascontiguousarray(spatial), np.ascontiguousarray(global_))

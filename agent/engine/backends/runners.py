@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from agent.engine.backends.interface import Array, Outputs
+from agent.errors import BackendUnavailable
 
 
 class Runner(Protocol):
@@ -31,22 +32,32 @@ class Runners(Generic[RunnerT]):
         """`runners` are at least one."""
         self._idle = list(runners)
         self._changed = threading.Condition()
+        self._closed = False
 
     @contextlib.contextmanager
     def lend(self, shape: tuple[int, ...]) -> Iterator[RunnerT]:
-        """An idle runner, if possible one that is set for `shape`."""
+        """An idle runner, if possible one that is set for `shape`.
+
+        Raises:
+            BackendUnavailable: closed; nobody would ever be idle again.
+        """
         with self._changed:
-            while not self._idle:
-                self._changed.wait()
+            self._changed.wait_for(lambda: self._idle or self._closed)
+            if self._closed:
+                raise BackendUnavailable("this network was closed", fix="Open the backend again.")
             fitting = (number for number, each in enumerate(self._idle) if each.shape == shape)
             runner = self._idle.pop(next(fitting, -1))
         try:
             yield runner
         finally:
             with self._changed:
-                self._idle.append(runner)
+                if not self._closed:
+                    self._idle.append(runner)
                 self._changed.notify()
 
     def close(self) -> None:
-        """Drop them. None may be lent."""
-        self._idle.clear()
+        """Drop them; those that are lent when they come back."""
+        with self._changed:
+            self._closed = True
+            self._idle.clear()
+            self._changed.notify_all()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.engine.backends.exported import require_artifact
+from agent.engine.backends.exported import require_artifact, require_inputs
 from agent.engine.backends.interface import GLOBAL_CHANNELS, SPATIAL_CHANNELS, Array, NetworkInfo, Outputs
 from agent.engine.backends.onnxruntime import require_model
 from agent.errors import BackendUnavailable, ToolMissing
@@ -63,9 +63,9 @@ class TensorRtBackend:
         if engine is None:
             raise BackendUnavailable(f"TensorRT does not load {model}; it says why above", fix=_REBUILD)
         self._engine = engine
+        self._check_types()
         self._profiles = sorted(_profiles(engine), key=lambda profile: profile.room)
         self._max_batch = min(profile.most[0] for profile in self._profiles)
-        self._check_types()
         self._lanes: queue.LifoQueue[_Lane] = queue.LifoQueue()
         self._all_lanes: list[_Lane] = []
         for _ in range(max(1, threads)):
@@ -75,6 +75,7 @@ class TensorRtBackend:
 
     def evaluate(self, spatial: Array, global_: Array) -> Outputs:
         """See `Backend.evaluate`."""
+        require_inputs(spatial, global_, "TensorRT")
         count, _, y_size, x_size = spatial.shape
         profile = next((each for each in self._profiles if each.takes(y_size, x_size)), None)
         if profile is None:
@@ -192,7 +193,7 @@ def open_tensorrt(model: Path | None, threads: int) -> TensorRtBackend:
     cuda = CudaDriver()
     try:
         return TensorRtBackend(path, threads, tensorrt, cuda)
-    except BackendUnavailable:
+    except BaseException:  # whatever it is, the device is given back
         cuda.close()
         raise
 
