@@ -6,6 +6,7 @@ formats, nothing else. What a writer is told stands in `job.py`, how its result 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -179,7 +180,8 @@ def export(
         for each in formats:
             started = time.monotonic()
             try:
-                artifact, made = run.provide(each)
+                with _memory_errors(each):
+                    artifact, made = run.provide(each)
             except NetworkFormatError:
                 raise
             except AgentError as error:
@@ -187,6 +189,16 @@ def export(
                 yield Outcome(each, None, False, time.monotonic() - started, error)
             else:
                 yield Outcome(each, artifact, made, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _memory_errors(format: Format) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise ConversionFailed(
+            f"{format.value}: memory ran out", fix="Use a smaller network, or export on a larger machine."
+        ) from error
 
 
 class _Export:
@@ -317,7 +329,10 @@ def _is_current(artifact: Artifact, tools: Mapping[str, str], inputs: Mapping[st
     manifest = artifact.manifest
     named = manifest.file == _file_name(manifest.network, artifact.format)
     same = manifest.tools == tools and {key: manifest.recipe.get(key) for key in inputs} == dict(inputs)
-    return named and same and digest(artifact.path) == manifest.sha256
+    try:
+        return named and same and digest(artifact.path) == manifest.sha256
+    except OSError:
+        return False  # what cannot be read is made anew
 
 
 def _file_name(info: NetworkInfo, format: Format) -> str:
@@ -337,6 +352,8 @@ def _version(distribution: str, format: Format) -> str:
 
 def _hash_of(path: Path, kind: type[NetworkFormatError] | type[CalibrationError]) -> str:
     try:
+        if path.is_dir():
+            raise kind(f"cannot read {path}: it is a folder", fix="Give a file that is there.")
         return digest(path)
     except OSError as error:
         raise kind(f"cannot read {path}: {error.strerror}", fix="Give a file that is there.") from error

@@ -100,7 +100,8 @@ class TfliteFile:
             raise ConversionFailed(f"{name} takes {size_bytes >> 20} MB, more than one TFLite file can hold")
         builder = _aligning(self._flatbuffers)(size_bytes + (1 << 20))
         builder.Finish(model.Pack(builder), _IDENTIFIER)
-        out.write(builder.Output())
+        # Not `Output`, which is a copy of the whole.
+        out.write(memoryview(builder.Bytes)[builder.Head() :])
 
     def _add(
         self,
@@ -137,7 +138,7 @@ def _aligning(flatbuffers: Any) -> Any:
             self.head: int
             start = self.head - x.size
             self.head = start
-            self.Bytes[start : start + x.size] = x.tobytes()
+            self.Bytes[start : start + x.size] = x.data
             self.vectorNumElems = x.size
             return int(self.EndVector())
 

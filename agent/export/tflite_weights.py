@@ -26,6 +26,9 @@ from agent.export.tflite_file import TfliteFile
 # on 279 golden positions: top-1 0.975 → 0.993, win MAE 0.0026 → 0.0021.
 _SHARES: Final = np.linspace(1.0, 0.5, 26, dtype=np.float32)
 
+# Outputs whose weights are all smaller have no weights: pruned ones, mostly.
+_NOTHING: Final = 1e-30
+
 # op_version.cc: what a runtime must know to take such weights.
 _DEQUANTIZE_FP16_VERSION: Final = 3
 _DEQUANTIZE_PER_CHANNEL_VERSION: Final = 5
@@ -108,7 +111,9 @@ def _in_parts(file: TfliteFile, name: str, values: Array) -> tuple[Stored, ...]:
 
 def _scales(weights: Array) -> Array:
     """For each row of `weights` [out, …] the scale with the least squared error of those tried."""
-    largest = np.maximum(np.abs(weights).max(axis=1), np.finfo(np.float32).tiny) / np.float32(LARGEST)
+    largest = np.abs(weights).max(axis=1)
+    # Scales that are no normal numbers would keep XNNPACK from taking the layer.
+    largest = np.where(largest > _NOTHING, largest, np.float32(LARGEST)) / np.float32(LARGEST)
     best, least = largest, np.full(largest.shape, np.inf, np.float32)
     for share in _SHARES:
         scales = largest * share

@@ -7,6 +7,7 @@ limits, and nothing is read ahead but one chunk.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import math
@@ -47,11 +48,13 @@ class TokenStream:
         self._position = 0
         self._weight_bytes = 0
         try:
-            self._file = path.open("rb")
+            with contextlib.ExitStack() as opening:
+                self._file = opening.enter_context(path.open("rb"))
+                zipped = self._file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+                self._file.seek(0)
+                opening.pop_all()
         except OSError as error:
             raise NetworkFormatError(f"{path}: {error.strerror}", fix="Give the path of a network file.") from error
-        zipped = self._file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-        self._file.seek(0)
         raw = gzip.GzipFile(fileobj=self._file) if zipped else self._file
         self._stream = cast(BinaryIO, raw)
 

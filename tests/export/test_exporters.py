@@ -200,6 +200,37 @@ def test_an_artifact_of_another_name_is_not_taken_for_ours(source: Path) -> None
     assert len(artifacts_in(other.parent)) == 2
 
 
+def test_memory_that_runs_out_fails_one_format(source: Path) -> None:
+    def greedy() -> Writer:
+        def write(job: Job) -> Written:
+            raise MemoryError
+
+        return write
+
+    table = {Format.ONNX_FP32: Exporter(greedy, "1"), Format.ONNX_FP16: TABLE[Format.ONNX_FP16]}
+    first, second = run(source, table=table)
+    assert isinstance(first.error, ConversionFailed) and "memory ran out" in str(first.error)
+    assert second.made
+
+
+@pytest.mark.parametrize("what", ["network", "calibration"])
+def test_a_folder_in_the_place_of_a_file_is_named(what: str, source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(AgentError, match="it is a folder"):
+        run(folder if what == "network" else source, calibration=folder if what == "calibration" else None)
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_a_folder_in_the_way_of_a_manifest_is_named_and_stays(source: Path) -> None:
+    in_the_way = source.parent / "artifacts" / "random-v8.onnx.json"
+    in_the_way.mkdir(parents=True)
+    (outcome,) = run(source, Format.ONNX_FP32)
+    assert outcome.error is not None and "random-v8.onnx" in str(outcome.error) and outcome.error.fix
+    assert in_the_way.is_dir()
+    assert [path.name for path in in_the_way.parent.iterdir()] == [in_the_way.name]
+
+
 # ---------------------------------------------------------------- human-style networks
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from agent.engine.backends import open_backend
 from agent.errors import ConversionFailed
 from agent.export.artifact import Format
 from agent.export.tflite_file import TfliteFile
-from tests.fakes.exported_network import exported
+from agent.export.tflite_weights import widened
+from tests.fakes.exported_network import exported, random_inputs
 from tests.fakes.network_writer import NetworkWriter
 
 
@@ -26,6 +29,36 @@ def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
     source = NetworkWriter(14, ["ordinary", ["gpool"]]).write(tmp_path / "n.bin.gz")
     first, second = (exported(source, Format.TFLITE_INT8, tmp_path / each) for each in ("a", "b"))
     assert first.manifest.sha256 == second.manifest.sha256
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_the_parts_of_a_kernel_are_the_kernel(dilation: int, tmp_path: Path) -> None:
+    """INT8 weights differ by rounding alone; a tap in another place would be as far off as another network."""
+    writer = NetworkWriter(14, ["ordinary"], channels=48, dilation=dilation, seed=4)
+    source = writer.write(tmp_path / "n.bin.gz")
+    policies = []
+    for format in (Format.TFLITE_FP32, Format.TFLITE_INT8_WEIGHTS):
+        backend = open_backend("litert", exported(source, format, tmp_path / "out").path, threads=1)
+        policies.append(backend.evaluate(*random_inputs(1, 9, 7)).policy)
+        backend.close()
+    exact, rounded = policies
+    assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact).max()
+
+
+def test_an_output_without_weights_has_a_scale_that_runtimes_take() -> None:
+    values = np.zeros((4, 3, 3, 8), np.float32)
+    values[1:3] = np.linspace(-1e-35, 1, 2 * 72, dtype=np.float32).reshape(2, 3, 3, 8)
+    scales: list[float] = []
+
+    class Listening(TfliteFile):
+        def constant(
+            self, name: str, values: Any, *, scales: Any = None, scaled_axis: int = 0, kept: list[float] = scales
+        ) -> int:
+            kept += [] if scales is None else scales.tolist()
+            return super().constant(name, values, scales=scales, scaled_axis=scaled_axis)
+
+    assert len(widened(0, Listening(), "w", values)) == 4
+    assert len(scales) == 16 and all(scale >= np.finfo(np.float32).tiny for scale in scales)
 
 
 def test_weights_lie_where_vector_instructions_want_them(tmp_path: Path) -> None:
