@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from agent.engine.tuning import Contender, SetAside
 from agent.workshop.limits import Limits, Peaks
 from agent.workshop.place import lies_among_artifacts
 from agent.workshop.speed import BoardSpeeds, NativeResult, PathSpeed, SpeedTable
@@ -26,7 +27,7 @@ Standing = Literal["fp32-equal", "gate passed", "gate failed", "not verified", "
 
 
 class TimedPath(msgspec.Struct, frozen=True):
-    """`path.contender.path` is the file's name alone."""
+    """`path.contender.path` is the file's name alone, as everywhere here."""
 
     path: PathSpeed
     standing: Standing
@@ -44,7 +45,7 @@ class TimedBoard(msgspec.Struct, frozen=True):
     paths: tuple[TimedPath, ...]
     fp32_equal: PathSpeed | None
     verified: PathSpeed | None
-    set_aside: dict[str, str]
+    set_aside: tuple[SetAside, ...]
 
 
 class TimedTable(msgspec.Struct, frozen=True):
@@ -71,7 +72,13 @@ def main_board(table: TimedTable) -> TimedBoard | None:
 
 def _board(board: BoardSpeeds, network_sha256: str, standings: Mapping[str, Standing]) -> TimedBoard:
     ordered = sorted(board.paths, key=lambda path: -path.evals_per_s)
-    paths = tuple(TimedPath(_named(path), _standing(path, network_sha256, standings)) for path in ordered)
+    paths = tuple(
+        TimedPath(
+            msgspec.structs.replace(path, contender=_by_name(path.contender)),
+            _standing(path, network_sha256, standings),
+        )
+        for path in ordered
+    )
     share = None
     if board.native is not None and board.limits.fp32_winograd:
         share = board.native.evals_per_s / board.limits.fp32_winograd
@@ -84,13 +91,13 @@ def _board(board: BoardSpeeds, network_sha256: str, standings: Mapping[str, Stan
         paths=paths,
         fp32_equal=next((each.path for each in paths if each.standing == "fp32-equal"), None),
         verified=next((each.path for each in paths if each.path.contender.sha256 in passed), None),
-        set_aside={str(lost.contender): lost.reason for lost in board.set_aside},
+        set_aside=tuple(SetAside(_by_name(lost.contender), lost.reason) for lost in board.set_aside),
     )
 
 
-def _named(path: PathSpeed) -> PathSpeed:
-    contender = msgspec.structs.replace(path.contender, path=Path(path.contender.path).name)
-    return msgspec.structs.replace(path, contender=contender)
+def _by_name(contender: Contender) -> Contender:
+    """Without the folder: a report is for others, too."""
+    return msgspec.structs.replace(contender, path=Path(contender.path).name)
 
 
 def _standing(path: PathSpeed, network_sha256: str, standings: Mapping[str, Standing]) -> Standing:
