@@ -39,6 +39,8 @@ GOLDEN_SLICE = "golden"
 NOISE_POSITIONS = 200
 # KataGo's rootPolicyOptimism in GTP, with which recorded answers were made and native KataGo is asked.
 NATIVE_OPTIMISM = 0.2
+# What formats of one network differ in, and what says nothing of numbers.
+_MAY_DIFFER = frozenset({"name", "precision", "form", "exporter"})
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class Verifier:
         `seen` are the sets that an artifact may have been calibrated on.
 
         Raises:
-            GateRefused: the file is not the one that its manifest names, or the outputs have other shapes.
+            GateRefused: the file is not the one that its manifest names, or is of another network than that says, or
+                the outputs have other shapes.
             CalibrationError: one game served both to calibrate and to verify, or nobody knows; or it takes none of
                 the boards.
             BackendUnavailable: see `Backend.evaluate`.
@@ -101,6 +104,7 @@ class Verifier:
             _check(artifact)
         is_judged = artifact is not None and is_reference(self._network, artifact.manifest.network)
         if artifact is not None and is_judged:
+            _require_same_network(self._network, candidate)
             require_apart(artifact, self._positions, seen)
         positions, outputs = _on_boards(artifact, self._positions, self._outputs)
         if not len(positions):
@@ -189,6 +193,22 @@ def _check(artifact: Artifact) -> None:
     if artifact.format.facts.precision not in BOUNDS:
         raise GateRefused(f"{artifact.manifest.format} has no gate")
     require_intact(artifact)
+
+
+def _require_same_network(reference: NetworkInfo, candidate: OpenedNetwork) -> None:
+    """That the file itself, not only its manifest, is of the reference's network and reads its outputs alike: the
+    engine goes by what the file says, and the comparison by what the reference says."""
+    found = candidate.backend.network
+    apart = [
+        name
+        for name in NetworkInfo.__struct_fields__
+        if name not in _MAY_DIFFER and getattr(found, name) != getattr(reference, name)
+    ]
+    if apart:
+        raise GateRefused(
+            f"{candidate.path} says something else of the network than the reference: {', '.join(apart)}",
+            fix="Export it again.",
+        )
 
 
 def _on_boards(

@@ -11,7 +11,7 @@ from fakes.position_sets import made_up
 from typer.testing import CliRunner, Result
 
 from agent.__main__ import app
-from agent.errors import CalibrationError, ConfigError, GateRefused, JournalUnusable
+from agent.errors import CalibrationError, ConfigError, ConversionFailed, GateRefused, JournalUnusable
 from agent.events import SilentReporter
 from agent.export.artifact import artifacts_in, read_artifact
 from agent.workshop.opening import open_player
@@ -140,13 +140,16 @@ def test_a_match_tells_elo_and_writes_it_beside_the_artifact(folder: Path) -> No
     assert isinstance(nowhere.exception, JournalUnusable)
 
 
-def test_a_network_that_the_core_does_not_run_is_played_by_onnx_runtime(tmp_path: Path) -> None:
-    NetworkWriter(15, ["attention"], channels=8).write(tmp_path / "attentive.bin.gz")
-    NetworkWriter(8, ["ordinary"], channels=8).write(tmp_path / "plain.bin.gz")
-    for name, backend in (("attentive", "onnxruntime"), ("plain", "core")):
+def test_players_run_on_the_core_and_what_it_does_not_run_goes_the_usual_way(tmp_path: Path) -> None:
+    for name, blocks in (("attentive", ["attention"]), ("plain", ["ordinary"])):
+        NetworkWriter(15, blocks, channels=8).write(tmp_path / f"{name}.bin.gz")
         opened = open_player(str(tmp_path / f"{name}.bin.gz"), tmp_path / "state", SilentReporter())
-        assert opened.backend.name == backend
+        assert opened.backend.name == "core"
         opened.backend.close()
+    # A human-style network needs somebody to imitate, which only an artifact of it has.
+    NetworkWriter(15, ["ordinary"], channels=8, metadata=True).write(tmp_path / "human.bin.gz")
+    with pytest.raises(ConversionFailed, match="human"):
+        open_player(str(tmp_path / "human.bin.gz"), tmp_path / "state", SilentReporter())
 
 
 def test_held_out_positions_are_played_once_where_none_are_given(folder: Path) -> None:

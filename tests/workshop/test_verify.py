@@ -211,6 +211,17 @@ def test_without_what_it_was_calibrated_on_nobody_judges_it(verifier: Verifier, 
     assert other.verify(opened(path, OpinionsBackend())).judgement is None, "figures are told without it"
 
 
+@pytest.mark.parametrize("said", [{"sha256": "6" * 64}, {"score_mean_multiplier": 40.0}, {"prefer_pass_alive": True}])
+def test_a_file_that_says_something_else_of_the_network_is_refused(
+    verifier: Verifier, tmp_path: Path, said: dict[str, object]
+) -> None:
+    """Its manifest is another file's, or its own facts are damaged: the engine would go by them."""
+    backend = OpinionsBackend()
+    backend.network = msgspec.structs.replace(backend.network, **said)
+    with pytest.raises(GateRefused, match=f"than the reference: {next(iter(said))}"):
+        verifier.verify(opened(artifact_of(tmp_path), backend))
+
+
 def test_a_reference_that_changed_since_its_export_is_none(tmp_path: Path) -> None:
     path = artifact_of(tmp_path, Format.ONNX_FP32)
     against = opened(path, OpinionsBackend())
