@@ -68,7 +68,13 @@ def test_b10c384h6nbttflrs_answers_as_native_katago(
 
 @pytest.mark.network
 @pytest.mark.parametrize(
-    ("alias", "file", "every"), [("b15c192", "raw_nn", 1), ("b15c192", "raw_nn_edges", 1), ("b18c384nbt", "raw_nn", 4)]
+    ("alias", "file", "every"),
+    [
+        ("b15c192", "raw_nn", 1),
+        ("b15c192", "raw_nn_edges", 1),
+        ("b18c384nbt", "raw_nn", 4),
+        ("b10c384h6nbttflrs", "raw_nn", 8),
+    ],
 )
 def test_the_core_s_kernels_answer_as_native_katago(
     alias: str,
