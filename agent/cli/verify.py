@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from agent.events import Reporter
-    from agent.export.artifact import Accuracy
+    from agent.export.artifact import Accuracy, Artifact
     from agent.settings import Settings
     from agent.workshop.golden import GoldenRow, NativeAnswer
     from agent.workshop.opening import OpenedNetwork
@@ -110,12 +110,13 @@ def verify(
         reference = open_network(against, settings.state_dir, reporter)
         stack.callback(reference.backend.close)
         held_out = _held_out(positions, against, reference, settings, reporter)
+        _require_apart(candidates, reference, held_out, calibration)
         rows, answers = _native(native, golden, reference, settings, reporter)
         verifier = Verifier(reference, held_out, reporter, batch=batch, rows=rows, native=answers)
         for named in candidates:
             candidate = open_network(named, settings.state_dir, reporter)
             try:
-                found = verifier.verify(candidate, _seen(calibration, candidate))
+                found = verifier.verify(candidate, _seen(calibration, candidate.artifact))
             finally:
                 candidate.backend.close()
             if candidate.artifact is not None and found.judgement is not None:
@@ -157,15 +158,29 @@ def _held_out(
         player.backend.close()
 
 
-def _seen(paths: Sequence[Path], candidate: OpenedNetwork) -> list[SeenSet]:
-    """What the candidate may have been calibrated on: as named, or as `agent export` leaves it beside its artifacts."""
+def _seen(paths: Sequence[Path], artifact: Artifact | None) -> list[SeenSet]:
+    """What it may have been calibrated on: as named, or as `agent export` leaves it beside its artifacts."""
     from agent.workshop.place import CALIBRATION
     from agent.workshop.seen import load_seen, was_made_with_positions
 
-    if candidate.artifact is None or not was_made_with_positions(candidate.artifact):
+    if artifact is None or not was_made_with_positions(artifact):
         return []
-    beside = candidate.path.with_name(CALIBRATION)
+    beside = artifact.path.with_name(CALIBRATION)
     return [load_seen(path) for path in paths or ([beside] if beside.exists() else [])]
+
+
+def _require_apart(
+    candidates: Sequence[str], reference: OpenedNetwork, positions: PositionSet, calibration: Sequence[Path]
+) -> None:
+    """What the verifier asks of each candidate, too, but before minutes of evaluation."""
+    from agent.export.artifact import read_artifact
+    from agent.workshop.seen import require_apart
+    from agent.workshop.verify import is_reference
+
+    for named in candidates:
+        artifact = read_artifact(Path(named))
+        if artifact is not None and is_reference(reference.backend.network, artifact.manifest.network):
+            require_apart(artifact, positions, _seen(calibration, artifact))
 
 
 def _native(

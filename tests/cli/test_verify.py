@@ -104,6 +104,23 @@ def test_what_was_found_before_one_that_cannot_be_verified_is_told(folder: Path)
     assert "gate passed" in result.stdout
 
 
+def test_what_it_was_calibrated_on_is_asked_for_before_anything_is_evaluated(folder: Path) -> None:
+    small, calibration = str(folder / "small.bin.gz"), folder / "calibration.npz"
+    made_up(games=12, seed=5).save(calibration)
+    made_up(seed=6).save(folder / "other.npz")
+    made = run(folder, "export", small, "--to", "onnx-int8", "--calibration", str(calibration))
+    assert made.exit_code == 0, made.output
+    path = str(artifact(folder, "int8"))
+    against = ("--against", small, "--positions", str(folder / "positions.npz"))
+    for named in ((), ("--calibration", str(folder / "other.npz"))):
+        result = run(folder, "verify", path, *against, *named)
+        assert isinstance(result.exception, CalibrationError) and "nobody knows" in str(result.exception)
+        assert "symmetry noise" not in result.output
+    both = ("--calibration", str(folder / "other.npz"), "--calibration", str(calibration))
+    result = run(folder, "verify", path, *against, *both)
+    assert "symmetry noise" in result.output and not isinstance(result.exception, CalibrationError)
+
+
 def test_a_file_without_a_manifest_has_no_gate(folder: Path) -> None:
     bare = folder / "bare.onnx"
     bare.write_bytes(artifact(folder, "fp32").read_bytes())
