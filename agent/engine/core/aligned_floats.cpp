@@ -1,7 +1,8 @@
 #include "aligned_floats.h"
 
+#include <stdlib.h>  // posix_memalign, which takes sizes that are no multiple of the alignment
+
 #include <algorithm>
-#include <cstdlib>
 #include <new>
 
 #if defined(__linux__)
@@ -19,18 +20,18 @@ constexpr size_t kLargePageBytes = size_t{2} << 20;
 }  // namespace
 
 AlignedFloats::AlignedFloats(size_t count) : size_(count) {
-  const size_t alignment = count * sizeof(float) >= kLargePageBytes ? kLargePageBytes : kLineBytes;
-  const size_t bytes = (count * sizeof(float) + alignment - 1) / alignment * alignment;
-  memory_.reset(static_cast<float*>(std::aligned_alloc(alignment, std::max(bytes, alignment))));
-  if (!memory_) throw std::bad_alloc();
+  const size_t bytes = count * sizeof(float), alignment = bytes >= kLargePageBytes ? kLargePageBytes : kLineBytes;
+  void* memory = nullptr;
+  if (posix_memalign(&memory, alignment, std::max(bytes, kLineBytes)) != 0) throw std::bad_alloc();
+  memory_.reset(static_cast<float*>(memory));
 #if defined(MADV_HUGEPAGE)
   // A batch walks through more memory than small pages have entries for in the processor's table. A system that has no large pages to
   // spare refuses, which costs time only.
-  if (alignment == kLargePageBytes) madvise(memory_.get(), bytes, MADV_HUGEPAGE);
+  if (alignment == kLargePageBytes) madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
   std::fill(memory_.get(), memory_.get() + count, 0.0f);
 }
 
-void AlignedFloats::Free::operator()(float* memory) const { std::free(memory); }
+void AlignedFloats::Free::operator()(float* memory) const { free(memory); }
 
 }  // namespace katago_agent
