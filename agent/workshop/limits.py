@@ -37,6 +37,8 @@ METER_S: Final = 0.25
 # F(4×4, 3×3): 36 products make 16 outputs of a 3×3 convolution.
 _TILE: Final = 4
 _TILE_PRODUCTS: Final = 36
+# F(5×5, 3×3) with shorter tiles at the edge, as `core` does it: two products more than points, each way, for each tile.
+_LARGE_TILE: Final = 5
 
 
 class Peaks(msgspec.Struct, frozen=True):
@@ -50,19 +52,23 @@ class Peaks(msgspec.Struct, frozen=True):
 
 
 class Products(msgspec.Struct, frozen=True):
-    """Multiply-adds of one evaluation: with every convolution done directly, and with the 3×3 ones by F(4×4, 3×3)."""
+    """Multiply-adds of one evaluation: with every convolution done directly, with the 3×3 ones by F(4×4, 3×3), and with
+    these by F(5×5, 3×3) and shorter tiles at the edge (0 in a table of before that was counted)."""
 
     direct: int
     winograd: int
+    winograd_5: int = 0
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Evaluations/s that no runtime on this machine can exceed with that arithmetic; 0 where the machine lacks it."""
+    """Evaluations/s that no runtime on this machine can exceed with that arithmetic; 0 where the machine lacks it, or
+    a table is older than the figure."""
 
     fp32_direct: float
     fp32_winograd: float
     int8_direct: float
     int8_dot_direct: float
+    fp32_winograd_5: float = 0.0
 
 
 def measure_peaks(cores: int, seconds: float = METER_S) -> Peaks:
@@ -77,6 +83,7 @@ def limits_of(peaks: Peaks, products: Products) -> Limits:
         fp32_winograd=peaks.fp32 / products.winograd,
         int8_direct=peaks.int8 / products.direct,
         int8_dot_direct=peaks.int8_dot / products.direct,
+        fp32_winograd_5=peaks.fp32 / products.winograd_5,
     )
 
 
@@ -84,16 +91,18 @@ def count_products(network: Network, y_size: int, x_size: int) -> Products:
     """Of one position on a board of that size."""
     area = y_size * x_size
     tiles = -(-y_size // _TILE) * -(-x_size // _TILE)
-    direct = winograd = 0
+    large = (y_size + 2 * -(-y_size // _LARGE_TILE)) * (x_size + 2 * -(-x_size // _LARGE_TILE))
+    direct = winograd = winograd_5 = 0
     for conv in _convolutions(network):
         outputs, inputs, height, width = conv.weights.shape
         own = outputs * inputs * height * width * area
         direct += own
         by_tiles = (height, width) == (3, 3) and conv.dilation == (1, 1)
         winograd += outputs * inputs * _TILE_PRODUCTS * tiles if by_tiles else own
+        winograd_5 += outputs * inputs * large if by_tiles else own
     other = sum(times * matmul.weights.size for matmul, times in _products(network, area))
     other += sum(_attention(block, area) for block in walk_blocks(network.trunk.blocks))
-    return Products(int(direct + other), int(winograd + other))
+    return Products(int(direct + other), int(winograd + other), int(winograd_5 + other))
 
 
 def _together(kind: int, cores: int, seconds: float) -> float:

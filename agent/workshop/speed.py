@@ -273,6 +273,8 @@ def _limit_of(contender: Contender, limits: Limits) -> tuple[str, float]:
         if limits.int8_dot_direct:
             return "int8 with dot products, direct", limits.int8_dot_direct
         return "int8 without dot products, direct", limits.int8_direct
+    if contender.backend == "core":
+        return "fp32, F(5×5, 3×3)", limits.fp32_winograd_5
     if contender.form == "winograd" or contender.backend == "mnn":
         return "fp32, F(4×4, 3×3)", limits.fp32_winograd
     return "fp32, direct", limits.fp32_direct

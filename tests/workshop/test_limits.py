@@ -31,6 +31,9 @@ def test_a_block_counts_as_its_convolutions(tmp_path: Path) -> None:
     entry = 22 * 8
     by_tiles = 6 * 36 * (entry + 2 * 8 * 8)
     assert counted.winograd == by_tiles + 96 * (PER_POINT - 9 * entry) + PER_BOARD
+    # 8 × 12 points as tiles of 5 and 3 by 5, 5 and 2, each with two products more than points.
+    by_large_tiles = (7 + 5) * (7 + 7 + 4) * (entry + 2 * 8 * 8)
+    assert counted.winograd_5 == by_large_tiles + 96 * (PER_POINT - 9 * entry) + PER_BOARD
 
 
 def test_pooling_and_nested_blocks_count_too(tmp_path: Path) -> None:
@@ -48,12 +51,12 @@ def test_tiles_that_hang_over_the_edge_cost_as_much_as_whole_ones(tmp_path: Path
 
 def test_convolutions_with_holes_are_done_directly(tmp_path: Path) -> None:
     counted = count_products(network(tmp_path, ["ordinary"], dilation=2), 9, 9)
-    assert counted.direct == counted.winograd
+    assert counted.direct == counted.winograd == counted.winograd_5
 
 
 def test_limits_are_peaks_over_products() -> None:
-    limits = limits_of(Peaks(2, 100e9, 200e9, 0.0), Products(4_000_000_000, 1_000_000_000))
-    assert (limits.fp32_direct, limits.fp32_winograd) == (25.0, 100.0)
+    limits = limits_of(Peaks(2, 100e9, 200e9, 0.0), Products(4_000_000_000, 1_000_000_000, 800_000_000))
+    assert (limits.fp32_direct, limits.fp32_winograd, limits.fp32_winograd_5) == (25.0, 100.0, 125.0)
     assert (limits.int8_direct, limits.int8_dot_direct) == (50.0, 0.0)
 
 

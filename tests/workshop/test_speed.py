@@ -103,10 +103,12 @@ def test_a_native_engine_that_does_not_run_is_told_before_anything_is_measured(n
 
 def test_a_share_is_that_of_the_arithmetic_that_the_path_uses(network: Path) -> None:
     names = [contender("quick"), contender("quick", form="winograd"), contender("quick", "int8"), contender("mnn")]
+    names.append(contender("core", path=str(network)))
     (board, _) = measured(network, names)
     ceilings = {
         "fp32, direct": board.limits.fp32_direct,
         "fp32, F(4×4, 3×3)": board.limits.fp32_winograd,
+        "fp32, F(5×5, 3×3)": board.limits.fp32_winograd_5,
         "int8 without dot products, direct": board.limits.int8_direct,
     }
     assert {path.limit for path in board.paths} == set(ceilings)
