@@ -31,8 +31,18 @@ _LAST_WORDS: Final = 400
 class NativeProcess:
     """Use it as a context manager: the process, all that it started, and its folder end with it."""
 
-    def __init__(self, command: Path, verb: str, network: Path, config: Mapping[str, object], *, fix: str = "") -> None:
+    def __init__(
+        self,
+        command: Path,
+        verb: str,
+        network: Path,
+        config: Mapping[str, object],
+        *,
+        fix: str = "",
+        within: Path | None = None,
+    ) -> None:
         """Start `command verb` (`command` is a file, or a name to look for as a shell does) on `network` (.bin.gz).
+        Its folder is made `within` that one, or where temporary files lie.
 
         Raises:
             BenchFailed: it does not start. As all that this class raises, with `fix` if there is one.
@@ -42,7 +52,9 @@ class NativeProcess:
         program = str(command.absolute()) if command.exists() else shutil.which(command) or str(command)
         with contextlib.ExitStack() as stack:
             try:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="katago-agent-native-")))
+                folder = Path(
+                    stack.enter_context(tempfile.TemporaryDirectory(prefix="katago-agent-native-", dir=within))
+                )
                 written = folder / "katago.cfg"
                 lines = {"logDir": folder / "logs", "homeDataDir": folder / "home", "logToStderr": "false", **config}
                 written.write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))

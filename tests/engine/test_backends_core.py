@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from agent.engine.backends import open_backend
 from agent.engine.backends.core import CoreBackend
 from agent.engine.backends.interface import Array
 from agent.errors import BackendUnavailable
+from tests.fakes.callers import asked_at_once
 from tests.fakes.network_oracle import evaluate
 from tests.fakes.network_writer import ACTIVATIONS, ATTENTION, NetworkWriter
 
@@ -25,6 +25,16 @@ def inputs(count: int, y_size: int, x_size: int, seed: int = 0) -> tuple[Array, 
     spatial = (random.random((count, 22, y_size, x_size)) < 0.3).astype(np.float32)
     spatial[:, 0] = 1
     return spatial, random.standard_normal((count, 19)).astype(np.float32) * np.float32(0.3)
+
+
+def assert_alone_as_together(backend: CoreBackend, count: int) -> None:
+    """To the last bit."""
+    spatial, global_ = inputs(count, 19, 19)
+    together = backend.evaluate(spatial, global_)
+    for index in range(count):
+        alone = backend.evaluate(spatial[index : index + 1], global_[index : index + 1])
+        for one, many in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(one[0], many[index])
 
 
 def assert_agrees(writer: NetworkWriter, source: Path, sizes: list[tuple[int, int]], *, generic: bool = False) -> None:
@@ -87,13 +97,7 @@ def test_activations_far_from_zero(source: Path) -> None:
 
 def test_an_answer_does_not_depend_on_the_batch_around_it(source: Path) -> None:
     """To the last bit: blocks of rows are cut elsewhere in another batch, sums are not."""
-    backend = CoreBackend(source)
-    spatial, global_ = inputs(9, 19, 19)
-    together = backend.evaluate(spatial, global_)
-    for index in range(9):
-        alone = backend.evaluate(spatial[index : index + 1], global_[index : index + 1])
-        for one, many in zip(alone, together, strict=True):
-            np.testing.assert_array_equal(one[0], many[index])
+    assert_alone_as_together(CoreBackend(source), 9)
 
 
 def test_both_kernels_agree(source: Path) -> None:
@@ -106,22 +110,7 @@ def test_both_kernels_agree(source: Path) -> None:
 def test_threads_do_not_disturb_each_other(source: Path) -> None:
     backend = open_backend("core", source, threads=4)
     cases = [inputs(1 + seed % 3, *SIZES[seed % len(SIZES)], seed) for seed in range(8)]
-    expected = [backend.evaluate(*case) for case in cases]
-    wrong: list[int] = []
-
-    def work(start: int) -> None:
-        for turn in range(24):
-            case = (start + turn) % len(cases)
-            found = backend.evaluate(*cases[case])
-            if any((left != right).any() for left, right in zip(found, expected[case], strict=True)):
-                wrong.append(case)
-
-    threads = [threading.Thread(target=work, args=(start,)) for start in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    assert asked_at_once(backend, cases, turns=24) == []
     backend.close()
 
 
@@ -189,13 +178,7 @@ def test_transformer_blocks_among_others(blocks: list[object], tip: str, tmp_pat
 
 def test_an_answer_of_a_transformer_does_not_depend_on_the_batch_around_it(tmp_path: Path) -> None:
     writer = NetworkWriter(15, ["attention", "ffn", "shared keys"], channels=20, tip="spatial rms")
-    backend = CoreBackend(writer.write(tmp_path / "n.bin.gz"))
-    spatial, global_ = inputs(3, 19, 19)
-    together = backend.evaluate(spatial, global_)
-    for index in range(3):
-        alone = backend.evaluate(spatial[index : index + 1], global_[index : index + 1])
-        for one, many in zip(alone, together, strict=True):
-            np.testing.assert_array_equal(one[0], many[index])
+    assert_alone_as_together(CoreBackend(writer.write(tmp_path / "n.bin.gz")), 3)
 
 
 def test_boards_beyond_the_tables_are_refused(source: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from agent.engine.backends import Backend, open_backend
 from agent.errors import BackendUnavailable
 from agent.export.artifact import Artifact, Format, manifest_path
+from tests.fakes.callers import asked_at_once
 from tests.fakes.exported_network import exported, random_inputs
 from tests.fakes.network_writer import NetworkWriter
 
@@ -100,20 +101,7 @@ def test_inputs_that_are_views_are_taken(artifact: Artifact, runtime: Runtime) -
 def test_more_threads_than_interpreters_take_turns(artifact: Artifact, runtime: Runtime) -> None:
     backend = runtime.open(artifact.path, 2)
     cases = [random_inputs(1 + index % 3, 5 + index, 7, seed=index) for index in range(4)]
-    expected = [backend.evaluate(*case).policy for case in cases]
-    wrong: list[int] = []
-
-    def work(index: int) -> None:
-        for _ in range(20):
-            if not np.allclose(backend.evaluate(*cases[index]).policy, expected[index], atol=1e-5):
-                wrong.append(index)
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert asked_at_once(backend, cases, tolerance=1e-5) == []
 
 
 def test_a_closed_network_is_refused_not_waited_for(artifact: Artifact, runtime: Runtime) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from agent.engine.backends.onnxruntime import OnnxRuntimeBackend
 from agent.engine.backends.uniform import UniformBackend
 from agent.errors import BackendUnavailable
 from agent.export.convert import convert
+from tests.fakes.callers import asked_at_once
 from tests.fakes.network_writer import NetworkWriter
 
 
@@ -61,20 +61,7 @@ def test_inputs_that_are_views_are_taken(model: Path) -> None:
 def test_threads_share_one_session(model: Path) -> None:
     backend = OnnxRuntimeBackend(model)
     cases = [inputs(1 + index % 3, 5 + index, 7, seed=index) for index in range(4)]
-    expected = [backend.evaluate(*case) for case in cases]
-    wrong: list[int] = []
-
-    def work(index: int) -> None:
-        for _ in range(20):
-            if not np.array_equal(backend.evaluate(*cases[index]).policy, expected[index].policy):
-                wrong.append(index)
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert asked_at_once(backend, cases) == []
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "check"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,20 +51,20 @@ def alive(command: Path) -> Iterator[int]:
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def temporary(tmp_path: Path) -> Path:
     """Where the process's folder lies."""
     folder = tmp_path / "temporary"
     folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 
 def test_it_is_started_asked_and_ended(command: Path, alive: int, temporary: Path) -> None:
-    with NativeProcess(command, "analysis", command.with_name("n.bin.gz"), {"nnMaxBatchSize": 7}) as process:
+    network = command.with_name("n.bin.gz")
+    with NativeProcess(command, "analysis", network, {"nnMaxBatchSize": 7}, within=temporary) as process:
         told = process.answer()
         (folder,) = temporary.iterdir()
         assert told["folder"] == str(folder)
-        assert told["arguments"][0::2] == ["analysis", str(folder / "katago.cfg"), str(command.with_name("n.bin.gz"))]
+        assert told["arguments"][0::2] == ["analysis", str(folder / "katago.cfg"), str(network)]
         assert told["arguments"][1::2] == ["-config", "-model"]
         assert "nnMaxBatchSize = 7\n" in told["config"] and f"logDir = {folder}/logs\n" in told["config"]
         process.send("one\ntwo")
@@ -110,11 +109,10 @@ def test_a_name_is_looked_for_as_a_shell_does(command: Path, monkeypatch: pytest
 @pytest.mark.parametrize(("name", "reason"), [("none", "No such file"), (".", "Permission denied")])
 def test_one_that_is_none_leaves_nothing(name: str, reason: str, tmp_path: Path, temporary: Path) -> None:
     with pytest.raises(BenchFailed, match=f"does not start: {reason}"):
-        NativeProcess(tmp_path / name, "gtp", Path("n"), {})
+        NativeProcess(tmp_path / name, "gtp", Path("n"), {}, within=temporary)
     assert list(temporary.iterdir()) == []
 
 
-def test_a_temporary_folder_that_cannot_be_made(command: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(command.with_name("none")))
+def test_a_temporary_folder_that_cannot_be_made(command: Path) -> None:
     with pytest.raises(BenchFailed, match="does not start: No such file"):
-        NativeProcess(command, "gtp", Path("n"), {})
+        NativeProcess(command, "gtp", Path("n"), {}, within=command.with_name("none"))

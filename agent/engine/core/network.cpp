@@ -92,27 +92,25 @@ void Network::addProduct(int32_t from, int32_t to, int64_t inChannels, int64_t o
 }
 
 void Network::addAffine(int32_t from, int32_t to, const float* scale, const float* bias, Activation activation) {
-  Step step{};
-  step.kind = Kind::kAffine;
-  step.from = from;
-  step.to = to;
-  step.finish.nextScale = scale;
-  step.finish.nextBias = bias;
-  step.finish.nextActivation = activation;
-  add(std::move(step));
+  add(scaling(Kind::kAffine, from, to, scale, bias, activation));
 }
 
 void Network::addRms(int32_t from, int32_t to, float epsilon, bool spatial, const float* scale, const float* bias, Activation activation) {
-  Step step{};
-  step.kind = Kind::kRms;
-  step.from = from;
-  step.to = to;
+  Step step = scaling(Kind::kRms, from, to, scale, bias, activation);
   step.epsilon = epsilon;
   step.spatial = spatial;
+  add(std::move(step));
+}
+
+Network::Step Network::scaling(Kind kind, int32_t from, int32_t to, const float* scale, const float* bias, Activation activation) {
+  Step step{};
+  step.kind = kind;
+  step.from = from;
+  step.to = to;
   step.finish.nextScale = scale;
   step.finish.nextBias = bias;
   step.finish.nextActivation = activation;
-  add(std::move(step));
+  return step;
 }
 
 void Network::addTimes(int32_t to, int32_t by) {

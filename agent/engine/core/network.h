@@ -110,6 +110,8 @@ class Network {
     float* at(int32_t buffer) const { return buffers[static_cast<size_t>(buffer)]; }
   };
 
+  // A step that multiplies each channel by a scale and adds a bias.
+  static Step scaling(Kind kind, int32_t from, int32_t to, const float* scale, const float* bias, Activation activation);
   void add(Step step);
   int64_t stride(int32_t buffer) const { return buffers_[static_cast<size_t>(buffer)].stride; }
   std::vector<float> padded(const float* values, int32_t buffer) const;
