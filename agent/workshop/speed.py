@@ -129,10 +129,10 @@ def measure_speeds(
             chosen = None
             if options.native is not None:
                 chosen = _best_native(options.native, network, side, options.cores, reporter)
-            findings = _best_ways(contenders, at_side, options, reporter, clock, side)
-            limits = limits_of(peaks, products[side])
+            best, findings = _best_ways(contenders, at_side, options, reporter, clock, side)
+            limits, counted = limits_of(peaks, products[side]), products[side]
             boards.append(
-                _take_turns(network, contenders, findings, at_side, options, chosen, reporter, products[side], limits)
+                _take_turns(network, contenders, best, findings, at_side, options, chosen, reporter, counted, limits)
             )
     return tuple(boards)
 
@@ -144,9 +144,9 @@ def _best_ways(
     reporter: Reporter,
     clock: Callable[[], float],
     side: int,
-) -> Findings:
-    """A race for each contender by itself."""
-    findings = Findings()
+) -> tuple[list[Option], Findings]:
+    """A race for each contender by itself: the best way of each, and all that was found."""
+    best, findings = [], Findings()
     for number, contender in enumerate(contenders):
 
         def tell(what: str, done: int, total: int, about: str = str(contender), index: int = number) -> None:
@@ -156,12 +156,16 @@ def _best_ways(
         own = race([number], options.ways, measurer, clock, SEARCH_S, tell)
         findings.samples |= own.samples
         findings.fallen |= own.fallen
-    return findings
+        # Nothing is given away for a smaller batch here, as a choice for the search would.
+        if (option := own.best_of(number)) is not None:
+            best.append(option)
+    return best, findings
 
 
 def _take_turns(
     network: Path,
     contenders: Sequence[Contender],
+    best: Sequence[Option],
     findings: Findings,
     measurer: _AtSide,
     options: SpeedOptions,
@@ -171,8 +175,6 @@ def _take_turns(
     limits: Limits,
 ) -> BoardSpeeds:
     board = f"{measurer.side}x{measurer.side}"
-    # Nothing is given away for a smaller batch here, as a choice for the search would.
-    best = [option for number in range(len(contenders)) if (option := findings.best_of(number)) is not None]
     native: NativeResult | None = None
     if options.native is None or chosen is None:
         rates, _ = _play_rounds(best, findings, measurer, None, options, reporter)

@@ -2,8 +2,9 @@
 
 Start at `race`. Whoever calls brings a `Measurer`; nothing here knows a runtime, a file or a clock of its own. A race
 goes from cheap to dear: every contender once with one usual way, the slow ones drop out; then the ways around that one
-for those that are left, larger batches only while they still gain; at the end the best few in turns, so that heat and
-neighbours meet all alike. `sweep_all` is what the race is judged by.
+for those that are left, larger batches only while they still gain; at the end the best few in turns. A machine's speed
+moves by a tenth and more within seconds, so every look is taken beside one at a way that is known already, and what
+counts is the ratio of both. `sweep_all` is what the race is judged by.
 """
 
 from __future__ import annotations
@@ -25,20 +26,21 @@ LOOK_S: Final = 0.08
 # Of the best one's first look, what makes a contender worth a second (a better way gains up to 1.6 with small boards
 # and Winograd, and a first look may be wrong by a fifth); and what it needs for its own ways to be tried.
 STILL_IN: Final = 0.6
-NEARLY: Final = 0.8
-# Ways within this of the best go into the final, at most so many, in so many rounds of so many seconds.
-FINAL_MARGIN: Final = 0.9
-FINALISTS: Final = 4
-FINAL_ROUNDS: Final = 4
+NEARLY: Final = 0.84
+# The final, round by round: at most so many, as long as they reach this share of the best. It ends when one is left
+# that was measured for `SURE_S`, or all that are left for `ENOUGH_S`.
+FINAL: Final = ((5, 0.86), (4, 0.89), (4, 0.91), (3, 0.93), (3, 0.94), (3, 0.95))
 FINAL_S: Final = 0.25
-# Where looks at the same way are further apart than this, neighbours disturb: then each look is taken so many times,
-# and as many more ways go into the final.
-DISTURBED: Final = 0.06
-LOOKS_IF_DISTURBED: Final = 5
+SURE_S: Final = 0.7
+ENOUGH_S: Final = 1.2
 # A batch that is twice as large is dear to measure and dear to search with: the walk upwards ends where it gains less
 # than this; downwards it ends where it loses more.
 GAIN: Final = 1.015
 LOSS: Final = 0.98
+# So close to that, a look of less than `LOOKED_S` decides nothing; so many do.
+CLOSE: Final = 0.04
+LOOKED_S: Final = 0.25
+MOST_LOOKS: Final = 3
 # The usual way has this batch: large enough to show what batches are worth, small enough to be quick.
 USUAL_BATCH: Final = 4
 
@@ -78,21 +80,29 @@ class Measurer(Protocol):
 
 @dataclass
 class Findings:
-    """All samples of each option that was measured, and the contenders that fell out with their reasons."""
+    """All samples of each option that was measured, and the contenders that fell out with their reasons.
+
+    With a `reference`, `ratios` are how much faster an option is than that one, each of two measurements side by side.
+    """
 
     samples: dict[Option, list[Sample]] = field(default_factory=dict)
     fallen: dict[int, str] = field(default_factory=dict)
+    reference: Option | None = None
+    ratios: dict[Option, list[float]] = field(default_factory=dict)
 
     def rate(self, option: Option) -> float:
-        """Evaluations/s of the better half of its samples: what disturbs a measurement makes it slower, never faster.
-        0 where there are none."""
-        rates = sorted((sample.rate for sample in self.samples.get(option, [])), reverse=True)
-        return statistics.fmean(rates[: (len(rates) + 1) // 2]) if rates else 0.0
+        """Evaluations/s; 0 for what was not measured. Medians, as a burst of speed is as usual as a disturbance."""
+        if self.reference is not None and option in self.ratios:
+            return self._median_rate(self.reference) * statistics.median(self.ratios[option])
+        return self._median_rate(option)
 
-    def spread(self, option: Option) -> float:
-        """How far apart its samples are, as a share of the best."""
-        rates = [sample.rate for sample in self.samples.get(option, [])]
-        return 1 - min(rates) / max(rates) if rates else 0.0
+    def _median_rate(self, option: Option) -> float:
+        samples = self.samples.get(option)
+        return statistics.median(sample.rate for sample in samples) if samples else 0.0
+
+    def seconds(self, option: Option) -> float:
+        """How long it was measured."""
+        return sum(sample.seconds for sample in self.samples.get(option, []))
 
     def peak_rss_bytes(self, option: Option) -> int:
         return max((sample.peak_rss_bytes for sample in self.samples.get(option, [])), default=0)
@@ -156,8 +166,9 @@ def race(
         runner.take(Option(contender, usual), LOOK_S)
     for contender in runner.within(STILL_IN, [Option(contender, usual) for contender in contenders]):
         runner.take(Option(contender, usual), 2 * LOOK_S)
-    runner.mind_neighbours([Option(contender, usual) for contender in contenders])
     remaining = runner.within(STILL_IN, [Option(contender, usual) for contender in contenders])
+    if remaining:
+        runner.refer_to(Option(remaining[0], usual))
     for number, contender in enumerate(remaining):
         report(f"ways of contender {contender + 1}", len(contenders) + number, len(contenders) * 2)
         # What the leader's other ways gained, this one's may gain, too; where even that is too little it is not tried.
@@ -175,46 +186,50 @@ def _usual(ways: Sequence[Way]) -> Way:
 
 
 def _explore(contender: int, usual: Way, ways: Sequence[Way], runner: _Runner) -> None:
-    """The ways that differ from the usual one in one thing after the other: batch, sessions, threads."""
-    allowed = set(ways)
-    larger = sorted(way.batch for way in allowed if way[:2] == usual[:2] and way.batch > usual.batch)
-    smaller = sorted((way.batch for way in allowed if way[:2] == usual[:2] and way.batch < usual.batch), reverse=True)
-    best = Option(contender, usual)
-    for direction, least in ((larger, GAIN), (smaller, LOSS)):
-        before = Option(contender, usual)
-        for batch in direction:
-            option = Option(contender, usual._replace(batch=batch))
-            if not runner.look(option) or runner.rate(option) < least * runner.rate(before):
-                break
-            before = option
-        best = max(best, before, key=runner.rate)
+    """The ways that differ from the usual one in one thing after the other: batch, sessions, batch again, threads."""
+    best = _walk(Option(contender, usual), ways, runner)
+    for way in ways:
+        if way.batch == best.way.batch and way.threads == best.way.threads:
+            runner.look(Option(contender, way), beside=best)
     best = runner.best_of(contender) or best
-    changes = [way for way in ways if way.batch == best.way.batch and way.threads == best.way.threads]
-    for way in changes:
-        runner.look(Option(contender, way))
-    best = runner.best_of(contender) or best
+    if best.way.sessions != usual.sessions:
+        best = _walk(best, ways, runner)
     # Fewer threads with as many positions under way: where cores share one unit, or memory is what limits.
     for threads in sorted({way.threads for way in ways if way.threads < usual.threads}, reverse=True):
         same = Way(threads, min(best.way.sessions, threads), best.way.batch)
-        if same in allowed:
-            runner.look(Option(contender, same))
+        if same in ways:
+            runner.look(Option(contender, same), beside=best)
+
+
+def _walk(start: Option, ways: Sequence[Way], runner: _Runner) -> Option:
+    """Upwards and downwards from the batch of `start`, as long as that pays; the best one met."""
+    batches = [way.batch for way in ways if way[:2] == start.way[:2]]
+    larger = sorted(batch for batch in batches if batch > start.way.batch)
+    smaller = sorted((batch for batch in batches if batch < start.way.batch), reverse=True)
+    best = start
+    for direction, least in ((larger, GAIN), (smaller, LOSS)):
+        before = start
+        for batch in direction:
+            option = Option(start.contender, start.way._replace(batch=batch))
+            if not runner.reaches(least, option, before):
+                break
+            before = option
+        best = max(best, before, key=runner.rate)
+    return best
 
 
 def _play_final(runner: _Runner, report: Report) -> None:
-    ranking = runner.findings.ranking()
-    if not ranking:
-        return
-    least = FINAL_MARGIN * runner.rate(ranking[0])
-    finalists = [option for option in ranking if runner.rate(option) >= least][: FINALISTS + runner.looks - 1]
-    if len(finalists) < 2:
-        return
-    for number in range(FINAL_ROUNDS):
-        report(f"final, round {number + 1}", number, FINAL_ROUNDS)
-        for option in finalists:
-            runner.take(option, FINAL_S)
-        leader = runner.rate(runner.findings.ranking()[0])
-        # One that is clearly behind after a round needs no more of them.
-        finalists = [option for option in finalists if runner.rate(option) >= (0.93 + 0.02 * number) * leader]
+    """Who takes part is decided anew for each round: one that did badly makes room for one that was unlucky before."""
+    for number, (places, margin) in enumerate(FINAL):
+        report(f"final, round {number + 1}", number, len(FINAL))
+        ranking = runner.findings.ranking()
+        if not ranking:
+            return
+        finalists = [option for option in ranking[:places] if runner.rate(option) >= margin * runner.rate(ranking[0])]
+        spent = [runner.findings.seconds(option) for option in finalists]
+        if min(spent) >= (SURE_S if len(finalists) == 1 else ENOUGH_S):
+            return
+        runner.play(finalists, FINAL_S)
 
 
 class _Runner:
@@ -222,8 +237,9 @@ class _Runner:
 
     def __init__(self, measurer: Measurer, clock: Callable[[], float] | None = None, deadline: float = 0.0) -> None:
         self._measurer, self._clock, self._deadline = measurer, clock, deadline
+        self._latest: Option | None = None
+        self._played: set[Option] = set()
         self.findings = Findings()
-        self.looks = 1
         self.rate = self.findings.rate
         self.best_of = self.findings.best_of
 
@@ -237,22 +253,53 @@ class _Runner:
             self._drop(option, str(error))
             return False
         self.findings.samples.setdefault(option, []).append(sample)
+        self._latest = option
         return True
 
-    def look(self, option: Option) -> bool:
-        """Measure `option` shortly, unless it was measured already."""
-        while len(self.findings.samples.get(option, [])) < self.looks:
-            if not self.take(option, LOOK_S):
-                return option in self.findings.samples and option.contender not in self.findings.fallen
-        return True
+    def refer_to(self, option: Option) -> None:
+        """From now on rates are ratios to that of `option`."""
+        rates = {each: self.rate(each) for each in self.findings.samples}
+        self.findings.reference = option
+        self.findings.ratios = {each: [rate / rates[option]] for each, rate in rates.items()}
 
-    def mind_neighbours(self, options: Iterable[Option]) -> None:
-        """Look more often from now on, and again at `options`, where the looks so far disagree."""
-        looked = [option for option in options if len(self.findings.samples.get(option, [])) > 1]
-        if any(self.findings.spread(option) > DISTURBED for option in looked):
-            self.looks = LOOKS_IF_DISTURBED
-            for option in looked:
-                self.look(option)
+    def look(self, option: Option, beside: Option, looks: int = 1) -> bool:
+        """Measure `option` shortly beside one whose rate is known, unless it was measured so often already."""
+        while len(self.findings.samples.get(option, [])) < looks:
+            # What was measured last need not be measured again.
+            if not ((self._latest == beside or self.take(beside, LOOK_S)) and self.take(option, LOOK_S)):
+                break
+            self._compare(option, self.findings.samples[option][-1], beside, self.findings.samples[beside][-1])
+        return option in self.findings.samples and option.contender not in self.findings.fallen
+
+    def reaches(self, least: float, option: Option, before: Option) -> bool:
+        """Whether `option` is `least` times as fast as `before`: looks again as long as that is close."""
+        for looks in range(1, MOST_LOOKS + 1):
+            if not self.look(option, before, looks):
+                return False
+            gained = self.rate(option) / self.rate(before)
+            if abs(gained / least - 1) > CLOSE or self.findings.seconds(option) > LOOKED_S:
+                break
+        return gained >= least
+
+    def play(self, options: Sequence[Option], seconds: float) -> None:
+        """Measure `options` in turns beside the reference; from now on only such turns count for them."""
+        reference = self.findings.reference
+        if reference is None or reference.contender in self.findings.fallen:
+            reference = options[0]
+            self.refer_to(reference)
+        if not self.take(reference, seconds):
+            return
+        for option in options:
+            if option == reference or not self.take(option, seconds):
+                continue
+            if option not in self._played:
+                self._played.add(option)
+                self.findings.ratios[option] = []
+            self._compare(option, self.findings.samples[option][-1], reference, self.findings.samples[reference][-1])
+
+    def _compare(self, option: Option, sample: Sample, beside: Option, other: Sample) -> None:
+        known = statistics.median(self.findings.ratios[beside])
+        self.findings.ratios.setdefault(option, []).append(known * sample.rate / other.rate)
 
     def within(self, share: float, options: Iterable[Option]) -> list[int]:
         """The contenders of those `options` that reach `share` of the best of them, the fastest first."""

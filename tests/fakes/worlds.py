@@ -8,16 +8,21 @@ from agent.engine.way import Way
 from agent.workshop.sweep import Option, Sample
 
 OPEN_S = 1.0
+# The mean length of a burst of speed, and of the time between two.
+BURST_S = 3.0
 
 
 class World:
     """Two to eight cores, one to seven contenders. A contender gains from batches up to some size, from threads nearly
     in proportion, and likes sessions of its own or not; a larger batch may fall out of a cache. Measuring has noise."""
 
-    def __init__(self, seed: int, *, noise: float = 0.02, neighbours: float = 0.0) -> None:
-        """`noise` is the standard deviation of a measurement, `neighbours` the mean of what others' work adds to it."""
+    def __init__(self, seed: int, *, noise: float = 0.02, neighbours: float = 0.0, bursts: float = 0.0) -> None:
+        """`noise` is the standard deviation of a measurement, `neighbours` the mean of what others' work adds to it.
+        Half of the time, for seconds, everything is faster by the share `bursts`."""
         self._random = random.Random(seed)
-        self._noise, self._neighbours = noise, neighbours
+        self._noise, self._neighbours, self._bursts = noise, neighbours, bursts
+        self._weather = random.Random(seed + 1)
+        self._is_fast, self._turns_s = False, 0.0
         self.threads = self._random.choice((1, 2, 4, 8))
         self.contenders = range(self._random.randint(1, 7))
         self._traits = [self._contender() for _ in self.contenders]
@@ -61,8 +66,14 @@ class World:
             self._warm.add(option)
             self.now_s += call_s
         calls = max(1, round(seconds / call_s))
-        taken_s = calls * call_s * (1 + self._random.gauss(0, self._noise))
+        taken_s = calls * call_s * (1 + self._random.gauss(0, self._noise)) / self._pace()
         if self._neighbours:
             taken_s *= 1 + self._random.expovariate(1 / self._neighbours)
         self.now_s += taken_s
         return Sample(calls * option.in_flight, taken_s)
+
+    def _pace(self) -> float:
+        while self._turns_s <= self.now_s:
+            self._is_fast = not self._is_fast
+            self._turns_s += self._weather.expovariate(1 / BURST_S)
+        return 1 + self._bursts if self._is_fast else 1.0
