@@ -234,9 +234,17 @@ def artifacts_in(folder: Path, source_sha256: str = "") -> list[Artifact]:
     return [artifact for artifact in found if source_sha256 in ("", artifact.manifest.network.sha256)]
 
 
+def is_intact(artifact: Artifact) -> bool:
+    """Whether it still has its manifest's hash. What cannot be read (a worn-out card, another user's file) has not."""
+    try:
+        return digest(artifact.path) == artifact.manifest.sha256
+    except OSError:
+        return False
+
+
 def offered(artifact: Artifact) -> bool:
     """May a device run it? Only what passed its gate, and still has the hash that passed."""
-    return artifact.manifest.gate == "passed" and digest(artifact.path) == artifact.manifest.sha256
+    return artifact.manifest.gate == "passed" and is_intact(artifact)
 
 
 def write_manifest(path: Path, manifest: ArtifactManifest) -> Artifact:

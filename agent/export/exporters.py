@@ -18,7 +18,7 @@ import msgspec
 
 from agent.errors import AgentError, CalibrationError, ConversionFailed, NetworkFormatError, ToolMissing
 from agent.events import ChainStep, Reporter
-from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_in, digest, size_bytes
+from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_in, digest, is_intact, size_bytes
 from agent.export.human_profile import profile_for
 from agent.export.info import EXPORTER, NetworkInfo
 from agent.export.job import Job, Writer, Written
@@ -329,10 +329,7 @@ def _is_current(artifact: Artifact, tools: Mapping[str, str], inputs: Mapping[st
     manifest = artifact.manifest
     named = manifest.file == _file_name(manifest.network, artifact.format)
     same = manifest.tools == tools and {key: manifest.recipe.get(key) for key in inputs} == dict(inputs)
-    try:
-        return named and same and digest(artifact.path) == manifest.sha256
-    except OSError:
-        return False  # what cannot be read is made anew
+    return named and same and is_intact(artifact)  # what cannot be read is made anew
 
 
 def _file_name(info: NetworkInfo, format: Format) -> str:

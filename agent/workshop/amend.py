@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import GateRefused
-from agent.export.artifact import Artifact, ArtifactManifest, digest, read_artifact, write_manifest
+from agent.export.artifact import Artifact, ArtifactManifest, is_intact, read_artifact, write_manifest
 
 
 def amend(path: Path, sha256: str, change: Callable[[ArtifactManifest], ArtifactManifest]) -> Artifact:
@@ -45,8 +45,10 @@ def require_intact(artifact: Artifact) -> None:
     Raises:
         GateRefused: it is not the file that its manifest names.
     """
-    if digest(artifact.path) != artifact.manifest.sha256:
-        raise GateRefused(f"{artifact.path} is not the file that its manifest names", fix="Export it again.")
+    if not is_intact(artifact):
+        raise GateRefused(
+            f"{artifact.path} is not the file that its manifest names, or cannot be read", fix="Export it again."
+        )
 
 
 def _replaced(path: Path) -> GateRefused:

@@ -14,7 +14,7 @@ import msgspec
 from agent.engine.backends import BACKENDS
 from agent.engine.tuning import Contender, SetAside
 from agent.errors import BackendUnavailable
-from agent.export.artifact import Artifact, artifacts_in, digest
+from agent.export.artifact import Artifact, artifacts_in, is_intact
 from agent.workshop.place import backends_for
 from agent.workshop.probe import Probe
 from agent.workshop.probe_messages import Answers
@@ -60,8 +60,8 @@ def _objection(artifact: Artifact, backend: str, backends: Collection[str], unve
         return "nobody has verified it: run `agent verify`"
     if manifest.gate == "failed":
         return "it failed its gate: " + ("; ".join(manifest.gate_reasons) or "no reason is given")
-    if digest(artifact.path) != manifest.sha256:
-        return "its file has changed since it passed its gate: export it again"
+    if not is_intact(artifact):
+        return "its file has changed since it passed its gate, or cannot be read: export it again"
     return None
 
 

@@ -24,7 +24,7 @@ import msgspec
 
 from agent.errors import CalibrationError, CheckpointRefused, StoreBusy, ToolMissing
 from agent.events import Reporter, WorkshopProgress
-from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_in, digest, size_bytes
+from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_in, digest, is_intact, size_bytes
 from agent.export.info import EXPORTER
 from agent.export.job import ANY_BOARD
 from agent.export.network import Network
@@ -93,7 +93,7 @@ def train(run: Run, folder: Path, prove: Prove, reporter: Reporter) -> Artifact:
     _require_apart(run.positions, run.held_out)
     key = run.key()
     for artifact in artifacts_in(folder, run.network.info.sha256):
-        if artifact.manifest.recipe.get("qat run") == key and digest(artifact.path) == artifact.manifest.sha256:
+        if artifact.manifest.recipe.get("qat run") == key and is_intact(artifact):
             return artifact
     with _locked(folder / WORK) as work:
         training, curve = _start(run, key, work, reporter)

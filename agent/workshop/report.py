@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agent.export.artifact import Accuracy, Artifact, ArtifactManifest, Format, Gate, LayerSensitivity, Speed, digest
+from agent.export.artifact import Accuracy, Artifact, ArtifactManifest, Format, Gate, LayerSensitivity, Speed, is_intact
 from agent.workshop.report_speed import FP32, MAIN_BOARD, Standing, TimedTable, main_board, timed
 from agent.workshop.speed import PathSpeed, SpeedTable
 
@@ -24,7 +24,8 @@ POSITIONS_KEYS = ("calibration positions", "calibration")
 
 class Row(msgspec.Struct, frozen=True):
     """One artifact. `size_ratio` is over the ONNX fp32 artifact of the same network; `accuracy` its newest verification
-    over all positions; `speed` the fastest measurement; `whole` says that the file still has its manifest's hash."""
+    over all positions; `speed` the fastest measurement; `whole` says that the file can be read and still has the
+    hash."""
 
     format: str
     precision: str
@@ -142,7 +143,7 @@ def _row(artifact: Artifact, base_bytes: int | None) -> Row:
         sha256=manifest.sha256,
         size_bytes=manifest.size_bytes,
         size_ratio=manifest.size_bytes / base_bytes if base_bytes else None,
-        whole=digest(artifact.path) == manifest.sha256,
+        whole=is_intact(artifact),
         gate=manifest.gate,
         gate_reasons=manifest.gate_reasons,
         accuracy=next((accuracy for accuracy in newest if accuracy.slice == ALL), None),

@@ -91,7 +91,7 @@ def _model_of(contender: Contender, state: Path, network_sha256: str) -> Path | 
         if artifact.manifest.sha256 == contender.sha256:
             if offered(artifact):
                 return artifact.path
-            return "it no longer passes its gate, or its file has changed"
+            return "it no longer passes its gate, or its file has changed or cannot be read"
     return "its file is gone"
 
 

@@ -208,6 +208,17 @@ def test_a_file_that_changed_after_its_export_is_named(artifacts: list[Artifact]
     assert [row.whole for row in network.rows] == [False, True, True, True]
 
 
+def test_a_file_that_cannot_be_read_is_told_and_the_rest_is_reported(artifacts: list[Artifact]) -> None:
+    """As on a memory card that wears out. Nothing maps this process's address 0, so reading there is an I/O error."""
+    worn = next(each for each in artifacts if each.path.name == "n.onnx")
+    worn.path.unlink()
+    worn.path.symlink_to("/proc/self/mem")
+    write_manifest(worn.path, msgspec.structs.replace(worn.manifest, size_bytes=0))
+    (network,) = report(artifacts_in(worn.path.parent)).networks
+    assert [row.file for row in network.rows if not row.whole] == ["n.onnx"] and len(network.rows) == 4
+    assert "n.onnx" in next(check.by for check in network.checklist if check.line == "Exported")
+
+
 def test_an_artifact_of_another_size_than_its_manifest_does_not_count(artifacts: list[Artifact]) -> None:
     artifacts[0].path.write_bytes(b"half")
     assert artifacts[0].path not in [each.path for each in artifacts_in(artifacts[0].path.parent)]

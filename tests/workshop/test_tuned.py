@@ -88,12 +88,27 @@ def test_a_file_that_is_gone_changed_or_refused_is_passed_over(machine: Machine)
     machine.put(gate="failed")
     found = machine.standing()
     assert found.timing == second and found.model is not None and found.model.name == "small.bin.gz"
-    assert found.passed_over[0].reason == "it no longer passes its gate, or its file has changed"
+    assert found.passed_over[0].reason == "it no longer passes its gate, or its file has changed or cannot be read"
     machine.put(gate="passed")
     machine.artifact.write_bytes(b"WEIGHTS")
     assert machine.standing().timing == second
     manifest_path(machine.artifact).unlink()
     assert machine.standing().passed_over[0].reason == "its file is gone"
+
+
+def test_a_file_that_cannot_be_read_is_passed_over(machine: Machine) -> None:
+    """As on a memory card that wears out. Nothing maps this process's address 0, so reading there is an I/O error."""
+    machine.put(gate="passed", size_bytes=0)
+    machine.artifact.unlink()
+    machine.artifact.symlink_to("/proc/self/mem")
+    with pytest.raises(OSError):
+        digest(machine.artifact)
+    found = machine.standing()
+    assert found.timing == machine.timings[1] and "cannot be read" in found.passed_over[0].reason
+    with pytest.raises(BackendUnavailable):
+        only_artifact(machine.state, machine.network, "mnn")
+    left_out = gather(artifact_folder(machine.state, machine.network), machine.network)[1]
+    assert "cannot be read" in left_out[0].reason
 
 
 def test_memory_threads_and_backend_bound_the_choice(machine: Machine) -> None:
