@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agent.events import Reporter
     from agent.export.artifact import Accuracy, Artifact
     from agent.settings import Settings
+    from agent.workshop.elo import Elo
     from agent.workshop.golden import GoldenRow, NativeAnswer
     from agent.workshop.opening import OpenedNetwork
     from agent.workshop.position_set import PositionSet
@@ -119,13 +120,14 @@ def verify(
                 found = verifier.verify(candidate, _seen(calibration, candidate.artifact))
             finally:
                 candidate.backend.close()
-            if candidate.artifact is not None and found.judgement is not None:
-                record(candidate.artifact, found)
             results.append(found)
+            # First told, then written down: what took minutes is not lost to a folder that cannot be written to.
             if as_json:
                 print(msgspec.json.encode(found).decode(), flush=True)
             else:
                 Console().print(_table(found, reference.label))
+            if candidate.artifact is not None and found.judgement is not None:
+                record(candidate.artifact, found)
     refused = [found for found in results if found.judgement is not None and not found.judgement.passed]
     if refused:
         said = "; ".join(f"{found.label}: {', '.join(found.judgement.reasons)}" for found in refused if found.judgement)
@@ -249,13 +251,18 @@ def match(
             out or settings.state_dir / "matches" / f"{zlib.crc32(key.encode()):08x}-{board}-{visits}-{seed}.jsonl"
         )
         result = play_match(players[0].backend, players[1].backend, options, journal, key, reporter)
-        if players[0].artifact is not None:
-            record_match(players[0].artifact, players[1].label, options, result.elo)
     elo = result.elo
     if as_json:
         print(msgspec.json.encode(elo).decode())
-        return
-    print(f"{players[0].label} against {players[1].label}, {board}x{board}, {visits} visits, seed {seed}: {journal}")
+    else:
+        _tell(elo, f"{players[0].label} against {players[1].label}, {board}x{board}, {visits} visits", seed, journal)
+    # Hours of play were told by now, whether or not the artifact's folder can be written to.
+    if players[0].artifact is not None:
+        record_match(players[0].artifact, players[1].label, options, result.elo)
+
+
+def _tell(elo: Elo, what: str, seed: int, journal: Path) -> None:
+    print(f"{what}, seed {seed}: {journal}")
     print(f"{elo.games} games in {elo.pairs} pairs: +{elo.wins} ={elo.draws} -{elo.losses}, score {elo.score:.3f}")
     print(f"Elo {elo.elo:+.0f}, 95 % interval {elo.low:+.0f} to {elo.high:+.0f} (normal approximation over pairs)")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from typer.testing import CliRunner, Result
 from agent.__main__ import app
 from agent.errors import CalibrationError, ConfigError, ConversionFailed, GateRefused, JournalUnusable
 from agent.events import SilentReporter
-from agent.export.artifact import artifacts_in, read_artifact
+from agent.export.artifact import artifacts_in, manifest_path, read_artifact
 from agent.workshop.opening import open_player
 from agent.workshop.position_set import load_position_set
 
@@ -155,6 +156,22 @@ def test_a_match_tells_elo_and_writes_it_beside_the_artifact(folder: Path) -> No
     assert json.loads(again.stdout.splitlines()[-1])["games"] == 2 and out.read_text().count("\n") == 3
     nowhere = run(folder, "match", str(path), str(path), "--games", "2", "--out", "/proc/none/match.jsonl")
     assert isinstance(nowhere.exception, JournalUnusable)
+
+
+def test_what_was_found_is_told_also_where_it_cannot_be_written_down(folder: Path) -> None:
+    path, small = artifact(folder, "fp32"), str(folder / "small.bin.gz")
+    before = manifest_path(path).read_bytes()
+    in_the_way = path.with_name(f".{path.name}.json.{threading.get_native_id()}.tmp")
+    in_the_way.mkdir()
+    wanted = ("--games", "2", "--visits", "2", "--board", "5", "--out", str(folder / "told.jsonl"))
+    match = run(folder, "match", str(path), small, *wanted)
+    positions = ("--positions", str(folder / "positions.npz"))
+    verify = run(folder, "verify", str(path), "--against", small, *positions, "--json")
+    in_the_way.rmdir()
+    assert isinstance(match.exception, ConversionFailed) and isinstance(verify.exception, ConversionFailed)
+    assert "2 games in 1 pairs" in match.stdout
+    assert json.loads(verify.stdout.splitlines()[-1])["judgement"]["reasons"] == []
+    assert manifest_path(path).read_bytes() == before
 
 
 def test_players_run_on_the_core_and_what_it_does_not_run_goes_the_usual_way(tmp_path: Path) -> None:
