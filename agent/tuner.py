@@ -81,12 +81,10 @@ class SpeedWishes:
 
 
 def speed_here(settings: Settings, reporter: Reporter, wishes: SpeedWishes) -> SpeedTable:
-    """The speed table of the network that `settings` names, which is also kept beside its artifacts; the figures go
-    into their manifests.
+    """The speed table of the network that `settings` names. `keep_speeds` writes it down.
 
     Raises:
-        BenchFailed: the native engine does not run. ConversionFailed, ModelError: a manifest or the table cannot be
-        written. And what `provision` raises.
+        BenchFailed: the native engine does not run. And what `provision` raises.
     """
     plan = provision(_converted(settings), reporter, tuned=False)
     hardware = detect()
@@ -108,8 +106,7 @@ def speed_here(settings: Settings, reporter: Reporter, wishes: SpeedWishes) -> S
             # The native engine's time counts as it passes, so ours does, too.
             partial(ChildMeasurer, expected=field.expected, threads=cores, memory_bytes=None, undisturbed=False),
         )
-    write_speeds(boards, summary(hardware))
-    table = SpeedTable(
+    return SpeedTable(
         network=plan.network,
         network_sha256=plan.network_sha256,
         hardware=summary(hardware),
@@ -118,8 +115,16 @@ def speed_here(settings: Settings, reporter: Reporter, wishes: SpeedWishes) -> S
         boards=with_left_out(boards, field.left_out),
         load=(before, os.getloadavg()[0]),
     )
-    keep_table(artifact_folder(settings.state_dir, plan.network_sha256), table)
-    return table
+
+
+def keep_speeds(settings: Settings, table: SpeedTable) -> None:
+    """Put `table` beside its network's artifacts, and its figures into their manifests.
+
+    Raises:
+        ConversionFailed, ModelError: a manifest or the table cannot be written.
+    """
+    write_speeds(table.boards, table.hardware)
+    keep_table(artifact_folder(settings.state_dir, table.network_sha256), table)
 
 
 @dataclass(frozen=True)

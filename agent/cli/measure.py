@@ -98,25 +98,32 @@ def speed(
     from rich.console import Console
     from rich.progress import Progress
 
+    from agent.errors import AgentError
     from agent.export.progress import BarReporter
     from agent.settings import load_settings, with_overrides
-    from agent.tuner import SpeedWishes, speed_here
+    from agent.tuner import SpeedWishes, keep_speeds, speed_here
     from agent.workshop.speed_table import tables
 
     settings = load_settings(config)
     chosen = [with_overrides(settings, network=name) for name in networks] if networks else [settings]
     sides = tuple(sorted(set(boards), reverse=True))
-    found = []
+    found, not_kept = [], list[AgentError]()
     with Progress(console=Console(stderr=True), transient=True) as progress:
         reporter = BarReporter(progress)
         for each in chosen:
             options = SpeedWishes(against, sides, unverified, rounds, turn_s)
             found.append(speed_here(each, reporter, options))
+            try:
+                keep_speeds(each, found[-1])
+            except AgentError as error:
+                not_kept.append(error)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
-        return
-    # A file that the tables go to has no width of its own.
-    console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
-    for result in found:
-        for shown in tables(result):
+    else:
+        # A file that the tables go to has no width of its own.
+        console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
+        for shown in (shown for result in found for shown in tables(result)):
             console.print(shown)
+    # What took an hour is told, whether or not it could be written down.
+    if not_kept:
+        raise not_kept[0]
