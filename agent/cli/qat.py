@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -47,11 +48,11 @@ def qat(
     from agent.workshop.place import CALIBRATION, HELD_OUT, artifact_folder
     from agent.workshop.position_set import load_position_set
     from agent.workshop.proof import prove
-    from agent.workshop.qat import Run, train
+    from agent.workshop.qat import Run, require_ready, train
     from agent.workshop.qat_options import QatOptions
     from agent.workshop.static_int8 import CACHE
 
-    if device.partition(":")[0] not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise typer.BadParameter("choose cpu, cuda or cuda:N", param_hint="--device")
     settings = load_settings(config)
     options = QatOptions(steps=steps, batch=batch, symmetries=symmetries, seed=seed, device=device, threads=threads)
@@ -65,6 +66,9 @@ def qat(
             held_out = own / HELD_OUT
         parsed = dataclasses.replace(parsed, info=msgspec.structs.replace(parsed.info, sha256=stored.sha256))
         to_learn = load_position_set(positions)
+        judged_by = None if held_out is None else load_position_set(held_out)
+        # Calibration takes minutes; without PyTorch it would be for nothing.
+        require_ready(to_learn, judged_by, device)
         if start is not None:
             start_from = load_quantization(start)
         else:
@@ -76,7 +80,7 @@ def qat(
             start_from,
             to_learn,
             options,
-            held_out=None if held_out is None else load_position_set(held_out),
+            held_out=judged_by,
         )
         artifact = train(run, out or own, prove, reporter)
     if as_json:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import math
 import os
 import shutil
 import time
@@ -84,13 +85,12 @@ def train(run: Run, folder: Path, prove: Prove, reporter: Reporter) -> Artifact:
     already from the same run is left alone.
 
     Raises:
-        ToolMissing: PyTorch is not installed.
-        CalibrationError: too few positions, games held out among them, or a quantization of another network.
+        ToolMissing, CalibrationError: as `require_ready`; or the quantization is another network's, or the loss is no
+            number any more.
         CheckpointRefused: in `folder` lies a checkpoint of another run, or one that is damaged.
         ConversionFailed, StoreBusy, StorageFull, StoreUnwritable: as `publish`.
     """
-    _require_torch()
-    _require_apart(run.positions, run.held_out)
+    require_ready(run.positions, run.held_out, run.options.device)
     key = run.key()
     for artifact in artifacts_in(folder, run.network.info.sha256):
         if artifact.manifest.recipe.get("qat run") == key and is_intact(artifact):
@@ -103,6 +103,17 @@ def train(run: Run, folder: Path, prove: Prove, reporter: Reporter) -> Artifact:
             artifact = _publish(run.network, quantization, staging, prove, reporter)
         shutil.rmtree(work, ignore_errors=True)  # a checkpoint that stayed would be in the next run's way
     return artifact
+
+
+def require_ready(positions: PositionSet, held_out: PositionSet | None, device: str) -> None:
+    """What a run needs before anything else. `train` asks, too; whoever has minutes of work before it can ask first.
+
+    Raises:
+        ToolMissing: PyTorch is not installed, or finds no such device.
+        CalibrationError: no positions, or games of `held_out` among them.
+    """
+    _require_torch(device)
+    _require_apart(positions, held_out)
 
 
 @contextlib.contextmanager
@@ -126,8 +137,6 @@ def _start(run: Run, key: str, work: Path, reporter: Reporter) -> tuple[Training
     from agent.workshop.torch_teacher import teacher_answers
     from agent.workshop.torch_training import Training
 
-    if run.options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ToolMissing("PyTorch finds no CUDA device here", fix="Train with --device cpu.")
     torch.set_num_threads(run.options.threads)
     # On a GPU some of what is needed has no deterministic form; there, a run goes on, but not with the very numbers.
     torch.use_deterministic_algorithms(run.options.device == "cpu")
@@ -150,7 +159,13 @@ def _go_on(training: Training, curve: list[float], run: Run, key: str, work: Pat
     """Until all steps are made. `curve` gets the loss of each."""
     path, steps, written = work / "checkpoint", run.options.steps, run.clock()
     while training.done < steps:
-        curve.append(training.step().total)
+        loss = training.step().total
+        if not math.isfinite(loss):
+            raise CalibrationError(
+                f"the loss of step {training.done} is no number",
+                fix="Check the network with `agent verify`, or train on other positions.",
+            )
+        curve.append(loss)
         recent = curve[-_WINDOW:]
         reporter.report(WorkshopProgress(f"loss {sum(recent) / len(recent):.6f}", training.done, steps))
         if run.clock() - written >= run.checkpoint_s or training.done == steps:
@@ -190,8 +205,12 @@ def _publish(network: Network, quantization: Quantization, staging: Path, prove:
             recipe=dict(quantization.recipe),
         )
 
-    quantization.save(staging.parent / f"{info.name}{_QUANTIZATION}")
-    return publish(staging, f"{info.name}{_SUFFIX}", make, prove)
+    def prove_and_keep(artifact: Artifact) -> None:
+        """The last before the artifact gets its name: one that does not run leaves the older pair as it was."""
+        prove(artifact)
+        quantization.save(staging.parent / f"{info.name}{_QUANTIZATION}")
+
+    return publish(staging, f"{info.name}{_SUFFIX}", make, prove_and_keep)
 
 
 def _recipe(run: Run, key: str, curve: Sequence[float]) -> dict[str, str]:
@@ -208,14 +227,16 @@ def _recipe(run: Run, key: str, curve: Sequence[float]) -> dict[str, str]:
     }
 
 
-def _require_torch() -> None:
+def _require_torch(device: str) -> None:
     try:
         import torch
     except ImportError as error:
         raise ToolMissing(
             f"training needs PyTorch, which does not load: {error}", fix="Run `pip install 'katago-agent[qat]'`."
         ) from error
-    del torch
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ToolMissing(f"PyTorch finds no device {device} here", fix="Train with --device cpu.")
 
 
 def _require_apart(positions: PositionSet, held_out: PositionSet | None) -> None:

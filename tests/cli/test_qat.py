@@ -1,4 +1,5 @@
 """`agent qat`, from the command line to the files."""
+# ruff: noqa: E402
 
 from __future__ import annotations
 
@@ -7,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'katago-agent[qat]', or ./install.sh dev")
+torch = pytest.importorskip(
+    "torch", reason="PyTorch is not installed: pip install 'katago-agent[qat]', or ./install.sh dev"
+)
 
 from fakes.network_writer import NetworkWriter
 from fakes.tiny_qat import network_of, positions_of, rounded
 from typer.testing import CliRunner, Result
 
 from agent.__main__ import app
-from agent.errors import CalibrationError
+from agent.errors import CalibrationError, ToolMissing
 from agent.export.artifact import read_artifact
 from agent.export.quantization import load_quantization
 from agent.workshop.place import HELD_OUT
@@ -55,8 +58,16 @@ def test_the_set_that_verification_uses_is_kept_apart(folder: Path) -> None:
     assert isinstance(result.exception, CalibrationError) and "held out" in str(result.exception)
 
 
-def test_a_device_that_is_none_is_wrong_usage(folder: Path) -> None:
-    assert run(folder, "--device", "gpu").exit_code == 2
+@pytest.mark.parametrize("device", ["gpu", "cpu:first", "cuda:", "cuda:-1"])
+def test_a_device_that_is_none_is_wrong_usage(folder: Path, device: str) -> None:
+    assert run(folder, "--device", device).exit_code == 2
+
+
+def test_what_a_run_lacks_is_told_before_minutes_of_calibration(folder: Path) -> None:
+    missing = run(folder, "--device", f"cuda:{torch.cuda.device_count()}", start="")
+    assert isinstance(missing.exception, ToolMissing) and "calibrating" not in missing.output
+    shared = run(folder, "--held-out", str(folder / "positions.npz"), start="")
+    assert isinstance(shared.exception, CalibrationError) and "calibrating" not in shared.output
 
 
 def test_without_a_start_it_calibrates_first(folder: Path) -> None:

@@ -23,7 +23,7 @@ from fakes.network_writer import NetworkWriter
 from fakes.small_networks import tree
 from fakes.tiny_qat import STEPS, network_of, positions_of, rounded, run_of
 
-from agent.errors import CalibrationError, CheckpointRefused, StoreBusy
+from agent.errors import CalibrationError, CheckpointRefused, ConversionFailed, StoreBusy, ToolMissing
 from agent.events import Event, SilentReporter, WorkshopProgress
 from agent.export.artifact import Artifact, read_artifact
 from agent.export.quantization import Quantization, Scale, load_quantization
@@ -270,6 +270,37 @@ def test_a_missing_pytorch_is_named_with_its_extra(network_path: Path, tmp_path:
     )
     assert "pip install 'katago-agent[qat]'" in done.stdout, done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_an_artifact_that_does_not_run_leaves_the_older_pair_as_it_was(network_path: Path, tmp_path: Path) -> None:
+    def refuse(artifact: Artifact) -> None:
+        raise ConversionFailed(f"{artifact.path.name} does not run")
+
+    run = run_of(network_path)
+    train(run, tmp_path, prove, SilentReporter())
+    before = tree(tmp_path)
+    other = dataclasses.replace(run, options=msgspec.structs.replace(run.options, seed=2))
+    with pytest.raises(ConversionFailed, match="does not run"):
+        train(other, tmp_path, refuse, SilentReporter())
+    assert {name: content for name, content in tree(tmp_path).items() if not name.startswith(WORK)} == before
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_once(network_path: Path, tmp_path: Path) -> None:
+    run = run_of(network_path)
+    head = run.network.value_head
+    bias = np.full_like(head.v3_bias, np.inf)
+    network = dataclasses.replace(run.network, value_head=dataclasses.replace(head, v3_bias=bias))
+    with pytest.raises(CalibrationError, match="step 1 is no number"):
+        train(dataclasses.replace(run, network=network), tmp_path, prove, SilentReporter())
+    assert not (tmp_path / WORK / "checkpoint").exists()
+
+
+def test_a_device_that_is_not_there_is_named(network_path: Path, tmp_path: Path) -> None:
+    run = run_of(network_path)
+    there = torch.cuda.device_count()
+    options = msgspec.structs.replace(run.options, device=f"cuda:{there}")
+    with pytest.raises(ToolMissing, match=f"cuda:{there}"):
+        train(dataclasses.replace(run, options=options), tmp_path, prove, SilentReporter())
 
 
 # ---------------------------------------------------------------- positions
