@@ -23,10 +23,11 @@ POSITIONS_KEYS = ("calibration positions", "calibration")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One artifact. `size_ratio` is over the ONNX fp32 artifact of the same network; `accuracy` its newest verification
+    """One artifact. `label` names it among the others of its network; `size_ratio` is over the ONNX fp32 artifact of the same network; `accuracy` its newest verification
     over all positions; `speed` the fastest measurement; `whole` says that the file can be read and still has the
     hash."""
 
+    label: str
     format: str
     precision: str
     file: str
@@ -127,16 +128,27 @@ def _network(
     order = [format.value for format in Format]
     artifacts = sorted(artifacts, key=lambda each: (order.index(each.manifest.format), each.manifest.file))
     bases = [each.manifest.size_bytes for each in artifacts if each.format is Format.ONNX_FP32]
-    rows = tuple(_row(each, bases[0] if bases else None) for each in artifacts)
+    base_bytes = bases[0] if bases else None
+    rows = tuple(_row(label, each, base_bytes) for label, each in zip(_labels(artifacts), artifacts, strict=True))
     standings = {row.sha256: _standing(row) for row in rows}
     tables = tuple(timed(table, standings) for table in found)
     return NetworkReport(name, sha256, rows, tables, _claims(rows, tables), _checklist(rows, tables, hardware, chosen))
 
 
-def _row(artifact: Artifact, base_bytes: int | None) -> Row:
+def _labels(artifacts: Sequence[Artifact]) -> list[str]:
+    """The format, and the file where there are several of one format: calibrated and trained, or of two profiles."""
+    formats = [each.manifest.format for each in artifacts]
+    return [
+        format if formats.count(format) == 1 else f"{format} {each.manifest.file}"
+        for format, each in zip(formats, artifacts, strict=True)
+    ]
+
+
+def _row(label: str, artifact: Artifact, base_bytes: int | None) -> Row:
     manifest, facts = artifact.manifest, artifact.format.facts
     newest = manifest.verifications[-1].accuracies if manifest.verifications else ()
     return Row(
+        label=label,
         format=manifest.format,
         precision=facts.precision,
         file=manifest.file,
@@ -185,11 +197,11 @@ def _claims(rows: Sequence[Row], tables: Sequence[TimedTable]) -> tuple[Claim, .
 
 
 def _size_claim(said: str, rows: Sequence[Row], precision: str, bound: float) -> Claim:
-    sizes = [(row.size_ratio, row.format) for row in rows if row.precision == precision and row.size_ratio is not None]
+    sizes = [(row.size_ratio, row.label) for row in rows if row.precision == precision and row.size_ratio is not None]
     if not sizes:
         return Claim(said, "not measured", None)
     ratio, _ = min(sizes)
-    text = ", ".join(f"{format} {size:.1%}" for size, format in sorted(sizes))
+    text = ", ".join(f"{label} {size:.1%}" for size, label in sorted(sizes))
     return Claim(said, f"{text} of ONNX fp32", ratio <= bound)
 
 
@@ -197,7 +209,7 @@ def _speed_claim(rows: Sequence[Row], tables: Sequence[TimedTable]) -> Claim:
     """INT8 against the fastest fp32 on the same machine and board, and not against native KataGo alone."""
     said = "INT8 is twice as fast"
     rates = [
-        (row.precision, row.format, speed.hardware, speed.board, speed.evals_per_s)
+        (row.precision, row.label, speed.hardware, speed.board, speed.evals_per_s)
         for row in rows
         for speed in row.speeds
     ]
@@ -208,23 +220,23 @@ def _speed_claim(rows: Sequence[Row], tables: Sequence[TimedTable]) -> Claim:
         if board.fp32_equal is not None
     ]
     pairs = []
-    for _, format, hardware, board, rate in (each for each in rates if each[0] == "int8"):
+    for _, label, hardware, board, rate in (each for each in rates if each[0] == "int8"):
         full = [(own, name) for kind, name, *place, own in rates if kind == FP32 and place == [hardware, board]]
         if full:
-            pairs.append((rate / max(full)[0], format, board, max(full)[1]))
+            pairs.append((rate / max(full)[0], label, board, max(full)[1]))
     if not pairs:
         return Claim(said, "not measured", None)
-    best, format, board, against = max(pairs)
-    return Claim(said, f"{best:.2f} × the fastest fp32 on {board} ({format}, against {against})", best >= TWICE)
+    best, label, board, against = max(pairs)
+    return Claim(said, f"{best:.2f} × the fastest fp32 on {board} ({label}, against {against})", best >= TWICE)
 
 
 def _loss_claim(rows: Sequence[Row]) -> Claim:
     said = "INT8 loses less than 1 %"
-    measured = [(row.accuracy, row.format) for row in rows if row.precision == "int8" and row.accuracy is not None]
+    measured = [(row.accuracy, row.label) for row in rows if row.precision == "int8" and row.accuracy is not None]
     if not measured:
         return Claim(said, "not measured", None)
-    accuracy, format = min(measured, key=lambda pair: pair[0].win_mae)
-    text = f"win rate {accuracy.win_mae:.2%} off on average, another best move in {1 - accuracy.top1:.1%} ({format})"
+    accuracy, label = min(measured, key=lambda pair: pair[0].win_mae)
+    text = f"win rate {accuracy.win_mae:.2%} off on average, another best move in {1 - accuracy.top1:.1%} ({label})"
     return Claim(said, text, accuracy.win_mae < ONE_PERCENT)
 
 
@@ -262,7 +274,7 @@ def _checklist(
             bool(passed),
             "; ".join(
                 [f"{len(passed)} passed their gate"]
-                + [f"{row.format} failed and is offered to no device" for row in failed]
+                + [f"{row.label} failed and is offered to no device" for row in failed]
             ),
         ),
         _speed_check(rows, tables, hardware),

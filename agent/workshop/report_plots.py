@@ -54,18 +54,18 @@ def plots(report: NetworkReport) -> dict[str, str]:
         pictures["Speed"] = _speeds(timed)
     layered = next((row for row in report.rows if row.sensitivity), None)
     if layered:
-        pictures[f"What each layer costs in INT8 ({layered.format})"] = _sensitivity(layered.sensitivity)
+        pictures[f"What each layer costs in INT8 ({layered.label})"] = _sensitivity(layered.sensitivity)
     return pictures
 
 
 def _sizes(rows: Sequence[Row]) -> str:
     figure, axes = _figure(len(rows))
-    names = [row.format for row in rows]
-    sizes_mb = [row.size_bytes / 1e6 for row in rows]
-    axes.barh(names, sizes_mb, color=[_GATE_COLOURS[row.gate] for row in rows])
-    for row, size_mb in zip(rows, sizes_mb, strict=True):
+    for place, row in enumerate(rows):
+        size_mb = row.size_bytes / 1e6
+        axes.barh(place, size_mb, color=_GATE_COLOURS[row.gate])
         ratio = f"  {row.size_ratio:.0%}" if row.size_ratio else ""
-        axes.annotate(f" {size_mb:.1f} MB{ratio}", (size_mb, row.format), va="center", fontsize=8)
+        axes.annotate(f" {size_mb:.1f} MB{ratio}", (size_mb, place), va="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.margins(x=0.22)
     axes.set_xlabel("MB, and share of ONNX fp32 (green: gate passed, red: failed, grey: not verified)")
     axes.invert_yaxis()
@@ -77,7 +77,7 @@ def _distribution(rows: Sequence[Row]) -> str:
     for row in rows:
         assert row.accuracy is not None
         errors = [max(error, _SMALLEST_ERROR) for error in row.accuracy.win_quantiles]
-        axes.plot(errors, QUANTILES, marker=".", label=row.format)
+        axes.plot(errors, QUANTILES, marker=".", label=row.label)
     axes.set_xscale("log")
     axes.set_xlabel("absolute error of the win rate")
     axes.set_ylabel("share of positions")
@@ -92,7 +92,7 @@ def _trade(rows: Sequence[Row]) -> str:
         assert row.accuracy is not None and row.size_ratio is not None
         point = (row.size_ratio, max(row.accuracy.policy_kl, _SMALLEST_ERROR))
         axes.scatter(*point, color=_GATE_COLOURS[row.gate])
-        axes.annotate(row.format, point, textcoords="offset points", xytext=(4, 4), fontsize=7)
+        axes.annotate(row.label, point, textcoords="offset points", xytext=(4, 4), fontsize=7)
     axes.set_yscale("log")
     axes.margins(0.15)
     axes.set_xlabel("share of ONNX fp32's size")
@@ -102,13 +102,12 @@ def _trade(rows: Sequence[Row]) -> str:
 
 def _speeds(rows: Sequence[Row]) -> str:
     figure, axes = _figure(len(rows))
-    for row in rows:
+    for place, row in enumerate(rows):
         assert row.speed is not None
-        axes.barh(row.format, row.speed.evals_per_s, color=_GATE_COLOURS[row.gate])
+        axes.barh(place, row.speed.evals_per_s, color=_GATE_COLOURS[row.gate])
         ratio = f"  {row.speed.native_ratio:.2f} × native" if row.speed.native_ratio else ""
-        axes.annotate(
-            f" {row.speed.evals_per_s:.1f}{ratio}", (row.speed.evals_per_s, row.format), va="center", fontsize=8
-        )
+        axes.annotate(f" {row.speed.evals_per_s:.1f}{ratio}", (row.speed.evals_per_s, place), va="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
     natives = [row.speed.evals_per_s / row.speed.native_ratio for row in rows if row.speed and row.speed.native_ratio]
     if natives:
         axes.axvline(sum(natives) / len(natives), color=_NATIVE, linestyle="--", label="native KataGo, best setting")
