@@ -23,9 +23,9 @@ POSITIONS_KEYS = ("calibration positions", "calibration")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One artifact. `label` names it among the others of its network; `size_ratio` is over the ONNX fp32 artifact of the same network; `accuracy` its newest verification
-    over all positions; `speed` the fastest measurement; `whole` says that the file can be read and still has the
-    hash."""
+    """One artifact. `label` names it among the others of its network; `size_ratio` is over the ONNX fp32 artifact of
+    the same network; `accuracy` its newest verification over all positions; `speed` the fastest measurement; `whole`
+    says that the file can be read and still has the hash."""
 
     label: str
     format: str

@@ -11,7 +11,7 @@ from typing import Any, Final
 from agent.errors import ToolMissing
 from agent.export.artifact import QUANTILES, LayerSensitivity
 from agent.workshop.report import NetworkReport, Row
-from agent.workshop.report_speed import Standing, TimedBoard
+from agent.workshop.report_speed import MAIN_BOARD, Standing, TimedBoard
 from agent.workshop.speed import PathSpeed
 
 _PASSED, _FAILED, _UNKNOWN, _NATIVE = "#2a7d4f", "#b3402e", "#7a7f87", "#c98a1b"
@@ -65,7 +65,7 @@ def _sizes(rows: Sequence[Row]) -> str:
         axes.barh(place, size_mb, color=_GATE_COLOURS[row.gate])
         ratio = f"  {row.size_ratio:.0%}" if row.size_ratio else ""
         axes.annotate(f" {size_mb:.1f} MB{ratio}", (size_mb, place), va="center", fontsize=8)
-    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.set_yticks(range(len(rows)), [_plain(row.label) for row in rows])
     axes.margins(x=0.22)
     axes.set_xlabel("MB, and share of ONNX fp32 (green: gate passed, red: failed, grey: not verified)")
     axes.invert_yaxis()
@@ -77,7 +77,7 @@ def _distribution(rows: Sequence[Row]) -> str:
     for row in rows:
         assert row.accuracy is not None
         errors = [max(error, _SMALLEST_ERROR) for error in row.accuracy.win_quantiles]
-        axes.plot(errors, QUANTILES, marker=".", label=row.label)
+        axes.plot(errors, QUANTILES, marker=".", label=_plain(row.label))
     axes.set_xscale("log")
     axes.set_xlabel("absolute error of the win rate")
     axes.set_ylabel("share of positions")
@@ -92,7 +92,7 @@ def _trade(rows: Sequence[Row]) -> str:
         assert row.accuracy is not None and row.size_ratio is not None
         point = (row.size_ratio, max(row.accuracy.policy_kl, _SMALLEST_ERROR))
         axes.scatter(*point, color=_GATE_COLOURS[row.gate])
-        axes.annotate(row.label, point, textcoords="offset points", xytext=(4, 4), fontsize=7)
+        axes.annotate(_plain(row.label), point, textcoords="offset points", xytext=(4, 4), fontsize=7)
     axes.set_yscale("log")
     axes.margins(0.15)
     axes.set_xlabel("share of ONNX fp32's size")
@@ -106,14 +106,19 @@ def _speeds(rows: Sequence[Row]) -> str:
         assert row.speed is not None
         axes.barh(place, row.speed.evals_per_s, color=_GATE_COLOURS[row.gate])
         ratio = f"  {row.speed.native_ratio:.2f} × native" if row.speed.native_ratio else ""
+        ratio += "" if row.speed.board == MAIN_BOARD else f"  on {row.speed.board.replace('x', '×')}"
         axes.annotate(f" {row.speed.evals_per_s:.1f}{ratio}", (row.speed.evals_per_s, place), va="center", fontsize=8)
-    axes.set_yticks(range(len(rows)), [row.label for row in rows])
-    natives = [row.speed.evals_per_s / row.speed.native_ratio for row in rows if row.speed and row.speed.native_ratio]
+    axes.set_yticks(range(len(rows)), [_plain(row.label) for row in rows])
+    natives = [
+        row.speed.evals_per_s / row.speed.native_ratio
+        for row in rows
+        if row.speed and row.speed.native_ratio and row.speed.board == MAIN_BOARD
+    ]
     if natives:
         axes.axvline(sum(natives) / len(natives), color=_NATIVE, linestyle="--", label="native KataGo, best setting")
         axes.legend(fontsize=7)
     axes.margins(x=0.25)
-    axes.set_xlabel("evaluations/s of the network alone, 19×19")
+    axes.set_xlabel("evaluations/s of the network alone, on 19×19 where nothing else is said")
     axes.invert_yaxis()
     return _svg(figure)
 
@@ -122,7 +127,7 @@ def _paths(board: TimedBoard) -> str:
     """Also what no artifact is: our kernels, the converted network, and native KataGo."""
     figure, axes = _figure(len(board.paths) + (board.native is not None) + 1)
     bars = [
-        (str(each.path.contender), each.path.evals_per_s, _words(each.path), _STANDING_COLOURS[each.standing])
+        (_plain(str(each.path.contender)), each.path.evals_per_s, _words(each.path), _STANDING_COLOURS[each.standing])
         for each in board.paths
     ]
     if board.native is not None:
@@ -151,7 +156,7 @@ def _sensitivity(layers: Sequence[LayerSensitivity]) -> str:
     figure, axes = _figure(max(6, round(len(layers) * 0.6)))
     kept = list(dict.fromkeys(layer.kept for layer in layers))
     colours = dict(zip(kept, (_PASSED, _NATIVE, _UNKNOWN, _FAILED), strict=False))
-    names = [layer.layer for layer in layers]
+    names = [_plain(layer.layer) for layer in layers]
     errors = [max(layer.policy_kl, _SMALLEST_ERROR) for layer in layers]
     axes.barh(names, errors, color=[colours.get(layer.kept, _UNKNOWN) for layer in layers])
     for name, colour in colours.items():
@@ -162,6 +167,11 @@ def _sensitivity(layers: Sequence[LayerSensitivity]) -> str:
     axes.set_xlabel("policy KL with this layer alone in INT8 (nats)")
     axes.invert_yaxis()
     return _svg(figure)
+
+
+def _plain(name: str) -> str:
+    """For matplotlib, to which what stands between two dollars is a formula."""
+    return name.replace("$", r"\$")
 
 
 def _figure(rows: int) -> tuple[Any, Any]:

@@ -30,6 +30,7 @@ from agent.export.info import NetworkInfo
 from agent.workshop.limits import Limits, Peaks, Products
 from agent.workshop.report import Deployed, Report, build_report
 from agent.workshop.report_page import page
+from agent.workshop.report_plots import plots
 from agent.workshop.speed import BoardSpeeds, NativeResult, PathSpeed, SpeedTable
 
 HARDWARE = "a board with four cores"
@@ -222,6 +223,32 @@ def test_a_file_that_cannot_be_read_is_told_and_the_rest_is_reported(artifacts: 
 def test_an_artifact_of_another_size_than_its_manifest_does_not_count(artifacts: list[Artifact]) -> None:
     artifacts[0].path.write_bytes(b"half")
     assert artifacts[0].path not in [each.path for each in artifacts_in(artifacts[0].path.parent)]
+
+
+def test_two_artifacts_of_one_format_are_told_apart(tmp_path: Path) -> None:
+    """Calibrated and trained: both are static INT8, and a bar each."""
+    facts = {"verifications": (Verification(SOURCE, "cd" * 32, (accuracy(0.004),)),), "speeds": (speed(45, "9x9"),)}
+    artifact(tmp_path, "n.onnx", "onnx-fp32", 1000)
+    artifact(tmp_path, "n.int8.onnx", "onnx-int8", 300, **facts)
+    artifact(tmp_path, "n.qat.int8.onnx", "onnx-int8", 310, **facts)
+    built = report(artifacts_in(tmp_path))
+    labels = [row.label for row in built.networks[0].rows]
+    assert labels == ["onnx-fp32", "onnx-int8 n.int8.onnx", "onnx-int8 n.qat.int8.onnx"]
+    claim = next(each for each in built.networks[0].claims if each.said == "INT8 is a quarter of the size")
+    assert claim.measured == "onnx-int8 n.int8.onnx 30.0%, onnx-int8 n.qat.int8.onnx 31.0% of ONNX fp32"
+    for title, svg in plots(built.networks[0]).items():
+        for label in labels[1:]:
+            # As a tick, in a legend or beside a point: each once.
+            assert svg.count(f">{label}<") == 1, title
+        places = re.findall(r' y="(\S+?)"[^>]*> 45\.0 {2}on 9×9<', svg)
+        assert len(set(places)) == len(places) == (2 if title == "Speed" else 0)
+
+
+def test_a_layer_may_be_named_as_it_likes(artifacts: list[Artifact]) -> None:
+    layers = tuple(LayerSensitivity(name, 0.1, 0.05, "int8") for name in ("$\\frac$", "_conv", "<b>"))
+    odd = artifact(artifacts[0].path.parent, "odd.fp16.mnn", "mnn-fp16", 500, sensitivity=layers)
+    shown = page(report([odd]))
+    assert "$\\frac$" in shown and "&lt;b&gt;" in shown and "<b>" not in shown
 
 
 class Elements(HTMLParser):
