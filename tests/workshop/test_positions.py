@@ -214,6 +214,51 @@ def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
             assert journal.pieces[-1] == Piece(9)
 
 
+@pytest.mark.parametrize("pieces", [0, 2])
+def test_on_a_full_disk_a_journal_keeps_what_it_has_and_goes_on_when_there_is_room(pieces: int, tmp_path: Path) -> None:
+    """In a process that may write so many bytes to a file and no more: in the middle of the head, or of a piece."""
+    path = tmp_path / "journal"
+    whole = tmp_path / "whole"
+    with open_journal(whole, "key", Piece) as journal:
+        for number in range(pieces):
+            journal.add(Piece(number))
+    script = (
+        "import sys, msgspec, resource; from pathlib import Path; from agent.errors import JournalUnusable\n"
+        "from agent.workshop.journal import open_journal; Piece = msgspec.defstruct('Piece', [('number', int)])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
+        "try:\n"
+        "    with open_journal(Path(sys.argv[1]), 'key', Piece, replace=False) as journal:\n"
+        "        for number in range(9): journal.add(Piece(number))\n"
+        "except JournalUnusable as error: print(error.explain())\n"
+    )
+    room = whole.stat().st_size + 5 if pieces else 10
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path), str(room)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "cannot write" in done.stdout and "fix: " in done.stdout, done.stderr
+    assert path.read_bytes() == (whole.read_bytes() if pieces else b"")
+    with open_journal(path, "key", Piece, replace=False) as journal:
+        assert journal.pieces == tuple(Piece(number) for number in range(pieces))
+
+
+def test_a_head_that_a_kill_cut_short_is_of_the_same_work(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with open_journal(path, "key", Piece):
+        whole = path.read_bytes()
+    for cut in range(len(whole)):
+        path.write_bytes(whole[:cut])
+        with open_journal(path, "key", Piece, replace=False):
+            assert path.read_bytes() == whole
+    path.write_bytes(b'{"journal_of":"another')
+    with pytest.raises(JournalUnusable, match="other work"), open_journal(path, "key", Piece, replace=False):
+        raise AssertionError("it was opened")
+    assert path.read_bytes() == b'{"journal_of":"another'
+
+
 def test_two_processes_cannot_write_one_journal(tmp_path: Path) -> None:
     with (
         open_journal(tmp_path / "journal", "key", Piece),
