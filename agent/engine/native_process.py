@@ -49,7 +49,7 @@ class NativeProcess:
         """
         self._fix, self._gone = fix, False
         # The process works in a folder of its own, from where a relative path leads nowhere.
-        program = str(command.absolute()) if command.exists() else shutil.which(command) or str(command)
+        program = str(command.absolute()) if command.is_file() else shutil.which(command) or str(command)
         with contextlib.ExitStack() as stack:
             try:
                 folder = Path(

@@ -106,6 +106,17 @@ def test_a_name_is_looked_for_as_a_shell_does(command: Path, monkeypatch: pytest
         assert process.answer()["arguments"][0] == "gtp"
 
 
+def test_a_folder_of_that_name_is_not_what_is_meant(
+    command: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a checkout of KataGo in the folder that somebody works in."""
+    (tmp_path / "work" / "katago").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+    with NativeProcess(Path("katago"), "gtp", Path("n"), {}) as process:
+        assert process.answer()["arguments"][0] == "gtp"
+
+
 @pytest.mark.parametrize(("name", "reason"), [("none", "No such file"), (".", "Permission denied")])
 def test_one_that_is_none_leaves_nothing(name: str, reason: str, tmp_path: Path, temporary: Path) -> None:
     with pytest.raises(BenchFailed, match=f"does not start: {reason}"):
