@@ -17,7 +17,7 @@ import numpy as np
 from agent.engine.messages import Position
 from agent.engine.points import BLACK, WHITE, parse_color, parse_vertex
 from agent.engine.rules import parse_rules
-from agent.errors import CalibrationError, RulesError
+from agent.errors import CalibrationError, IllegalMove, RulesError
 from agent.workshop.accuracy import Answers
 from agent.workshop.position_set import PositionSet
 from agent.workshop.records import GameRecord, end_positions, game_id
@@ -50,13 +50,19 @@ class GoldenRow(msgspec.Struct, frozen=True):
     nets: dict[str, NativeAnswer] = {}
 
     def position(self) -> Position:
-        """Raises ValueError or RulesError for what is no position."""
+        """Raises ValueError or RulesError for what is no position; whether its moves are legal is not looked at."""
         x_size, y_size = self.size
 
         def point(vertex: str) -> int:
             found = parse_vertex(vertex, x_size, y_size)
             if found is None:
                 raise ValueError(f"{vertex} is no point of {x_size}x{y_size}")
+            return found
+
+        def color(name: str) -> int:
+            found = parse_color(name)
+            if found is None:
+                raise ValueError(f"{name} is no player")
             return found
 
         return Position(
@@ -66,7 +72,7 @@ class GoldenRow(msgspec.Struct, frozen=True):
             self.komi,
             initial_stones=tuple((BLACK, point(vertex)) for vertex in self.handicap),
             initial_player=WHITE if self.handicap else BLACK,
-            moves=tuple((parse_color(color) or BLACK, point(vertex)) for color, vertex in self.moves),
+            moves=tuple((color(name), point(vertex)) for name, vertex in self.moves),
         )
 
 
@@ -95,7 +101,7 @@ def golden_set(rows: Sequence[GoldenRow], *, prefer_pass_alive: bool) -> tuple[P
     try:
         records = _records([row.position() for row in rows])
         positions = end_positions(records, prefer_pass_alive=prefer_pass_alive, source="golden positions")
-    except (ValueError, RulesError) as error:
+    except (ValueError, RulesError, IllegalMove) as error:
         raise CalibrationError(f"a golden position cannot be set up: {error}") from error
     order: list[int] = []
     for group in positions.groups:

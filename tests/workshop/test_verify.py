@@ -266,6 +266,15 @@ def test_the_packaged_positions_are_the_golden_ones() -> None:
     assert (len(positions), positions.games, sorted(order)) == (120, 24, list(range(120)))
 
 
+@pytest.mark.parametrize(
+    "moves", [(("B", "D4"), ("W", "D4")), (("X", "D4"),), (("B", "Z4"),)], ids=["taken", "no player", "no point"]
+)
+def test_a_golden_row_that_is_no_position_is_refused(moves: tuple[tuple[str, str], ...]) -> None:
+    row = msgspec.structs.replace(packaged_rows()[0], moves=moves)
+    with pytest.raises(CalibrationError, match="cannot be set up"):
+        golden_set([row], prefer_pass_alive=False)
+
+
 def test_native_answers_that_are_ours_show_no_difference() -> None:
     rows = packaged_rows()
     positions, order = golden_set(rows, prefer_pass_alive=False)
