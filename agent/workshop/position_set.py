@@ -150,9 +150,11 @@ def load_position_set(path: Path) -> PositionSet:
             source = str(arrays["source"])
     except _UNREADABLE as error:
         raise CalibrationError(f"{path} is no position set: {error}") from error
-    if not any(len(group) for group in groups):
+    # Nobody could be asked about a board without a position.
+    held = tuple(group for group in groups if len(group))
+    if not held:
         raise CalibrationError(f"{path} holds no position")
-    return PositionSet(tuple(groups), source)
+    return PositionSet(held, source)
 
 
 def _group(arrays: np.lib.npyio.NpzFile, number: int) -> Group:

@@ -85,6 +85,14 @@ def test_a_folder_and_nothing_at_all_are_no_set(tmp_path: Path) -> None:
             load_position_set(path)
 
 
+def test_a_board_without_a_position_is_left_out(tmp_path: Path) -> None:
+    whole = made_up(games=6)
+    first, *others = whole.groups
+    assert others
+    PositionSet((first.take(np.zeros(len(first), bool)), *others), "without the first board").save(tmp_path / "set.npz")
+    assert [group.board for group in load_position_set(tmp_path / "set.npz").groups] == [each.board for each in others]
+
+
 def test_a_set_without_a_position_is_none(tmp_path: Path) -> None:
     PositionSet((), "nothing").save(tmp_path / "set.npz")
     with pytest.raises(CalibrationError, match="holds no position"):
