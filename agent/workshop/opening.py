@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.engine.backends import BACKENDS, Backend, open_backend
 from agent.errors import BackendUnavailable
 from agent.events import Reporter
-from agent.export.artifact import Artifact, Format, read_artifact
+from agent.export.artifact import Artifact, Format, manifest_path, read_artifact
 from agent.export.exporters import export
 from agent.model.catalogue import load_catalogue
 from agent.model.pull import pull_named
@@ -19,6 +19,7 @@ from agent.workshop.place import artifact_folder
 from agent.workshop.proof import prove
 
 _ONNX_SUFFIX = ".onnx"
+_SUFFIXES = frozenset(Path(f"network{each.facts.suffix}").suffix for each in Format)
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,14 @@ def open_player(named: str, state_dir: Path, reporter: Reporter, *, threads: int
 
 
 def _open_file(path: Path, threads: int) -> OpenedNetwork | None:
-    """An artifact or an ONNX file; None for what is neither."""
+    """An artifact or an ONNX file; None for what is neither. What only an artifact can be is no network's own file."""
     artifact = read_artifact(path) if path.exists() else None
     if artifact is None:
         if not (path.is_file() and path.suffix == _ONNX_SUFFIX):
+            if path.exists() and path.suffix in _SUFFIXES:
+                raise BackendUnavailable(
+                    f"{path} has no manifest {manifest_path(path).name} that fits it", fix="Export the network again."
+                )
             return None
         return OpenedNetwork(open_backend("onnxruntime", path, threads=threads), path.name, path, None)
     facts, manifest = artifact.format.facts, artifact.manifest

@@ -12,7 +12,14 @@ from fakes.position_sets import made_up
 from typer.testing import CliRunner, Result
 
 from agent.__main__ import app
-from agent.errors import CalibrationError, ConfigError, ConversionFailed, GateRefused, JournalUnusable
+from agent.errors import (
+    BackendUnavailable,
+    CalibrationError,
+    ConfigError,
+    ConversionFailed,
+    GateRefused,
+    JournalUnusable,
+)
 from agent.events import SilentReporter
 from agent.export.artifact import artifacts_in, manifest_path, read_artifact
 from agent.workshop.opening import open_player
@@ -129,6 +136,15 @@ def test_a_file_without_a_manifest_has_no_gate(folder: Path) -> None:
     result = run(folder, "verify", str(bare), *against)
     assert result.exit_code == 0, result.output
     assert "no gate: it is no artifact with a manifest" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("suffix", ["mnn", "tflite", "engine"])
+def test_an_artifact_that_lost_its_manifest_is_no_network_file(suffix: str, folder: Path) -> None:
+    lost = folder / f"lost.{suffix}"
+    lost.write_bytes(b"weights")
+    result = run(folder, "match", str(lost), str(folder / "small.bin.gz"), "--games", "2")
+    assert isinstance(result.exception, BackendUnavailable) and f"lost.{suffix}.json" in str(result.exception)
+    assert "Export" in result.exception.fix
 
 
 def test_what_cannot_be_compared_is_refused(folder: Path) -> None:
