@@ -199,12 +199,17 @@ def _arrays(quantization: Quantization) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+# What numpy raises for files of arrays that are none; one of a single array comes back as that, which is no context
+# manager.
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zlib.error, zipfile.BadZipFile)
+
+
 def load_quantization(path: Path) -> Quantization:
     """Raises CalibrationError: not there, or not what `Quantization.save` wrote."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return _read({name: file[name] for name in file.files})
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise CalibrationError(f"{path} is no quantization: {error}", fix="Export the network again.") from error
 
 

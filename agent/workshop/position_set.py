@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from agent.engine.points import MAX_SIZE
 from agent.errors import CalibrationError
 from agent.export.info import GLOBAL_CHANNELS, SPATIAL_CHANNELS
+from agent.export.quantization import UNREADABLE
 from agent.model import disk
 
 # Phases as shares of the board's points played: before a sixth the opening, after three fifths the endgame.
@@ -138,17 +138,13 @@ class PositionSet:
             raise CalibrationError(f"cannot write {path}: {error.strerror}") from error
 
 
-# What numpy raises for other files; one of a single array comes back as that, which is no context manager.
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zlib.error, zipfile.BadZipFile)
-
-
 def load_position_set(path: Path) -> PositionSet:
     """Raises CalibrationError: not there, not a whole set, without a position, or with one that is none."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             groups = [_group(arrays, number) for number in range(sum(name.endswith(".size") for name in arrays.files))]
             source = str(arrays["source"])
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CalibrationError(f"{path} is no position set: {error}") from error
     # Nobody could be asked about a board without a position.
     held = tuple(group for group in groups if len(group))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from agent.engine.backends.interface import Outputs
 from agent.events import Reporter, WorkshopProgress
 from agent.export.network import Network
+from agent.export.quantization import UNREADABLE
 from agent.model.disk import storage_errors, write_atomically
 from agent.workshop.position_set import Group, PositionSet
 from agent.workshop.torch_network import TorchNetwork, TorchOutputs
@@ -75,7 +74,7 @@ def _read(path: Path, positions: PositionSet) -> list[Outputs] | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return [_group(arrays, number) for number in range(len(positions.groups))]
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile):
+    except UNREADABLE:
         return None  # not there, or damaged: it is computed again
 
 

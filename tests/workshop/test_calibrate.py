@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,9 @@ def test_a_quantization_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 
 
 def test_what_is_no_quantization_is_refused(tmp_path: Path) -> None:
-    for content in (b"", b"PK\x03\x04", b"no archive"):
+    single = io.BytesIO()
+    np.save(single, np.zeros(3))
+    for content in (b"", b"PK\x03\x04", b"no archive", single.getvalue()):
         (tmp_path / "file").write_bytes(content)
         with pytest.raises(CalibrationError):
             load_quantization(tmp_path / "file")
