@@ -110,6 +110,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         with disk.storage_errors(path):
             yield
     except StorageFull as error:
+        if error.fix != StorageFull.fix:
+            raise  # a limit on the size of files is no matter of room
         raise StorageFull(str(error), fix="Free some space, or export to a larger disk with --out.") from error
     except StoreUnwritable as error:
         raise StoreUnwritable(str(error), fix="Choose a folder that can be written to with --out.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Mapping
@@ -12,12 +13,20 @@ import pytest
 from fakes.network_writer import NetworkWriter
 from fakes.small_networks import Listener, tree
 
-from agent.errors import AgentError, BackendUnavailable, ConversionFailed, NetworkFormatError, StoreBusy, ToolMissing
+from agent.errors import (
+    AgentError,
+    BackendUnavailable,
+    ConversionFailed,
+    NetworkFormatError,
+    StorageFull,
+    StoreBusy,
+    ToolMissing,
+)
 from agent.events import ChainStep
 from agent.export.artifact import Artifact, Format, artifacts_in, manifest_path, read_artifact, write_manifest
 from agent.export.exporters import EXPORTERS, Exporter, Outcome, export
 from agent.export.job import Job, Writer, Written
-from agent.export.publish import STAGING
+from agent.export.publish import STAGING, storage_errors
 
 
 def text_writer(text: str) -> Callable[[], Writer]:
@@ -317,6 +326,13 @@ def test_a_network_that_cannot_be_read_ends_it(tmp_path: Path) -> None:
     with pytest.raises(NetworkFormatError):
         run(source)
     assert [path.name for path in tmp_path.iterdir()] == ["n.bin.gz"]
+
+
+@pytest.mark.parametrize(("number", "helps"), [(errno.ENOSPC, "--out"), (errno.EFBIG, "ulimit -f")])
+def test_what_a_disk_refuses_is_told_with_what_helps(number: int, helps: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageFull) as caught, storage_errors(tmp_path):
+        raise OSError(number, os.strerror(number))
+    assert helps in caught.value.fix
 
 
 def test_two_at_once_in_one_folder(source: Path) -> None:
