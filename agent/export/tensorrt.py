@@ -53,17 +53,19 @@ PROFILES = (Boards(19, 19, 19), Boards(13, 13, 13), Boards(9, 9, 9), Boards(1, 1
 
 def write_fp16(job: Job) -> Written:
     """An engine of the ONNX fp16 artifact. See `write_engine`."""
-    return write_engine(job, job.made(Format.ONNX_FP16), load_tensorrt(), _device())
+    source, tensorrt = job.made(Format.ONNX_FP16), load_tensorrt()
+    with contextlib.closing(_device()) as cuda:
+        return write_engine(job, source, tensorrt, cuda)
 
 
 def write_int8(job: Job) -> Written:
     """An engine of the ONNX static INT8 artifact, made symmetric. See `write_engine`."""
-    tensorrt, cuda = load_tensorrt(), _device()
-    source = job.made(Format.ONNX_INT8)
+    tensorrt, source = load_tensorrt(), job.made(Format.ONNX_INT8)
     signed = job.out.with_name("symmetric.onnx")
     quantized = symmetric(source, signed)
     _run_once(signed)
-    written = write_engine(job, signed, tensorrt, cuda)
+    with contextlib.closing(_device()) as cuda:
+        written = write_engine(job, signed, tensorrt, cuda)
     return Written({**written.recipe, "int8": f"symmetric, {quantized} layers", "from": digest(source)}, written.form)
 
 
@@ -74,8 +76,9 @@ def inputs(module: str = "tensorrt", library: str = "") -> Mapping[str, str]:
         ToolMissing: no TensorRT, or no device, here.
     """
     tensorrt = load_tensorrt(module)
-    cuda = _device(library)
-    return {"tensorrt": tensorrt.__version__, "device": cuda.device_name}
+    # A context takes a Jetson some hundred MB of the memory that everything shares: none stays for other formats.
+    with contextlib.closing(_device(library)) as cuda:
+        return {"tensorrt": tensorrt.__version__, "device": cuda.device_name}
 
 
 def write_engine(job: Job, onnx: Path, tensorrt: TensorRT, cuda: Cuda) -> Written:

@@ -35,7 +35,12 @@ class Built:
     library: CudaLibrary
 
     def open(self, module: FakeTensorRT | None = None, threads: int = 1) -> TensorRtBackend:
-        return TensorRtBackend(self.engine, threads, module or FakeTensorRT(), CudaDriver(self.library.path))
+        cuda = CudaDriver(self.library.path)
+        try:
+            return TensorRtBackend(self.engine, threads, module or FakeTensorRT(), cuda)
+        except BaseException:  # as `open_tensorrt` does
+            cuda.close()
+            raise
 
 
 @pytest.fixture(scope="module")

@@ -290,6 +290,12 @@ def test_without_a_driver_that_is_said() -> None:
         inputs("tests.fakes.new_tensorrt", "libcuda_that_is_not_there.so.1")
 
 
+def test_asking_what_decides_an_engine_keeps_no_device(library: CudaLibrary) -> None:
+    before = library.outstanding
+    found = inputs("tests.fakes.new_tensorrt", library.path)
+    assert found["device"] == "Fake Orin (sm_87)" and library.outstanding == before
+
+
 def test_a_format_without_its_tools_is_known_before_anything_is_prepared() -> None:
     assert not has_its_tools(Format.TENSORRT_FP16) and not has_its_tools(Format.TENSORRT_INT8)
     assert has_its_tools(Format.ONNX_FP32)

@@ -18,7 +18,7 @@ class CudaLibrary:
 
     @property
     def outstanding(self) -> int:
-        """What was allocated on the device and not freed."""
+        """What was allocated on the device, or retained of it, and not given back."""
         return int(self._library.fake_outstanding())
 
     def fail_next_copy(self) -> None:

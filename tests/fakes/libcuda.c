@@ -1,6 +1,6 @@
 /* A CUDA driver whose device is this process: its memory is the heap, its streams run at once. Compiled by the tests.
    As the real one, it refuses work from a thread that has made no context current. `fake_outstanding` counts what was
-   allocated and not freed, `fake_fail_next` makes the next copy fail. */
+   allocated or retained and not given back, `fake_fail_next` makes the next copy fail. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +25,12 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
     *value = attribute == 75 ? 8 : 7;
     return device == 7 ? 0 : 101;
 }
-int cuDevicePrimaryCtxRetain(void **context, int device) { *context = CONTEXT; return device == 7 ? 0 : 101; }
-int cuDevicePrimaryCtxRelease_v2(int device) { return device == 7 ? 0 : 101; }
+int cuDevicePrimaryCtxRetain(void **context, int device) {
+    *context = CONTEXT;
+    outstanding++;
+    return device == 7 ? 0 : 101;
+}
+int cuDevicePrimaryCtxRelease_v2(int device) { outstanding--; return device == 7 ? 0 : 101; }
 int cuCtxSetCurrent(void *context) { current = context; return context == CONTEXT ? 0 : 201; }
 int cuMemAlloc_v2(uint64_t *address, size_t size) {
     if (current != CONTEXT) return 201;
