@@ -83,7 +83,7 @@ def export(
             if as_json:
                 print(msgspec.json.encode(_said(outcome)).decode(), flush=True)
     if not as_json:
-        Console().print(_table(outcomes))
+        Console(markup=False, emoji=False).print(_table(outcomes))
         print(f"in {folder}")
     failures = [outcome.error for outcome in outcomes if outcome.error]
     for said in dict.fromkeys(error.explain() for error in failures):

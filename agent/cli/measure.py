@@ -77,7 +77,7 @@ def bench(
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
         return
-    Console().print(table(result))
+    Console(markup=False, emoji=False).print(table(result))
 
 
 def speed(
@@ -121,7 +121,7 @@ def speed(
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
         # A file that the tables go to has no width of its own.
-        console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
+        console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH, markup=False, emoji=False)
         for shown in (shown for result in found for shown in tables(result)):
             console.print(shown)
     # What took an hour is told, whether or not it could be written down.

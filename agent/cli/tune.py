@@ -47,7 +47,7 @@ def tune(
         print(msgspec.json.format(msgspec.json.encode(tuned), indent=2).decode())
         return
     for table in _tables(tuned):
-        Console().print(table)
+        Console(markup=False, emoji=False).print(table)
 
 
 def _tables(tuned: Tuned) -> list[Table]:

@@ -125,7 +125,7 @@ def verify(
             if as_json:
                 print(msgspec.json.encode(found).decode(), flush=True)
             else:
-                Console().print(_table(found, reference.label))
+                Console(markup=False, emoji=False).print(_table(found, reference.label))
             if candidate.artifact is not None and found.judgement is not None:
                 record(candidate.artifact, found)
     refused = [found for found in results if found.judgement is not None and not found.judgement.passed]

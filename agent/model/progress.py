@@ -35,7 +35,7 @@ class _RateColumn(SpeedColumn):
 
 
 BAR_COLUMNS: Final = (
-    TextColumn("{task.description}"),
+    TextColumn("{task.description}", markup=False),
     BarColumn(),
     _AmountColumn(),
     _RateColumn(),

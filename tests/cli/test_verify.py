@@ -147,6 +147,16 @@ def test_an_artifact_that_lost_its_manifest_is_no_network_file(suffix: str, fold
     assert "Export" in result.exception.fix
 
 
+def test_a_file_is_named_as_it_is_named(folder: Path) -> None:
+    """What stands in brackets is markup to the library that draws the table."""
+    odd = folder / "net [v2] :ok: é.onnx"
+    odd.write_bytes(artifact(folder, "fp32").read_bytes())
+    against = ("--against", str(artifact(folder, "fp32")), "--positions", str(folder / "positions.npz"))
+    result = run(folder, "verify", str(odd), *against)
+    assert result.exit_code == 0, result.output
+    assert odd.name in " ".join(result.stdout.split())
+
+
 def test_what_cannot_be_compared_is_refused(folder: Path) -> None:
     for arguments, error in (
         (("verify", "unheard-of", "--against", str(folder / "small.bin.gz")), ConfigError),

@@ -85,3 +85,10 @@ def test_a_match_keeps_one_bar_whose_score_changes() -> None:
     for done in range(41):
         TextReporter(lines.append).report(WorkshopProgress("match", done, 40, "Elo +1"))
     assert lines[-1] == "match: 40 of 40, Elo +1"
+
+
+def test_a_name_in_brackets_is_a_name() -> None:
+    screen = io.StringIO()
+    with Progress(*BAR_COLUMNS, console=Console(file=screen, width=120, force_terminal=True)) as progress:
+        BarReporter(progress).report(WorkshopProgress("net [v2] [/closed].onnx", 1, 8))
+    assert "net [v2] [/closed].onnx" in screen.getvalue()
