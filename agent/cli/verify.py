@@ -84,7 +84,7 @@ def verify(
     calibration: list[Path] = typer.Option(
         [],
         "--calibration",
-        help="What INT8 was calibrated or trained on, to see that no game serves twice; default: beside it.",
+        help="What INT8 was calibrated or trained on, where it does not lie beside it: no game may serve twice.",
     ),
     batch: int = typer.Option(8, "--batch", min=1, help="Positions in one network call."),
     config: Config = None,
@@ -161,14 +161,15 @@ def _held_out(
 
 
 def _seen(paths: Sequence[Path], artifact: Artifact | None) -> list[SeenSet]:
-    """What it may have been calibrated on: as named, or as `agent export` leaves it beside its artifacts."""
+    """What it may have been calibrated or trained on: as named, and as `agent export` leaves it beside its artifacts.
+    An artifact that was trained saw both."""
     from agent.workshop.place import CALIBRATION
     from agent.workshop.seen import load_seen, was_made_with_positions
 
     if artifact is None or not was_made_with_positions(artifact):
         return []
     beside = artifact.path.with_name(CALIBRATION)
-    return [load_seen(path) for path in paths or ([beside] if beside.exists() else [])]
+    return [load_seen(path) for path in (*paths, *([beside] if beside.exists() else []))]
 
 
 def _require_apart(

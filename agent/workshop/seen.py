@@ -50,7 +50,8 @@ def require_apart(artifact: Artifact, positions: PositionSet, known: Sequence[Se
         seen = next((each for each in known if wanted in (each.positions.sha256(), each.file_sha256)), None)
         if seen is None:
             raise CalibrationError(
-                f"what {name} was calibrated on is not here, so nobody knows whether the same games would judge it",
+                f"what {name} was calibrated or trained on is not here, so nobody knows whether the same games would "
+                "judge it",
                 fix=f"Name the position set (hash {wanted[:16]}…) with --calibration.",
             )
         shared = positions.game_ids() & seen.positions.game_ids()

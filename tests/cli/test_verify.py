@@ -6,6 +6,7 @@ import json
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from fakes.network_writer import NetworkWriter
 from fakes.position_sets import made_up
@@ -21,7 +22,7 @@ from agent.errors import (
     JournalUnusable,
 )
 from agent.events import SilentReporter
-from agent.export.artifact import artifacts_in, manifest_path, read_artifact
+from agent.export.artifact import artifacts_in, manifest_path, read_artifact, write_manifest
 from agent.workshop.opening import open_player
 from agent.workshop.position_set import load_position_set
 
@@ -127,6 +128,23 @@ def test_what_it_was_calibrated_on_is_asked_for_before_anything_is_evaluated(fol
     both = ("--calibration", str(folder / "other.npz"), "--calibration", str(calibration))
     result = run(folder, "verify", path, *against, *both)
     assert "symmetry noise" in result.output and not isinstance(result.exception, CalibrationError)
+
+
+def test_what_was_trained_saw_two_sets_and_the_one_beside_it_need_not_be_named(folder: Path, tmp_path: Path) -> None:
+    calibration, trained = made_up(games=12, seed=5), made_up(games=12, seed=7)
+    calibration.save(tmp_path / "calibration.npz")
+    trained.save(tmp_path / "train.npz")
+    source = read_artifact(artifact(folder, "int8-weights"))
+    assert source is not None
+    path = tmp_path / source.path.name
+    path.write_bytes(source.path.read_bytes())
+    recipe = {"calibration set": calibration.sha256(), "qat positions": f"{trained.sha256()} (60 of 12 games)"}
+    write_manifest(path, msgspec.structs.replace(source.manifest, recipe=recipe))
+    few = ("--positions", str(folder / "positions.npz"))
+    words = ("verify", str(path), "--against", str(artifact(folder, "fp32")), *few)
+    lacking = run(folder, *words)
+    assert isinstance(lacking.exception, CalibrationError) and trained.sha256()[:16] in lacking.exception.fix
+    assert not isinstance(run(folder, *words, "--calibration", str(tmp_path / "train.npz")).exception, CalibrationError)
 
 
 def test_a_file_without_a_manifest_has_no_gate(folder: Path) -> None:
