@@ -74,7 +74,9 @@ class NativeKatago:
             self._process.send(json.dumps({"id": name, **fields}))
             while True:
                 answer = self._process.answer()
-                if answer.get("id") == name and not answer.get("isDuringSearch", False):
+                # A warning of a field that this katago does not know comes before the answer, under its name.
+                is_final = not answer.get("isDuringSearch", False) and "warning" not in answer
+                if answer.get("id") == name and is_final:
                     return answer
                 if "error" in answer:
                     raise self._process.failed(f"native katago refused a query: {answer['error']}")

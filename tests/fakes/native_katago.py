@@ -33,6 +33,7 @@ def main() -> None:
                 answer = {"error": "unknown rules", "id": query["id"]}
             else:
                 assert query["analyzeTurns"] == [len(query["moves"])]
+                print(json.dumps({"id": query["id"], "warning": "Unexpected or unused field", "field": "komi"}))
                 print(json.dumps({"id": query["id"], "isDuringSearch": True}))
                 answer["rootInfo"] = {"visits": query["maxVisits"] + int(config["nnMaxBatchSize"])}
         print(json.dumps(answer), flush=True)
