@@ -114,7 +114,7 @@ class StoreBusy(ModelError):
 
 
 class NetworkFormatError(AgentError):
-    fix = "Use a network of file versions 8 to 17 with ordinary, gpool or nested-bottleneck blocks."
+    fix = "Use a network of file versions 8 to 17 with ordinary, gpool, nested-bottleneck or transformer blocks."
 
 
 class ConversionFailed(AgentError):
