@@ -200,7 +200,7 @@ def _slices(found: Differences, positions: PositionSet) -> dict[str, NDArray[np.
     board = np.concatenate([np.full(len(group), _board(group)) for group in positions.groups])
     third = np.empty(len(phase), int)
     third[np.argsort(found.entropy, kind="stable")] = np.arange(len(phase)) * len(ENTROPY_THIRDS) // len(phase)
-    boards: list[str] = sorted(set(board.tolist()), key=lambda name: -int(name.split("x")[0]))
+    boards: list[str] = sorted(set(board.tolist()), key=lambda name: [-int(side) for side in name.split("x")])
     return (
         {f"phase {name}": phase == number for number, name in enumerate(PHASES)}
         | {f"board {name}": board == name for name in boards}

@@ -117,6 +117,19 @@ def test_slices_part_the_positions() -> None:
     assert [each.slice for each in slices if each.slice.startswith("board")] == ["board 9x9", "board 7x5"]
 
 
+def test_boards_of_one_width_always_come_in_the_same_order() -> None:
+    def group(y_size: int) -> Group:
+        zeros = np.zeros(1, np.int32)
+        spatial, legal = np.zeros((1, 22, y_size, 9), bool), np.ones((1, 9 * y_size + 1), bool)
+        return Group(y_size, 9, spatial, np.zeros((1, 19), np.float32), legal, zeros, zeros)
+
+    positions = PositionSet(tuple(group(y_size) for y_size in range(1, 10)), "")
+    outputs = evaluate(OpinionsBackend(), positions)
+    slices = compare(outputs, outputs, positions, INFO)
+    boards = [each.slice for each in slices if each.slice.startswith("board")]
+    assert boards == [f"board 9x{y_size}" for y_size in range(9, 0, -1)]
+
+
 def test_one_bad_board_shows_in_its_own_slice_alone() -> None:
     def spoil(outputs: Outputs, spatial: Array, global_: Array) -> Outputs:
         return outputs if spatial.shape[3] == 9 else outputs._replace(value=outputs.value * 3)
