@@ -39,7 +39,7 @@ from agent.workshop.rounding import Real, round_with_feedback, weight_scales
 from agent.workshop.sites import Behind, Site, kept_exact, sites_of
 
 # Raised whenever the same network and positions would become another quantization.
-METHOD: Final = "2"
+METHOD: Final = "3"
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -49,9 +49,9 @@ class Recipe(msgspec.Struct, frozen=True):
     there. In fp32 stay the convolutions that `exact` names, those that read a pooled bias, and a share `last_blocks` of
     the trunk."""
 
-    positions: int = 192
-    extremes: int = 4
-    rows: int = 16000
+    positions: int = 448
+    extremes: int = 8
+    rows: int = 28000
     seed: int = 0
     last_blocks: float = 0.2
     exact: tuple[str, ...] = ()
