@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from agent.cli.options import Config, Json
+
+if TYPE_CHECKING:
+    from agent.hardware import Hardware
+    from agent.settings import Settings
+    from agent.workshop.report import Deployed
 
 
 def report(
@@ -22,7 +29,6 @@ def report(
     import msgspec
 
     from agent import __version__
-    from agent.engine.tuning import hardware_key, recall, runtime_versions
     from agent.errors import CalibrationError
     from agent.export.artifact import artifacts_in
     from agent.export.publish import storage_errors
@@ -31,7 +37,7 @@ def report(
     from agent.model.catalogue import load_catalogue
     from agent.model.disk import sha256_of, write_atomically
     from agent.settings import data_folder, load_settings
-    from agent.workshop.report import Deployed, build_report
+    from agent.workshop.report import build_report
     from agent.workshop.report_page import page
     from agent.workshop.speed import read_table
 
@@ -56,13 +62,9 @@ def report(
     sources = dict.fromkeys(
         [each.manifest.network.sha256 for each in artifacts] + [each.network_sha256 for each in tables]
     )
-    found = [recall(settings.state_dir, hardware_key(hardware), source, runtime_versions()) for source in sources]
-    deployed = [
-        Deployed(tuned.network_sha256, f"{tuned.chosen.contender}, {tuned.chosen.way}", tuned.chosen.peak_rss_bytes)
-        for tuned in (each.tuned for each in found)
-        if tuned is not None
-    ]
-    built = build_report(artifacts, summary(hardware), made, __version__, deployed, tables)
+    built = build_report(
+        artifacts, summary(hardware), made, __version__, _deployed(settings, hardware, sources), tables
+    )
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(built), indent=2).decode())
         return
@@ -70,3 +72,22 @@ def report(
     with storage_errors(out):
         write_atomically(out, content)
     print(f"{out}: {len(artifacts)} artifacts of {len(built.networks)} networks, {len(content) / 1000:.0f} kB")
+
+
+def _deployed(settings: Settings, hardware: Hardware, networks: Iterable[str]) -> list[Deployed]:
+    """What `agent run` would take for each network (SHA-256) now: a choice whose file is gone, or that no longer passes
+    its gate, is none."""
+    from agent.profile import choose, load_profiles
+    from agent.settings import data_folder
+    from agent.workshop.report import Deployed
+    from agent.workshop.tuned import memory_limit, standing
+
+    profile = choose(hardware, load_profiles(data_folder("profiles"))).profile
+    limit = memory_limit(hardware, profile.limits.memory_percent) if profile else None
+    threads, backend = settings.threads, settings.engine.backend
+    found = []
+    for network in networks:
+        timing = standing(settings.state_dir, hardware, network, limit, threads=threads, backend=backend).timing
+        if timing is not None:
+            found.append(Deployed(network, f"{timing.contender}, {timing.way}", timing.peak_rss_bytes))
+    return found

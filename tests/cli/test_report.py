@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
 from agent.__main__ import app
+from agent.engine.tuning import Contender, Timing, Tuned, hardware_key, remember, runtime_versions
 from agent.errors import CalibrationError, StoreUnwritable
+from agent.export.artifact import ArtifactManifest, digest, write_manifest
+from agent.export.info import NetworkInfo
+from agent.hardware import detect
 from agent.workshop.limits import Peaks
+from agent.workshop.place import artifact_folder
 from agent.workshop.speed import SpeedTable, keep_table
 
 SOURCE = "ab" * 32
@@ -38,6 +44,26 @@ def test_a_network_that_was_only_timed_is_reported(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "small" in (folder / "page.html").read_text()
     assert "0 artifacts of 1 networks" in result.stdout
+
+
+def test_what_was_chosen_counts_as_long_as_it_may_run(folder: Path) -> None:
+    state = folder / "state"
+    path = artifact_folder(state, SOURCE) / "small.mnn"
+    path.write_bytes(b"weights")
+    info = NetworkInfo(name="small", version=8, sha256=SOURCE)
+    manifest = ArtifactManifest(path.name, "mnn-fp32", 7, digest(path), info, "1x1 to 19x19", {}, gate="passed")
+    write_manifest(path, manifest)
+    chosen = Timing(Contender("mnn", "fp32", "", manifest.sha256, str(path)), 2, 1, 4, {"19x19": 50.0}, 10**6)
+    key = hardware_key(detect())
+    remember(state, Tuned(key, "small", SOURCE, runtime_versions(), chosen, (chosen,), (), "race", 3.0, "2024-01-31"))
+
+    def ticked() -> set[str]:
+        (network,) = json.loads(run(folder, "--json").stdout)["networks"]
+        return {check["line"] for check in network["checklist"] if check["ticked"]}
+
+    assert ticked() >= {"Precision chosen", "Memory", "Automated"}
+    write_manifest(path, msgspec.structs.replace(manifest, gate="failed"))
+    assert not ticked() & {"Precision chosen", "Memory", "Automated"}
 
 
 def test_where_there_is_nothing_to_report_it_says_how_to_make_some(folder: Path) -> None:
