@@ -43,9 +43,12 @@ def report(
 
     settings = load_settings(config)
     catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
-    wanted = [sha256_of(Path(name)) if Path(name).is_file() else catalogue.find(name).sha256 for name in networks or ()]
+    # Each once: a name and its file are the same network.
+    wanted = dict.fromkeys(
+        sha256_of(Path(name)) if Path(name).is_file() else catalogue.find(name).sha256 for name in networks or ()
+    )
     kept = settings.state_dir / "artifacts"
-    places = folders or (sorted(kept.iterdir()) if kept.is_dir() else [])
+    places = list(dict.fromkeys(folders)) or (sorted(kept.iterdir()) if kept.is_dir() else [])
     artifacts = [each for place in places for each in artifacts_in(place)]
     tables = [table for place in places if (table := read_table(place)) is not None]
     if wanted:

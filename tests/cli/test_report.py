@@ -46,6 +46,18 @@ def test_a_network_that_was_only_timed_is_reported(folder: Path) -> None:
     assert "0 artifacts of 1 networks" in result.stdout
 
 
+def test_what_is_named_twice_is_reported_once(folder: Path) -> None:
+    network = folder / "small.bin.gz"
+    network.write_bytes(b"a network")
+    sha256 = digest(network)
+    table = SpeedTable("small", sha256, "a machine", {}, Peaks(2, 5e10, 1e11, 0.0), (), (0.0, 0.0))
+    keep_table(folder / "own", table)
+    own = ("--from", str(folder / "own"))
+    result = run(folder, str(network), str(network), *own, *own, "--json")
+    (found,) = json.loads(result.stdout)["networks"]
+    assert len(found["tables"]) == 1
+
+
 def test_what_was_chosen_counts_as_long_as_it_may_run(folder: Path) -> None:
     state = folder / "state"
     path = artifact_folder(state, SOURCE) / "small.mnn"
