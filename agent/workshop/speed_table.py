@@ -26,6 +26,7 @@ def _machine(found: SpeedTable) -> Table:
     rows = (
         (f"fp32, {peaks.fp32 / _GIGA:.0f} G multiply-adds/s, direct", [each.fp32_direct for each in all_limits]),
         ("fp32, F(4×4, 3×3)", [each.fp32_winograd for each in all_limits]),
+        ("fp32, F(5×5, 3×3)", [each.fp32_winograd_5 for each in all_limits]),
         (f"int8 without dot products, {peaks.int8 / _GIGA:.0f} G/s", [each.int8_direct for each in all_limits]),
         (f"int8 with dot products, {peaks.int8_dot / _GIGA:.0f} G/s", [each.int8_dot_direct for each in all_limits]),
     )

@@ -182,6 +182,7 @@ def test_the_table_says_when_the_machine_was_busy(network: Path) -> None:
         for table in tables(found):
             console.print(table)
         text = console.export_text()
+        assert all(f"fp32, F({tile}, 3×3)" in text for tile in ("4×4", "5×5")), "each limit that a path is a share of"
         assert "this processor has none" in text and "set aside: the package imaginary" in text
         assert ("The machine was busy" in text) is busy
 
