@@ -100,6 +100,7 @@ def verify(
     from agent.export.progress import LineReporter
     from agent.model.progress import progress_on
     from agent.settings import load_settings
+    from agent.workshop.gates import MIN_GAMES, MIN_POSITIONS
     from agent.workshop.opening import open_network
     from agent.workshop.verify import Verifier, record
 
@@ -131,7 +132,11 @@ def verify(
     refused = [found for found in results if found.judgement is not None and not found.judgement.passed]
     if refused:
         said = "; ".join(f"{found.label}: {', '.join(found.judgement.reasons)}" for found in refused if found.judgement)
-        raise GateRefused(f"the gate refused {said}")
+        few = any(
+            found.accuracies[0].positions < MIN_POSITIONS or found.accuracies[0].games < MIN_GAMES for found in refused
+        )
+        fix = "Verify on more positions first, such as those that are played without --positions." if few else ""
+        raise GateRefused(f"the gate refused {said}", fix=fix)
 
 
 # The default held-out set: another seed than that of `agent positions`, so that no game serves twice.

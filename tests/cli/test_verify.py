@@ -100,6 +100,7 @@ def test_a_refused_artifact_ends_with_status_1_and_all_figures(folder: Path) -> 
     against = ("--against", str(artifact(folder, "fp32")), "--positions", str(few), "--json")
     result = run(folder, "verify", str(path), *against)
     assert isinstance(result.exception, GateRefused) and "100 positions of 20 games" in str(result.exception)
+    assert "more positions" in result.exception.fix, "another export would not help"
     said = json.loads(result.stdout.splitlines()[-1])
     assert said["accuracies"][0]["positions"] == 100 and said["judgement"]["reasons"]
     now = read_artifact(path)
