@@ -5,6 +5,7 @@ Errors of the agent's own family become two lines on stderr, what went wrong and
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -57,6 +58,9 @@ app.command(hidden=True)(children.probe)
 
 def main() -> None:
     """Entry point of the `agent` and `katago-agent` commands. Exit status: 0 done, 1 failed, 2 wrong usage."""
+    # A terminal that is not set to UTF-8 gets \u2013 for a dash, as standard error does, instead of a traceback.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="agent")
     except AgentError as error:
