@@ -7,8 +7,12 @@ when its gate says "passed". No numpy and no runtime here: whoever chooses among
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import fcntl
 import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -240,6 +244,23 @@ def is_intact(artifact: Artifact) -> bool:
         return digest(artifact.path) == artifact.manifest.sha256
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def held(artifact: Path) -> Iterator[None]:
+    """Keep others who hold it from changing its manifest, or putting another artifact in its place, meanwhile. The
+    artifact itself is locked, not a file beside it: one that replaces it is another lock, and has another hash.
+
+    Raises:
+        OSError: it is not there.
+    """
+    descriptor = os.open(artifact, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def offered(artifact: Artifact) -> bool:

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from agent.errors import ConversionFailed, StorageFull, StoreBusy, StoreUnwritable
-from agent.export.artifact import Artifact, ArtifactManifest, manifest_path, read_artifact
+from agent.export.artifact import Artifact, ArtifactManifest, held, manifest_path, read_artifact
 from agent.model import disk
 
 STAGING: Final = ".export"
@@ -91,16 +91,25 @@ def publish(staging: Path, file_name: str, make: Make, prove: Prove) -> Artifact
                 _sync(path)
             if read_artifact(fresh) is None:
                 raise ConversionFailed(f"{file_name} is not what its manifest says")
-            manifest_path(target).unlink(missing_ok=True)
-            if target.is_dir():
-                target.replace(room / "replaced")
-            fresh.replace(target)
-            disk.sync_file(target.parent)
-            manifest_path(fresh).replace(manifest_path(target))
-            disk.sync_file(target.parent)
+            _replace(target, fresh)
     finally:
         shutil.rmtree(room, ignore_errors=True)
     return Artifact(target, manifest)
+
+
+def _replace(target: Path, fresh: Path) -> None:
+    """Put `fresh` and its manifest in the place of `target` and its own. Who is just writing down what was found out
+    about the older one is waited for: their manifest must not come to lie beside the new one."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # there is none yet
+            stack.enter_context(held(target))
+        manifest_path(target).unlink(missing_ok=True)
+        if target.is_dir():
+            target.replace(fresh.with_name("replaced"))
+        fresh.replace(target)
+        disk.sync_file(target.parent)
+        manifest_path(fresh).replace(manifest_path(target))
+        disk.sync_file(target.parent)
 
 
 @contextlib.contextmanager

@@ -7,13 +7,11 @@ again. So the artifact is locked while its manifest changes.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import GateRefused
-from agent.export.artifact import Artifact, ArtifactManifest, is_intact, read_artifact, write_manifest
+from agent.export.artifact import Artifact, ArtifactManifest, held, is_intact, read_artifact, write_manifest
 
 
 def amend(path: Path, sha256: str, change: Callable[[ArtifactManifest], ArtifactManifest]) -> Artifact:
@@ -23,20 +21,15 @@ def amend(path: Path, sha256: str, change: Callable[[ArtifactManifest], Artifact
         GateRefused: the artifact is gone, or another one by now.
         ConversionFailed: the manifest cannot be written; the older one is still there.
     """
-    try:
-        # The artifact itself, not a file beside it: one that replaces it is another lock, and another hash.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise _replaced(path) from error
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(path))
+        except OSError as error:
+            raise _replaced(path) from error
         now = read_artifact(path)
         if now is None or now.manifest.sha256 != sha256:
             raise _replaced(path)
         return write_manifest(path, change(now.manifest))
-    finally:
-        os.close(descriptor)
 
 
 def require_intact(artifact: Artifact) -> None:

@@ -19,6 +19,7 @@ from agent.export.artifact import (
     write_manifest,
 )
 from agent.export.info import NetworkInfo
+from agent.export.publish import publish, publishing
 from agent.workshop.amend import amend, require_intact
 
 
@@ -32,6 +33,33 @@ def artifact(tmp_path: Path) -> Artifact:
 
 def timed(number: int) -> Speed:
     return Speed(f"machine {number}", "onnxruntime", "19x19", 1, 1, 1.0, None)
+
+
+def test_an_export_waits_for_who_is_writing_about_the_older_artifact(artifact: Artifact) -> None:
+    """Or the older one's verdict would come to lie beside the new one."""
+    path = artifact.path
+    proved = threading.Event()
+
+    def make(out: Path) -> ArtifactManifest:
+        out.write_bytes(b"weights, again")
+        return msgspec.structs.replace(artifact.manifest, size_bytes=14, sha256=digest(out))
+
+    def export() -> None:
+        with publishing(path.parent) as staging:
+            publish(staging, path.name, make, lambda _: proved.set())
+
+    exporting = threading.Thread(target=export)
+
+    def change(now: ArtifactManifest) -> ArtifactManifest:
+        exporting.start()
+        assert proved.wait(30)
+        exporting.join(0.3)
+        return msgspec.structs.replace(now, gate="passed")
+
+    assert amend(path, artifact.manifest.sha256, change).manifest.gate == "passed"
+    exporting.join(30)
+    found = read_artifact(path)
+    assert found is not None and found.manifest.sha256 == digest(path) and found.manifest.gate == "not verified"
 
 
 def test_what_others_write_meanwhile_stays(artifact: Artifact) -> None:
