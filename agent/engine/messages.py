@@ -215,7 +215,8 @@ class RawReport(msgspec.Struct, frozen=True, tag="raw_report"):
 
 
 class EngineReady(msgspec.Struct, frozen=True, tag="ready"):
-    """Sent once, when the worker can search. `network_version` is the file format's (8 for g170 networks)."""
+    """Sent once, when the worker can search. `network_version` is the file format's (8 for g170 networks);
+    `has_human_sl` tells that the network imitates players."""
 
     pid: int
     network: str
@@ -230,8 +231,8 @@ class EngineReady(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
-    """Sent every `HEARTBEAT_S` and for every ping. Totals count from the worker's start; latencies are seconds over
-    the last minute's answers. `searching` requests run, `queued` wait."""
+    """Sent every `HEARTBEAT_S` and for every ping. Totals count from the worker's start. `searching` requests run,
+    `queued` wait."""
 
     queued: int
     searching: int

@@ -217,6 +217,7 @@ def _ready(backend: Backend, options: WorkerOptions) -> EngineReady:
         backend=backend.name,
         threads=options.threads,
         batch=options.batch,
+        has_human_sl=bool(network.human_profile),
         runtime_versions=backend.versions(),
     )
 

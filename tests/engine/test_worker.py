@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from fakes.backends import NanBackend
+from fakes.backends import ImitatingBackend, NanBackend
 
 from agent.engine.backends import BACKENDS, Entry
 from agent.engine.messages import (
@@ -168,6 +168,13 @@ def test_ready_first_then_answers_and_heartbeats(start: Callable[..., Running]) 
     assert raw.id == 8 and raw.symmetry == 3 and len(raw.policy) == 82
     beat = front.wait_for(Heartbeat, lambda beat: beat.visits_total >= 100 and beat.searching == 0)
     assert beat.rss_bytes > 2**20 and beat.evaluations_total + beat.cache_hits_total >= 100
+
+
+def test_a_network_that_imitates_players_is_told_as_one(start: Callable[..., Running]) -> None:
+    """kata-get-models and query_models pass it on."""
+    assert not start().front.next().has_human_sl
+    table = {"imitating": Entry(0, lambda model, threads: ImitatingBackend())}
+    assert start("imitating", backends=table).front.next().has_human_sl
 
 
 def test_a_ping_is_answered_while_a_search_runs_and_a_stop_ends_it(start: Callable[..., Running]) -> None:

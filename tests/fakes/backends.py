@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 import numpy as np
 
 from agent.engine.backends.interface import Array, Outputs
@@ -40,6 +41,13 @@ class GatedBackend(UniformBackend):
         """Until `calls` evaluations were asked for in all."""
         with self._gate:
             return self._gate.wait_for(lambda: self.entered >= calls, timeout_s)
+
+
+class ImitatingBackend(UniformBackend):
+    """Says of its network that it imitates players."""
+
+    name = "imitating"
+    network = msgspec.structs.replace(UniformBackend.network, human_profile="rank_5k")
 
 
 class RaisingBackend(UniformBackend):
