@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +27,7 @@ from agent.export.graph import GraphWriter
 from agent.export.int8_rounding import most_in_float, rounded
 from agent.export.job import Job, Written
 from agent.export.network import Array
+from agent.model.disk import sha256_of
 
 # The wheel's own script would also report each conversion to its makers; the function below it does not.
 _CHILD = """
@@ -36,6 +39,9 @@ _tools.mnnconvert(sys.argv)
 """
 # b18c384nbt takes 2 s on an idle x86 core; a Pi Zero 2 that swaps is a hundred times slower.
 _TIMEOUT_S = 600.0
+# The converter draws a name for each file, which stands within so many bytes at its head.
+_HEAD_BYTES = 256
+_UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Shown of what the converter said when it failed.
 _LAST_LINES = 3
 
@@ -177,6 +183,21 @@ def _convert(onnx: Path, out: Path, *options: str) -> None:
         raise ConversionFailed(f"MNN's converter did not end within {_TIMEOUT_S:.0f} s") from error
     if done.returncode != 0 or not out.is_file() or out.stat().st_size == 0:
         raise ConversionFailed(f"MNN's converter {_end(done.returncode)}: {_last_lines(done.stdout, done.stderr)}")
+    _name_by_content(out)
+
+
+def _name_by_content(out: Path) -> None:
+    """Replace the name that was drawn by one that follows from the rest: the same network gives the same file."""
+    with out.open("r+b") as file:
+        found = _UUID.search(file.read(_HEAD_BYTES))
+        if found is None:
+            return
+        file.seek(found.start())
+        file.write(str(uuid.UUID(int=0)).encode())
+        file.flush()
+        name = uuid.UUID(sha256_of(out)[:32])
+        file.seek(found.start())
+        file.write(str(name).encode())
 
 
 def _environment() -> dict[str, str]:

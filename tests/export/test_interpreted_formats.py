@@ -128,3 +128,12 @@ def test_the_manifest_says_what_stayed_in_fp32(kind: Kind, tmp_path: Path) -> No
     recipe = exported(source, kind.smaller[1][0], tmp_path / "out").manifest.recipe
     assert recipe["weights"].startswith("int8") and recipe["computed in"] == "fp32"
     assert recipe["layers in fp32"]
+
+
+@pytest.mark.parametrize(
+    "format", [each for kind in KINDS.values() for each in (kind.fp32, *(s[0] for s in kind.smaller))]
+)
+def test_the_same_network_gives_the_same_bytes(format: Format, tmp_path: Path) -> None:
+    source = NetworkWriter(14, ["ordinary"], seed=4).write(tmp_path / "n.bin.gz")
+    first, again = (exported(source, format, tmp_path / folder) for folder in ("first", "again"))
+    assert first.path.read_bytes() == again.path.read_bytes()
