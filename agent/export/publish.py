@@ -23,6 +23,8 @@ from agent.export.artifact import Artifact, ArtifactManifest, held, manifest_pat
 from agent.model import disk
 
 STAGING: Final = ".export"
+# What is left of a disk that a tool has filled up: less than this. The smallest network that people use takes 4 MB.
+_NO_ROOM_BYTES: Final = 1 << 20
 
 # Writes the artifact to a path and returns its manifest.
 Make = Callable[[Path], ArtifactManifest]
@@ -83,7 +85,7 @@ def publish(staging: Path, file_name: str, make: Make, prove: Prove) -> Artifact
         room = Path(tempfile.mkdtemp(dir=staging))
     try:
         fresh = room / file_name
-        with storage_errors(target):
+        with storage_errors(target), _room_errors(target):
             manifest = make(fresh)
             manifest_path(fresh).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
             prove(Artifact(fresh, manifest))
@@ -124,6 +126,17 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageFull(str(error), fix="Free some space, or export to a larger disk with --out.") from error
     except StoreUnwritable as error:
         raise StoreUnwritable(str(error), fix="Choose a folder that can be written to with --out.") from error
+
+
+@contextlib.contextmanager
+def _room_errors(target: Path) -> Iterator[None]:
+    """A tool of others tells a full disk in words of its own, or not at all: then its file does not run."""
+    try:
+        yield
+    except ConversionFailed as error:
+        if disk.free_bytes(target.parent) < _NO_ROOM_BYTES:
+            raise StorageFull(f"the disk of {target} is full: {error}") from error
+        raise
 
 
 def _sweep(folder: Path) -> None:

@@ -105,10 +105,41 @@ def test_killed_in_the_middle_of_a_write(source: Path, whole: dict[str, str], tm
         assert_recovers(source, folder, whole)
 
 
+def test_a_tool_that_fails_on_a_full_disk_is_told_as_that(source: Path, tmp_path: Path) -> None:
+    """Others say it in words of their own: MNN's converter "wrote no file", coremltools "Input/output error"."""
+    script = (
+        "import sys; from pathlib import Path; from agent.errors import ConversionFailed\n"
+        "from agent.events import SilentReporter; from agent.export.artifact import Format\n"
+        "from agent.export.exporters import Exporter, export; from fakes.full_disk_child import fill\n"
+        "def write(job):\n"
+        "    fill(job.out)\n"
+        "    raise ConversionFailed('the tool broke')\n"
+        "table = {Format.MNN_FP32: Exporter(lambda: write, '1')}\n"
+        "source, folder = map(Path, sys.argv[1:])\n"
+        "(found,) = export(source, [Format.MNN_FP32], folder, print, SilentReporter(), table=table)\n"
+        "print(type(found.error).__name__, found.error.explain(), folder.exists())\n"
+    )
+    done = on_disk(tmp_path / "disk", "-c", script, str(source), str(tmp_path / "disk" / "out"))
+    assert "StorageFull" in done and "the tool broke" in done and "larger disk with --out" in done
+    assert done.strip().endswith("False"), "and nothing is left"
+
+
 def test_a_full_disk_stays_as_it_was(source: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
+    *full, roomy = json.loads(on_disk(disk, "-m", "fakes.export_child", str(source), str(disk)))
+    assert len(full) == len(ROOMS)
+    for found in full:
+        assert found["errors"] == ["StorageFull"]
+        assert len(found["after"]) == len(found["before"]) + 2 * len(found["made"])
+        assert found["before"].items() <= found["after"].items()
+    assert roomy["errors"] == []
+    assert len(roomy["after"]) == 2 * len(FORMATS)
+
+
+def on_disk(disk: Path, *arguments: str) -> str:
+    """What Python prints with a disk of 4 MB at `disk`."""
     disk.mkdir()
-    command = [sys.executable, "-m", "fakes.export_child", str(source), str(disk)]
+    command = [sys.executable, *arguments]
     namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
@@ -119,11 +150,4 @@ def test_a_full_disk_stays_as_it_was(source: Path, tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 0, f"needs the right to mount a tmpfs: {done.stderr}"
-    *full, roomy = json.loads(done.stdout)
-    assert len(full) == len(ROOMS)
-    for found in full:
-        assert found["errors"] == ["StorageFull"]
-        assert len(found["after"]) == len(found["before"]) + 2 * len(found["made"])
-        assert found["before"].items() <= found["after"].items()
-    assert roomy["errors"] == []
-    assert len(roomy["after"]) == 2 * len(FORMATS)
+    return done.stdout
