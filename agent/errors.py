@@ -90,7 +90,7 @@ class DownloadCorrupt(ModelError):
 
 
 class StorageFull(ModelError):
-    fix = "Free some space or set `state_dir` to a larger disk, then run `agent pull` again."
+    fix = "Free some space or set `state_dir` to a larger disk, then run the same command again."
 
 
 class CatalogueWrong(ModelError):

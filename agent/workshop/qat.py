@@ -29,9 +29,9 @@ from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_
 from agent.export.info import EXPORTER
 from agent.export.job import ANY_BOARD
 from agent.export.network import Network
-from agent.export.publish import publish, publishing
+from agent.export.publish import publish, publishing, storage_errors
 from agent.export.quantization import Quantization
-from agent.model.disk import storage_errors, try_lock, write_atomically
+from agent.model.disk import try_lock, write_atomically
 from agent.workshop.position_set import PositionSet
 from agent.workshop.qat_options import QatOptions
 from agent.workshop.qat_symmetries import under_symmetries

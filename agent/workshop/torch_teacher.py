@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from agent.engine.backends.interface import Outputs
 from agent.events import Reporter, WorkshopProgress
 from agent.export.network import Network
+from agent.export.publish import storage_errors
 from agent.export.quantization import UNREADABLE
-from agent.model.disk import storage_errors, write_atomically
+from agent.model.disk import write_atomically
 from agent.workshop.position_set import Group, PositionSet
 from agent.workshop.torch_network import TorchNetwork, TorchOutputs
 

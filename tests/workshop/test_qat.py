@@ -23,7 +23,7 @@ from fakes.network_writer import NetworkWriter
 from fakes.small_networks import tree
 from fakes.tiny_qat import STEPS, network_of, positions_of, rounded, run_of
 
-from agent.errors import CalibrationError, CheckpointRefused, ConversionFailed, StoreBusy, ToolMissing
+from agent.errors import CalibrationError, CheckpointRefused, ConversionFailed, StoreBusy, StoreUnwritable, ToolMissing
 from agent.events import Event, SilentReporter, WorkshopProgress
 from agent.export.artifact import Artifact, read_artifact
 from agent.export.quantization import Quantization, Scale, load_quantization
@@ -293,6 +293,12 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once(network_path: Path, tmp_p
     with pytest.raises(CalibrationError, match="step 1 is no number"):
         train(dataclasses.replace(run, network=network), tmp_path, prove, SilentReporter())
     assert not (tmp_path / WORK / "checkpoint").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_with_what_helps(network_path: Path) -> None:
+    with pytest.raises(StoreUnwritable) as caught:
+        train(run_of(network_path), Path("/proc/nowhere"), prove, SilentReporter())
+    assert "--out" in caught.value.fix
 
 
 def test_a_device_that_is_not_there_is_named(network_path: Path, tmp_path: Path) -> None:
