@@ -25,10 +25,14 @@ from agent.engine.tuning import (
 )
 from agent.errors import BackendUnavailable
 from agent.events import ChainStep
+from agent.export.artifact import ArtifactManifest, digest, write_manifest
+from agent.export.info import NetworkInfo
 from agent.hardware import detect
+from agent.model.disk import sha256_of
 from agent.profile import choose, load_profiles
 from agent.provision import Plan, backend_of, provision, worker_command
 from agent.settings import Engine, Settings, data_folder, own_command
+from agent.workshop.place import artifact_folder
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -136,6 +140,33 @@ def test_the_owner_has_the_last_word(settings: Settings, tune: Callable[..., Tun
     assert provision(forced, Listener()).sessions == 2
     with pytest.raises(BackendUnavailable, match="mnn runs"):
         provision(msgspec.structs.replace(settings, engine=Engine(backend="mnn")), Listener())
+
+
+def test_an_artifact_is_taken_only_if_it_imitates_whom_the_owner_wants(tmp_path: Path) -> None:
+    network = NetworkWriter(15, ["ordinary"], metadata=True).write(tmp_path / "human.bin.gz")
+    settings = Settings(
+        state_dir=tmp_path / "state", network=str(network), human_profile="rank_5k", engine=Engine(backend="mnn")
+    )
+    sha256 = sha256_of(network)
+    folder = artifact_folder(settings.state_dir, sha256)
+    folder.mkdir(parents=True)
+
+    def put(profile: str) -> Path:
+        path = folder / f"human.{profile}.mnn"
+        path.write_bytes(profile.encode())
+        info = NetworkInfo(name="human", version=15, sha256=sha256, human_profile=profile)
+        manifest = ArtifactManifest(
+            path.name, "mnn-fp32", len(profile), digest(path), info, "1x1 to 19x19", {}, gate="passed"
+        )
+        write_manifest(path, manifest)
+        return path
+
+    put("rank_1d")
+    with pytest.raises(BackendUnavailable, match="mnn runs"):
+        provision(settings, Listener())
+    wanted = put("rank_5k")
+    plan = provision(settings, Listener())
+    assert (plan.backend, plan.model) == ("mnn", str(wanted)) and "imitates rank_5k" in plan.tuning
 
 
 def test_tune_and_why_end_to_end(settings: Settings, tune: object, tmp_path: Path) -> None:

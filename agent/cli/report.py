@@ -79,7 +79,7 @@ def report(
 
 def _deployed(settings: Settings, hardware: Hardware, networks: Iterable[str]) -> list[Deployed]:
     """What `agent run` would take for each network (SHA-256) now: a choice whose file is gone, or that no longer passes
-    its gate, is none."""
+    its gate, is none. A network that imitates players runs as the profile says."""
     from agent.profile import choose, load_profiles
     from agent.settings import data_folder
     from agent.workshop.report import Deployed
@@ -88,8 +88,8 @@ def _deployed(settings: Settings, hardware: Hardware, networks: Iterable[str]) -
     profile = choose(hardware, load_profiles(data_folder("profiles"))).profile
     limit = memory_limit(hardware, profile.limits.memory_percent) if profile else None
     threads, backend = settings.threads, settings.engine.backend
-    found = []
-    for network in networks:
+    found: list[Deployed] = []
+    for network in networks if not settings.human_profile else ():
         timing = standing(settings.state_dir, hardware, network, limit, threads=threads, backend=backend).timing
         if timing is not None:
             found.append(Deployed(network, f"{timing.contender}, {timing.way}", timing.peak_rss_bytes))

@@ -67,14 +67,16 @@ def standing(
     return Standing(None, None, _nothing_left(threads, backend, passed_over), tuple(passed_over), tuned)
 
 
-def only_artifact(state: Path, network_sha256: str, backend: str) -> Artifact:
-    """What `backend` may run where nothing was measured: the first of the network's artifacts that passed.
+def only_artifact(state: Path, network_sha256: str, backend: str, *, human_profile: str = "") -> Artifact:
+    """What `backend` may run where nothing was measured: the first of the network's artifacts that passed; of a
+    human-style network, of those that imitate `human_profile`.
 
     Raises:
         BackendUnavailable: there is none.
     """
     for artifact in artifacts_in(artifact_folder(state, network_sha256), network_sha256):
-        if backend in backends_for(artifact.format.facts.backend, gpu=True) and offered(artifact):
+        runs = backend in backends_for(artifact.format.facts.backend, gpu=True)
+        if runs and artifact.manifest.network.human_profile == human_profile and offered(artifact):
             return artifact
     raise BackendUnavailable(
         f"there is no artifact of this network that passed its gate and that {backend} runs",
