@@ -63,7 +63,7 @@ def tune_here(settings: Settings, reporter: Reporter, *, budget_s: float, everyt
     with _field(settings, plan, reporter, forms=forms, unverified=False) as field:
         tuned = tune(field.contenders, subject, field.expected, options, reporter)
         tuned = msgspec.structs.replace(tuned, set_aside=(*tuned.set_aside, *field.left_out))
-        _keep(tuned.chosen.contender, plan, Store(settings.state_dir))
+        _keep(tuned.chosen.contender, plan, Store(settings.state_dir), settings.human_profile)
     remember(settings.state_dir, tuned)
     return tuned
 
@@ -142,17 +142,21 @@ def _field(settings: Settings, plan: Plan, reporter: Reporter, *, forms: bool, u
     assert plan.model is not None
     model = Path(plan.model)
     folder = artifact_folder(settings.state_dir, plan.network_sha256)
-    expected = right_answers(folder, model)
+    expected = right_answers(folder, model, human_profile=settings.human_profile)
     store = Store(settings.state_dir)
     gpu = detect().gpu.architecture is not None  # CUDA's, known or not
     own = Contender(CONVERTED_BACKEND, CONVERTED_PRECISION, form_of(model), model.parent.name, plan.model)
-    artifacts, left_out = gather(folder, plan.network_sha256, gpu=gpu, unverified=unverified)
+    artifacts, left_out = gather(
+        folder, plan.network_sha256, gpu=gpu, unverified=unverified, human_profile=settings.human_profile
+    )
     with contextlib.ExitStack() as stack:
         on_gpu = [msgspec.structs.replace(own, backend=name) for name in backends_for(own.backend, gpu=gpu)[1:]]
         # Those that are quick to open first: with a small budget at least they have been tried.
         contenders = [*_as_it_is(plan, store), own, *on_gpu, *artifacts]
         if forms:
-            made, missing = stack.enter_context(_other_form(own, contenders, plan, store, reporter))
+            made, missing = stack.enter_context(
+                _other_form(own, contenders, plan, store, reporter, settings.human_profile)
+            )
             contenders += made
             left_out += missing
         yield _Field(contenders, left_out, expected)
@@ -180,7 +184,7 @@ def _as_it_is(plan: Plan, store: Store) -> list[Contender]:
 
 @contextlib.contextmanager
 def _other_form(
-    own: Contender, contenders: list[Contender], plan: Plan, store: Store, reporter: Reporter
+    own: Contender, contenders: list[Contender], plan: Plan, store: Store, reporter: Reporter, human_profile: str
 ) -> Iterator[tuple[list[Contender], list[SetAside]]]:
     """The converted network with its convolutions written the other way, for as long as the block runs; none where it
     is among the `contenders` already, or cannot be made, which is told."""
@@ -189,7 +193,7 @@ def _other_form(
     if not own.form or (own.backend, own.precision, other) in taken:
         yield [], []
         return
-    there = store.find_converted(plan.network_sha256, _precision_of(other), EXPORTER)
+    there = store.find_converted(plan.network_sha256, _precision_of(other, human_profile), EXPORTER)
     if there is not None:
         yield [Contender(own.backend, own.precision, other, there.sha256, str(there.path))], []
         return
@@ -202,7 +206,7 @@ def _other_form(
             check_conversion_room(store, source.manifest.size_bytes)
             out = stack.enter_context(store.staging()) / f"{plan.network}.{other}.onnx"
             reporter.report(ChainStep("form", f"the graph in its other form, {other}, is being made"))
-            convert_apart(source.path, out, reporter, form=other)
+            convert_apart(source.path, out, reporter, form=other, human_profile=human_profile)
             made = [Contender(own.backend, own.precision, other, sha256_of(out), str(out))]
         except AgentError as error:
             yield [], [SetAside(msgspec.structs.replace(own, form=other, sha256="", path=str(out)), str(error))]
@@ -210,7 +214,7 @@ def _other_form(
         yield made, []
 
 
-def _keep(contender: Contender, plan: Plan, store: Store) -> None:
+def _keep(contender: Contender, plan: Plan, store: Store, human_profile: str) -> None:
     """Put the chosen file into the store if it is the other form, which would go with the tuning otherwise."""
     path = Path(contender.path)
     source = store.find(plan.network_sha256)
@@ -226,12 +230,12 @@ def _keep(contender: Contender, plan: Plan, store: Store) -> None:
             source=f"converted from {source.manifest.file}",
             licence=source.manifest.licence,
             source_sha256=plan.network_sha256,
-            precision=_precision_of(contender.form),
+            precision=_precision_of(contender.form, human_profile),
             exporter=EXPORTER,
         ),
     )
 
 
-def _precision_of(form: str) -> str:
+def _precision_of(form: str, human_profile: str) -> str:
     """As the store's manifest says it: not what `provision` looks for, which is the form that the exporter prefers."""
-    return f"{CONVERTED_PRECISION} {form}"
+    return f"{CONVERTED_PRECISION} {form}" + (f" as {human_profile}" if human_profile else "")

@@ -27,11 +27,14 @@ from agent.errors import BackendUnavailable
 from agent.events import ChainStep
 from agent.export.artifact import ArtifactManifest, digest, write_manifest
 from agent.export.info import NetworkInfo
+from agent.export.session import open_session
 from agent.hardware import detect
 from agent.model.disk import sha256_of
+from agent.model.store import Store
 from agent.profile import choose, load_profiles
 from agent.provision import Plan, backend_of, provision, worker_command
 from agent.settings import Engine, Settings, data_folder, own_command
+from agent.tuner import _other_form
 from agent.workshop.place import artifact_folder
 
 pytestmark = pytest.mark.timeout(240)
@@ -167,6 +170,16 @@ def test_an_artifact_is_taken_only_if_it_imitates_whom_the_owner_wants(tmp_path:
     wanted = put("rank_5k")
     plan = provision(settings, Listener())
     assert (plan.backend, plan.model) == ("mnn", str(wanted)) and "imitates rank_5k" in plan.tuning
+
+
+def test_the_other_form_imitates_the_same_player(tmp_path: Path) -> None:
+    network = NetworkWriter(15, ["ordinary"], metadata=True).write(tmp_path / "human.bin.gz")
+    settings = Settings(state_dir=tmp_path / "state", network=str(network), human_profile="rank_5k")
+    plan = provision(settings, Listener(), tuned=False)
+    own = Contender("onnxruntime", "fp32", "winograd", "00", str(plan.model))
+    with _other_form(own, [own], plan, Store(settings.state_dir), Listener(), "rank_5k") as (made, missing):
+        assert not missing
+        assert open_session(Path(made[0].path)).network.human_profile == "rank_5k"
 
 
 def test_tune_and_why_end_to_end(settings: Settings, tune: object, tmp_path: Path) -> None:

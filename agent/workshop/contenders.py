@@ -33,10 +33,11 @@ def gather(
     *,
     gpu: bool = False,
     unverified: bool = False,
+    human_profile: str = "",
 ) -> tuple[list[Contender], list[SetAside]]:
     """The artifacts in `folder` that may run here, once for each backend that runs them, and the others with the
     sentence why not. `gpu`: there is one of NVIDIA's. `unverified` admits artifacts that have not been verified yet: to
-    be timed, never to be chosen."""
+    be timed, never to be chosen. Of a human-style network, those that imitate `human_profile`."""
     found, left_out = [], []
     for artifact in artifacts_in(folder, network_sha256):
         manifest, facts = artifact.manifest, artifact.format.facts
@@ -44,6 +45,8 @@ def gather(
         backend = facts.backend or manifest.format
         contender = Contender(backend, facts.precision, form, manifest.sha256, str(artifact.path))
         reason = _objection(artifact, facts.backend, backends, unverified)
+        if manifest.network.human_profile != human_profile:
+            reason = f"it imitates {manifest.network.human_profile or 'nobody'}"
         if reason:
             left_out.append(SetAside(contender, reason))
         else:
@@ -65,16 +68,18 @@ def _objection(artifact: Artifact, backend: str, backends: Collection[str], unve
     return None
 
 
-def right_answers(folder: Path, converted: Path, open_probe: Callable[[], Probe] = Probe) -> Answers | None:
+def right_answers(
+    folder: Path, converted: Path, open_probe: Callable[[], Probe] = Probe, *, human_profile: str = ""
+) -> Answers | None:
     """The check's answers for a network: those that lie in `folder`, else what the `converted` file answers here in two
     different ways; None where even that cannot be had."""
-    stored = load_answers(folder)
+    stored = load_answers(folder, human_profile)
     if stored is not None:
         return stored
     with contextlib.suppress(BackendUnavailable), open_probe() as probe:
         probe.open(_REFERENCE_BACKEND, str(converted), 1)
         answers = probe.answers()
-        store_answers(folder, answers)
+        store_answers(folder, answers, human_profile)
         return answers
     return None
 

@@ -20,6 +20,8 @@ from agent.workshop.probe_messages import Answer, Answers
 log = logging.getLogger(__name__)
 
 FILE: Final = "check.answers"
+# Of a human-style network, whose answers are those of the players that it imitates.
+_FILE_OF: Final = "check.{}.answers"
 
 
 class Bound(NamedTuple):
@@ -62,9 +64,14 @@ def _apart(found: Answer, wanted: Answer) -> tuple[float, float]:
     return max(abs(left - right) for left, right in zip(found.value, wanted.value, strict=True)), policy
 
 
-def load_answers(folder: Path) -> Answers | None:
+def answers_file(folder: Path, human_profile: str) -> Path:
+    """Where the answers lie, of a human-style network those of `human_profile`."""
+    return folder / (_FILE_OF.format(human_profile) if human_profile else FILE)
+
+
+def load_answers(folder: Path, human_profile: str = "") -> Answers | None:
     """What is stored beside the artifacts in `folder`, None where there is nothing that can be read."""
-    path = folder / FILE
+    path = answers_file(folder, human_profile)
     try:
         return msgspec.json.decode(path.read_bytes(), type=Answers)
     except FileNotFoundError:
@@ -74,11 +81,11 @@ def load_answers(folder: Path) -> Answers | None:
         return None
 
 
-def store_answers(folder: Path, answers: Answers) -> None:
+def store_answers(folder: Path, answers: Answers, human_profile: str = "") -> None:
     """Keep `answers` for the next time and other machines; a folder that cannot be written to is no failure."""
     try:
         with disk.storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            disk.write_atomically(folder / FILE, msgspec.json.encode(answers) + b"\n")
+            disk.write_atomically(answers_file(folder, human_profile), msgspec.json.encode(answers) + b"\n")
     except (StorageFull, StoreUnwritable) as error:
         log.warning("the check's answers are not kept: %s", error)

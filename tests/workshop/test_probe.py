@@ -178,6 +178,9 @@ def test_answers_are_kept_and_damage_is_no_harm(tmp_path: Path, caplog: pytest.L
     assert load_answers(tmp_path / "new") is None
     store_answers(tmp_path / "new", answers)
     assert load_answers(tmp_path / "new") == answers
+    assert load_answers(tmp_path / "new", "rank_5k") is None, "who imitates somebody answers otherwise"
+    store_answers(tmp_path / "new", Answers(()), "rank_5k")
+    assert load_answers(tmp_path / "new", "rank_5k") == Answers(()) and load_answers(tmp_path / "new") == answers
     (tmp_path / "new" / FILE).write_bytes(b"{")
     assert load_answers(tmp_path / "new") is None
     (tmp_path / "file").write_text("")

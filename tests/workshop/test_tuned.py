@@ -170,6 +170,17 @@ def test_only_what_passed_its_gate_takes_part(machine: Machine) -> None:
     assert lost.reason == "nothing on this machine runs that format"
 
 
+def test_of_a_human_style_network_only_who_imitates_the_same_takes_part(machine: Machine) -> None:
+    folder = artifact_folder(machine.state, machine.network)
+    info = NetworkInfo(name="small", version=15, sha256=machine.network, human_profile="rank_5k")
+    machine.put(gate="passed", network=info)
+    found, left_out = gather(folder, machine.network, ("mnn",), human_profile="rank_5k")
+    assert found and not left_out
+    for other in ("rank_1d", ""):
+        found, left_out = gather(folder, machine.network, ("mnn",), human_profile=other)
+        assert not found and left_out[0].reason == "it imitates rank_5k"
+
+
 def test_a_backend_that_the_owner_forces_needs_an_artifact(machine: Machine) -> None:
     assert only_artifact(machine.state, machine.network, "mnn-lean").path == machine.artifact
     with pytest.raises(BackendUnavailable, match="no artifact of this network that passed its gate and that litert"):
