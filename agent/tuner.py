@@ -50,9 +50,14 @@ def tune_here(settings: Settings, reporter: Reporter, *, budget_s: float, everyt
     """Measure what could run this machine's network, choose, and remember the choice in the state folder.
 
     Raises:
-        ConfigError: the configured backend runs no network.
+        ConfigError: the configured backend runs no network, or the network imitates players.
         TuneFailed: nothing works here. ModelError: the choice cannot be written down. And what `provision` raises.
     """
+    if settings.human_profile:
+        raise ConfigError(
+            f"a network that imitates {settings.human_profile} runs as the profile says, whatever is measured",
+            fix="Measure with `agent speed`, or leave human_profile out of agent.yaml.",
+        )
     plan = provision(_converted(settings), reporter, tuned=False)
     hardware = detect()
     profile = choose(hardware, load_profiles(data_folder("profiles"))).require()

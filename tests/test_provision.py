@@ -23,7 +23,7 @@ from agent.engine.tuning import (
     remember,
     runtime_versions,
 )
-from agent.errors import BackendUnavailable
+from agent.errors import BackendUnavailable, ConfigError
 from agent.events import ChainStep
 from agent.export.artifact import ArtifactManifest, digest, write_manifest
 from agent.export.info import NetworkInfo
@@ -34,7 +34,7 @@ from agent.model.store import Store
 from agent.profile import choose, load_profiles
 from agent.provision import Plan, backend_of, provision, worker_command
 from agent.settings import Engine, Settings, data_folder, own_command
-from agent.tuner import _other_form
+from agent.tuner import _other_form, tune_here
 from agent.workshop.place import artifact_folder
 
 pytestmark = pytest.mark.timeout(240)
@@ -170,6 +170,12 @@ def test_an_artifact_is_taken_only_if_it_imitates_whom_the_owner_wants(tmp_path:
     wanted = put("rank_5k")
     plan = provision(settings, Listener())
     assert (plan.backend, plan.model) == ("mnn", str(wanted)) and "imitates rank_5k" in plan.tuning
+
+
+def test_nothing_is_measured_that_would_not_be_used(settings: Settings) -> None:
+    human = msgspec.structs.replace(settings, human_profile="rank_5k")
+    with pytest.raises(ConfigError, match="imitates rank_5k"):
+        tune_here(human, Listener(), budget_s=60.0, everything=False, forms=True)
 
 
 def test_the_other_form_imitates_the_same_player(tmp_path: Path) -> None:
