@@ -112,13 +112,13 @@ def verify(
         reference = open_network(against, settings.state_dir, reporter)
         stack.callback(reference.backend.close)
         held_out = _held_out(positions, against, reference, settings, reporter)
-        _require_apart(candidates, reference, held_out, calibration)
+        _require_apart(candidates, reference, held_out, calibration, settings)
         rows, answers = _native(native, golden, reference, settings, reporter)
         verifier = Verifier(reference, held_out, reporter, batch=batch, rows=rows, native=answers)
         for named in candidates:
             candidate = open_network(named, settings.state_dir, reporter)
             try:
-                found = verifier.verify(candidate, _seen(calibration, candidate.artifact))
+                found = verifier.verify(candidate, _seen(calibration, candidate.artifact, settings))
             finally:
                 candidate.backend.close()
             results.append(found)
@@ -165,20 +165,25 @@ def _held_out(
         player.backend.close()
 
 
-def _seen(paths: Sequence[Path], artifact: Artifact | None) -> list[SeenSet]:
-    """What it may have been calibrated or trained on: as named, and as `agent export` leaves it beside its artifacts.
-    An artifact that was trained saw both."""
-    from agent.workshop.place import CALIBRATION
+def _seen(paths: Sequence[Path], artifact: Artifact | None, settings: Settings) -> list[SeenSet]:
+    """What it may have been calibrated or trained on: as named, beside it, and where `agent export` keeps what it plays
+    for artifacts that go elsewhere. An artifact that was trained saw two sets."""
+    from agent.workshop.place import CALIBRATION, artifact_folder
     from agent.workshop.seen import load_seen, was_made_with_positions
 
     if artifact is None or not was_made_with_positions(artifact):
         return []
-    beside = artifact.path.with_name(CALIBRATION)
-    return [load_seen(path) for path in (*paths, *([beside] if beside.exists() else []))]
+    own = artifact_folder(settings.state_dir, artifact.manifest.network.sha256) / CALIBRATION
+    kept = [path for path in (artifact.path.with_name(CALIBRATION), own) if path.exists()]
+    return [load_seen(path) for path in dict.fromkeys((*paths, *kept))]
 
 
 def _require_apart(
-    candidates: Sequence[str], reference: OpenedNetwork, positions: PositionSet, calibration: Sequence[Path]
+    candidates: Sequence[str],
+    reference: OpenedNetwork,
+    positions: PositionSet,
+    calibration: Sequence[Path],
+    settings: Settings,
 ) -> None:
     """What the verifier asks of each candidate, too, but before minutes of evaluation."""
     from agent.export.artifact import read_artifact
@@ -188,7 +193,7 @@ def _require_apart(
     for named in candidates:
         artifact = read_artifact(Path(named))
         if artifact is not None and is_reference(reference.backend.network, artifact.manifest.network):
-            require_apart(artifact, positions, _seen(calibration, artifact))
+            require_apart(artifact, positions, _seen(calibration, artifact, settings))
 
 
 def _native(

@@ -131,9 +131,11 @@ def test_what_it_was_calibrated_on_is_asked_for_before_anything_is_evaluated(fol
     assert "symmetry noise" in result.output and not isinstance(result.exception, CalibrationError)
 
 
-def test_what_was_trained_saw_two_sets_and_the_one_beside_it_need_not_be_named(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["beside it", "in the state folder"])
+def test_what_was_trained_saw_two_sets_and_one_need_not_be_named(place: str, folder: Path, tmp_path: Path) -> None:
     calibration, trained = made_up(games=12, seed=5), made_up(games=12, seed=7)
-    calibration.save(tmp_path / "calibration.npz")
+    kept = tmp_path if place == "beside it" else artifact(folder, "fp32").parent
+    calibration.save(kept / "calibration.npz")
     trained.save(tmp_path / "train.npz")
     source = read_artifact(artifact(folder, "int8-weights"))
     assert source is not None
@@ -145,7 +147,9 @@ def test_what_was_trained_saw_two_sets_and_the_one_beside_it_need_not_be_named(f
     words = ("verify", str(path), "--against", str(artifact(folder, "fp32")), *few)
     lacking = run(folder, *words)
     assert isinstance(lacking.exception, CalibrationError) and trained.sha256()[:16] in lacking.exception.fix
-    assert not isinstance(run(folder, *words, "--calibration", str(tmp_path / "train.npz")).exception, CalibrationError)
+    found = run(folder, *words, "--calibration", str(tmp_path / "train.npz"))
+    (kept / "calibration.npz").unlink()
+    assert "gate" in found.stdout and not isinstance(found.exception, CalibrationError)
 
 
 def test_a_file_without_a_manifest_has_no_gate(folder: Path) -> None:
