@@ -56,7 +56,8 @@ def positions(
     with contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr) as reporter:
         if sgf:
             records, skipped = read_folder(sgf, reporter)
-            source = "SGF of " + ", ".join(str(folder) for folder in sgf)
+            # By name: it goes into manifests and reports, which are for others, too.
+            source = "SGF of " + ", ".join(folder.absolute().name for folder in sgf)
             made = record_set(records, out, positions=count, games=games, seed=seed, source=source)
         else:
             opened = open_player(network, settings.state_dir, reporter)

@@ -71,7 +71,8 @@ def test_positions_come_from_records_and_bad_ones_are_named(folder: Path) -> Non
     wanted = ("--sgf", str(games), "--out", str(out))
     result = run(folder, "positions", *wanted, "--positions", "12", "--games", "3")
     assert result.exit_code == 0 and f"left out: {games / 'bad.sgf'}" in result.stderr
-    assert load_position_set(out).games == 3
+    made = load_position_set(out)
+    assert made.games == 3 and made.source == "SGF of games", "no folder of somebody's machine"
     too_many = run(folder, "positions", *wanted, "--positions", "12", "--games", "4")
     assert isinstance(too_many.exception, CalibrationError) and load_position_set(out).games == 3
 
