@@ -118,7 +118,9 @@ def require_ready(positions: PositionSet, held_out: PositionSet | None, device: 
 
 @contextlib.contextmanager
 def _locked(work: Path) -> Iterator[Path]:
-    """Hold `work`, which is made if need be: two runs in one folder would write one checkpoint."""
+    """Hold `work`, which is made if need be, and goes again if nothing came to lie there: two runs in one folder would
+    write one checkpoint."""
+    made = [each for each in (work, *work.parents) if not each.exists()]
     with storage_errors(work):
         work.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -127,6 +129,9 @@ def _locked(work: Path) -> Iterator[Path]:
             raise StoreBusy(f"another process trains in {work}", fix="Wait for it to finish, or give another --out.")
         yield work
     finally:
+        with contextlib.suppress(OSError):
+            for each in made:
+                each.rmdir()
         os.close(descriptor)
 
 

@@ -295,6 +295,14 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once(network_path: Path, tmp_p
     assert not (tmp_path / WORK / "checkpoint").exists()
 
 
+def test_a_network_that_cannot_be_trained_leaves_no_folder(tmp_path: Path) -> None:
+    source = NetworkWriter(15, ["ordinary", "fixed"], tip="rms").write(tmp_path / "transformer.bin.gz")
+    before = tree(tmp_path)
+    with pytest.raises(ConversionFailed, match="cannot be trained"):
+        train(run_of(source), tmp_path / "new" / "folder", prove, SilentReporter())
+    assert tree(tmp_path) == before and not (tmp_path / "new").exists()
+
+
 def test_a_folder_that_cannot_be_written_to_is_named_with_what_helps(network_path: Path) -> None:
     with pytest.raises(StoreUnwritable) as caught:
         train(run_of(network_path), Path("/proc/nowhere"), prove, SilentReporter())
