@@ -33,6 +33,13 @@ void turn(const float* from, const Turn* turns, int64_t channels, float* to) {
   }
 }
 
+// A head's channels of points one after the other lie too far apart for the processor to fetch them ahead by itself.
+constexpr int64_t kAhead = 8;
+
+__attribute__((always_inline)) inline void fetch(const float* from, int64_t channels) {
+  for (int64_t line = 0; line < channels; line += kPanel) __builtin_prefetch(from + line);
+}
+
 }  // namespace
 
 // `turns` [x and y, place on that side, key head, pair, cosine and sine].
@@ -95,6 +102,8 @@ void Network::attend(const Step& step, Run& run) const {
       std::fill(packedKeys, packedKeys + points * depth, 0.0f);
       std::fill(packedValues, packedValues + area * values, 0.0f);
       for (int64_t point = 0; point < area; ++point) {
+        fetch(run.at(of.key) + (first + point + kAhead) * stride(of.key) + head * depth, depth);
+        fetch(run.at(of.value) + (first + point + kAhead) * stride(of.value) + head * of.valueChannels, of.valueChannels);
         turn(run.at(of.key) + (first + point) * stride(of.key) + head * depth, turnOf(point), depth, queries);
         float* keys = packedKeys + point / kPanel * depth * kPanel + point % kPanel;
         for (int64_t channel = 0; channel < depth; ++channel) keys[channel * kPanel] = queries[channel];
@@ -108,6 +117,7 @@ void Network::attend(const Step& step, Run& run) const {
           const int64_t count = std::min(kRowsAtOnce, area - start);
           for (int64_t row = 0; row < count; ++row) {
             const float* query = run.at(of.query) + (first + start + row) * stride(of.query) + asking * depth;
+            fetch(query + kAhead * stride(of.query), depth);
             turn(query, turnOf(start + row), depth, queries + row * depth);
           }
           kernels_.multiply(queries, depth, packedKeys, depth, points / kPanel, scores, points, count);
@@ -115,6 +125,7 @@ void Network::attend(const Step& step, Run& run) const {
           kernels_.multiply(scores, points, packedValues, area, values / kPanel, found, values, count);
           for (int64_t row = 0; row < count; ++row) {
             float* to = run.at(step.to) + (first + start + row) * stride(step.to) + asking * of.valueChannels;
+            fetch(to + kAhead * stride(step.to), of.valueChannels);
             for (int64_t channel = 0; channel < of.valueChannels; ++channel) to[channel] = found[row * values + channel] / sums[row];
           }
         }
