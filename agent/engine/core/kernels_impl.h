@@ -94,11 +94,6 @@ inline void blockOf(int64_t wanted, const float* a, int64_t aStride, const float
   block<rows>(a, aStride, b, depth, c, cStride);
 }
 
-// Asks for the rows `from` to `to` of a panel, a cache line each, that will be needed next. Beyond the end of the weights nothing is read.
-inline void fetch(const float* panel, int64_t from, int64_t to) {
-  for (int64_t row = from; row < to; ++row) __builtin_prefetch(panel + row * kPanel, 0, 3);
-}
-
 // Rows whose part of `a` stays in the second-level cache while all panels pass by.
 constexpr int64_t kRowsAtOnce = 22 * KA_ROWS;
 
@@ -106,13 +101,18 @@ void multiply(const float* a, int64_t aStride, const float* b, int64_t depth, in
   for (int64_t start = 0; start < rows; start += kRowsAtOnce) {
     const int64_t count = rows - start < kRowsAtOnce ? rows - start : kRowsAtOnce;
     // Blocks of nearly equal height: a last one of a single row would run at a sixth of the speed.
-    const int64_t blocks = (count + KA_ROWS - 1) / KA_ROWS;
+    const int64_t blocks = (count + KA_ROWS - 1) / KA_ROWS, height = count / blocks, higher = count % blocks;
+    const int64_t share = (depth + blocks - 1) / blocks;
     for (int64_t panel = 0; panel < panels; ++panel) {
       const float* right = b + panel * depth * kPanel;
+      int64_t row = start;
       for (int64_t i = 0; i < blocks; ++i) {
-        const int64_t from = start + count * i / blocks, to = start + count * (i + 1) / blocks;
-        fetch(right + depth * kPanel, depth * i / blocks, depth * (i + 1) / blocks);
-        blockOf<KA_ROWS>(to - from, a + from * aStride, aStride, right, depth, c + from * cStride + panel * kPanel, cStride);
+        // The next panel, a cache line for each of its rows. Beyond the end of the weights nothing is read.
+        const float* ahead = right + (depth + i * share) * kPanel;
+        for (int64_t line = 0; line < share; ++line) __builtin_prefetch(ahead + line * kPanel, 0, 3);
+        const int64_t rowsHere = height + (i < higher ? 1 : 0);
+        blockOf<KA_ROWS>(rowsHere, a + row * aStride, aStride, right, depth, c + row * cStride + panel * kPanel, cStride);
+        row += rowsHere;
       }
     }
   }
@@ -394,18 +394,23 @@ void times(float* to, const float* by, int64_t count) {
   for (int64_t i = 0; i < count; i += kLanes) store(to + i, load(to + i) * load(by + i));
 }
 
+// Whose power, e^-87 after clamping, is lost in a sum that holds a 1.
+constexpr float kVanishing = -__builtin_inff();
+
 void powers(float* rows, int64_t count, int64_t width, int64_t stride, float* sums) {
   for (int64_t row = 0; row < count; ++row) {
     float* values = rows + row * stride;
-    for (int64_t i = width; i < stride; ++i) values[i] = values[0];
+    for (int64_t i = width; i < stride; ++i) values[i] = kVanishing;
     Vec most = load(values);
     for (int64_t i = kLanes; i < stride; i += kLanes) most = larger(most, load(values + i));
     float largest = most[0];
     for (int64_t lane = 1; lane < kLanes; ++lane) largest = most[lane] > largest ? most[lane] : largest;
-    for (int64_t i = 0; i < stride; i += kLanes) store(values + i, exponential(load(values + i) - largest));
-    for (int64_t i = width; i < stride; ++i) values[i] = 0.0f;
     Vec sum{};
-    for (int64_t i = 0; i < stride; i += kLanes) sum += load(values + i);
+    for (int64_t i = 0; i < stride; i += kLanes) {
+      const Vec power = exponential(load(values + i) - largest);
+      store(values + i, power);
+      sum += power;
+    }
     sums[row] = sumOf(sum);
   }
 }
