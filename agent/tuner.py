@@ -1,4 +1,4 @@
-"""`agent tune` and `agent speed` from end to end: provision → contenders → measure → remember. Start at `tune_here`.
+"""`agent tune` and `agent speed` from end to end: provision → contenders → measure. Start at `tune_here`.
 
 Above `provision.py`, whose plans use what is found here.
 """
@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from agent.engine.tuning import Contender, SetAside, Tuned, hardware_key, remember, runtime_versions
+from agent.engine.tuning import Contender, SetAside, Tuned, hardware_key, runtime_versions
 from agent.errors import AgentError, ConfigError
 from agent.events import ChainStep, Reporter
 from agent.export.info import EXPORTER
@@ -47,11 +47,11 @@ SPEED_BATCH: Final = 16
 
 
 def tune_here(settings: Settings, reporter: Reporter, *, budget_s: float, everything: bool, forms: bool) -> Tuned:
-    """Measure what could run this machine's network, choose, and remember the choice in the state folder.
+    """Measure what could run this machine's network, and choose. `remember` writes it down.
 
     Raises:
         ConfigError: the configured backend runs no network, or the network imitates players.
-        TuneFailed: nothing works here. ModelError: the choice cannot be written down. And what `provision` raises.
+        TuneFailed: nothing works here. ModelError: the chosen file cannot be kept. And what `provision` raises.
     """
     if settings.human_profile:
         raise ConfigError(
@@ -69,7 +69,6 @@ def tune_here(settings: Settings, reporter: Reporter, *, budget_s: float, everyt
         tuned = tune(field.contenders, subject, field.expected, options, reporter)
         tuned = msgspec.structs.replace(tuned, set_aside=(*tuned.set_aside, *field.left_out))
         _keep(tuned.chosen.contender, plan, Store(settings.state_dir), settings.human_profile)
-    remember(settings.state_dir, tuned)
     return tuned
 
 

@@ -211,3 +211,11 @@ def test_tune_and_why_end_to_end(settings: Settings, tune: object, tmp_path: Pat
     assert told["timing"]["contender"]["sha256"] == tuned.chosen.contender.sha256
     assert "Tuned" in verb("why")
     assert not list((settings.state_dir / "staging").iterdir())
+
+    memory = settings.state_dir / "tuning.json"
+    memory.unlink()
+    memory.mkdir()  # nobody can write a file there
+    lost = [*own_command(), "tune", "--budget", "1", "--json"]
+    done = subprocess.run(lost, capture_output=True, text=True, env=environment, timeout=200)
+    assert done.returncode == 1 and "tuning.json" in done.stderr, done.stderr
+    assert msgspec.json.decode(done.stdout, type=Tuned).network == tuned.network

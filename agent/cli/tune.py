@@ -34,6 +34,7 @@ def tune(
     from rich.console import Console
     from rich.progress import Progress
 
+    from agent.engine.tuning import remember
     from agent.export.progress import BarReporter
     from agent.settings import load_settings, with_overrides
     from agent.tuner import tune_here
@@ -45,9 +46,11 @@ def tune(
         tuned = tune_here(settings, reporter, budget_s=budget_s, everything=everything, forms=forms)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(tuned), indent=2).decode())
-        return
-    for table in _tables(tuned):
-        Console(markup=False, emoji=False).print(table)
+    else:
+        for table in _tables(tuned):
+            Console(markup=False, emoji=False).print(table)
+    # At last: where that fails, what was measured has been told.
+    remember(settings.state_dir, tuned)
 
 
 def _tables(tuned: Tuned) -> list[Table]:
