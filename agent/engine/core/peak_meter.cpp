@@ -101,7 +101,7 @@ void runInt8(int64_t rounds) {
 
 void runDot(int64_t rounds) {
 #define KA_SDOT(I) "sdot v" #I ".4s, v30.16b, v31.16b\n"
-  KA_LOOP(".arch_extension dotprod\n" KA_REPEAT24(KA_SDOT));
+  KA_LOOP(".arch armv8.2-a+dotprod\n" KA_REPEAT24(KA_SDOT));
 }
 
 bool hasDotProduct() {
