@@ -118,10 +118,7 @@ def provision(settings: Settings, reporter: Reporter, *, tuned: bool = True) -> 
     )
     if not tuned or backend in WITHOUT_NETWORK:
         return plan
-    if settings.human_profile:
-        plan = _untuned(plan, settings, f"as the profile says: it imitates {settings.human_profile}")
-    else:
-        plan = _as_tuned(plan, settings, hardware, profile.limits.memory_percent)
+    plan = _as_tuned(plan, settings, hardware, profile.limits.memory_percent)
     reporter.report(ChainStep("tuning", plan.tuning))
     return plan
 
@@ -138,7 +135,7 @@ def backend_of(settings: Settings, profile: Profile) -> str:
 def _as_tuned(plan: Plan, settings: Settings, hardware: Hardware, memory_percent: float) -> Plan:
     """`plan` with what was measured on this machine in the place of the profile's guesses, where it still holds and the
     owner asks for nothing else."""
-    from agent.workshop.tuned import memory_limit, standing
+    from agent.workshop.tuned import memory_limit, only_artifact, standing
 
     found = standing(
         settings.state_dir,
@@ -147,10 +144,18 @@ def _as_tuned(plan: Plan, settings: Settings, hardware: Hardware, memory_percent
         memory_limit(hardware, memory_percent),
         threads=settings.threads,
         backend=settings.engine.backend,
+        human_profile=settings.human_profile,
     )
     timing = found.timing
+    if timing is None and plan.backend in RUN_CONVERTED | RUN_SOURCE:
+        return msgspec.structs.replace(plan, tuning=found.reason)
     if timing is None:
-        return _untuned(plan, settings, found.reason)
+        # This backend runs nothing but artifacts.
+        artifact = only_artifact(
+            settings.state_dir, plan.network_sha256, plan.backend, human_profile=settings.human_profile
+        )
+        precision = artifact.format.facts.precision
+        return msgspec.structs.replace(plan, model=str(artifact.path), precision=precision, tuning=found.reason)
     return msgspec.structs.replace(
         plan,
         model=str(found.model),
@@ -161,19 +166,6 @@ def _as_tuned(plan: Plan, settings: Settings, hardware: Hardware, memory_percent
         batch=timing.batch,
         tuning=f"{timing.way}: {found.reason}",
     )
-
-
-def _untuned(plan: Plan, settings: Settings, reason: str) -> Plan:
-    """`plan` for `reason`; with an artifact where its backend runs nothing else."""
-    from agent.workshop.tuned import only_artifact
-
-    if plan.backend in RUN_CONVERTED | RUN_SOURCE:
-        return msgspec.structs.replace(plan, tuning=reason)
-    artifact = only_artifact(
-        settings.state_dir, plan.network_sha256, plan.backend, human_profile=settings.human_profile
-    )
-    precision = artifact.format.facts.precision
-    return msgspec.structs.replace(plan, model=str(artifact.path), precision=precision, tuning=reason)
 
 
 def _provide_network(

@@ -68,7 +68,7 @@ def tune_here(settings: Settings, reporter: Reporter, *, budget_s: float, everyt
     with _field(settings, plan, reporter, forms=forms, unverified=False) as field:
         tuned = tune(field.contenders, subject, field.expected, options, reporter)
         tuned = msgspec.structs.replace(tuned, set_aside=(*tuned.set_aside, *field.left_out))
-        _keep(tuned.chosen.contender, plan, Store(settings.state_dir), settings.human_profile)
+        _keep(tuned.chosen.contender, plan, Store(settings.state_dir))
     return tuned
 
 
@@ -218,7 +218,7 @@ def _other_form(
         yield made, []
 
 
-def _keep(contender: Contender, plan: Plan, store: Store, human_profile: str) -> None:
+def _keep(contender: Contender, plan: Plan, store: Store) -> None:
     """Put the chosen file into the store if it is the other form, which would go with the tuning otherwise."""
     path = Path(contender.path)
     source = store.find(plan.network_sha256)
@@ -234,12 +234,12 @@ def _keep(contender: Contender, plan: Plan, store: Store, human_profile: str) ->
             source=f"converted from {source.manifest.file}",
             licence=source.manifest.licence,
             source_sha256=plan.network_sha256,
-            precision=_precision_of(contender.form, human_profile),
+            precision=_precision_of(contender.form),
             exporter=EXPORTER,
         ),
     )
 
 
-def _precision_of(form: str, human_profile: str) -> str:
+def _precision_of(form: str, human_profile: str = "") -> str:
     """As the store's manifest says it: not what `provision` looks for, which is the form that the exporter prefers."""
     return f"{CONVERTED_PRECISION} {form}" + (f" as {human_profile}" if human_profile else "")

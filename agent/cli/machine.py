@@ -85,14 +85,12 @@ def _tuning(hardware: Hardware, memory_percent: float) -> Standing | None:
     """What was tuned for the network in use; None where there is no such network."""
     from agent.model.store import Store
     from agent.settings import load_settings
-    from agent.workshop.tuned import Standing, memory_limit, standing
+    from agent.workshop.tuned import memory_limit, standing
 
     settings = load_settings()
     current = Store(settings.state_dir).current()
     if current is None:
         return None
-    if settings.human_profile:
-        return Standing(None, None, f"as the profile says: it imitates {settings.human_profile}")
     return standing(
         settings.state_dir,
         hardware,
@@ -100,4 +98,5 @@ def _tuning(hardware: Hardware, memory_percent: float) -> Standing | None:
         memory_limit(hardware, memory_percent),
         threads=settings.threads,
         backend=settings.engine.backend,
+        human_profile=settings.human_profile,
     )

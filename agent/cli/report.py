@@ -87,10 +87,17 @@ def _deployed(settings: Settings, hardware: Hardware, networks: Iterable[str]) -
 
     profile = choose(hardware, load_profiles(data_folder("profiles"))).profile
     limit = memory_limit(hardware, profile.limits.memory_percent) if profile else None
-    threads, backend = settings.threads, settings.engine.backend
     found: list[Deployed] = []
-    for network in networks if not settings.human_profile else ():
-        timing = standing(settings.state_dir, hardware, network, limit, threads=threads, backend=backend).timing
+    for network in networks:
+        timing = standing(
+            settings.state_dir,
+            hardware,
+            network,
+            limit,
+            threads=settings.threads,
+            backend=settings.engine.backend,
+            human_profile=settings.human_profile,
+        ).timing
         if timing is not None:
             found.append(Deployed(network, f"{timing.contender}, {timing.way}", timing.peak_rss_bytes))
     return found

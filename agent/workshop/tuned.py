@@ -45,10 +45,13 @@ def standing(
     *,
     threads: int | None = None,
     backend: str | None = None,
+    human_profile: str = "",
     versions: dict[str, str] | None = None,
 ) -> Standing:
-    """The fastest of what was measured that may run now; `threads` and `backend` where the owner set them. `versions`
-    instead of the installed ones."""
+    """The fastest of what was measured that may run now; `threads`, `backend` and `human_profile` where the owner set
+    them. `versions` instead of the installed ones."""
+    if human_profile:
+        return Standing(None, None, f"as the profile says: it imitates {human_profile}")
     found = recall(
         state, hardware_key(hardware), network_sha256, installed_versions() if versions is None else versions
     )
