@@ -8,6 +8,7 @@ Source of names, ranges and defaults: KataGo cpp/program/setup.cpp, as its GTP e
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -28,6 +29,8 @@ class SearchParam(msgspec.Struct, frozen=True):
     @property
     def type_name(self) -> str:
         """How KataGo's messages call the kind."""
+        if self.name in _SINGLE_PRECISION:
+            return "float"
         return {"real": "double", "whole": "int", "flag": "bool"}[self.kind]
 
 
@@ -115,24 +118,30 @@ _FOLLOWS: Final = {
     "rootFpuLossProp": "fpuLossProp",
 }
 
-_TRUE: Final = ("true", "t", "yes", "y", "1")
-_FALSE: Final = ("false", "f", "no", "n", "0")
+# What errors call the configuration where none of KataGo's files was given: settings then come over the command line or
+# with a query, on top of our own file.
+NO_FILE: Final = "agent.yaml and/or command-line and query overrides"
+
+_SINGLE_PRECISION: Final = ("nnPolicyTemperature",)
+
+_REAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,10}")
+_WHOLE_LIMIT: Final = 2**31
 
 
-def read_search_param(name: str, text: str) -> float | int | bool:
-    """The value of parameter `name` (a key of `SEARCH_PARAMS`) that `text` spells.
+def read_search_param(name: str, text: str, where: str = NO_FILE) -> float | int | bool:
+    """The value of parameter `name` (a key of `SEARCH_PARAMS`) that `text` spells; `where` names the configuration in
+    errors.
 
     Raises SettingRefused, with KataGo's text, when it is of another kind or out of range.
     """
     param = SEARCH_PARAMS[name]
     value = _parse(param, text.strip())
     if value is None:
-        raise SettingRefused(
-            f"Could not parse '{text}' as {param.type_name} for key '{name}' in config file or overrides"
-        )
+        raise SettingRefused(f"Could not parse '{text}' as {param.type_name} for key '{name}' in config file {where}")
     if not in_range(param, value):
         raise SettingRefused(
-            f"Key '{name}' must be in the range {param.low:g} to {param.high:g} in config file or overrides"
+            f"Key '{name}' must be in the range {param.low:g} to {param.high:g} in config file {where}"
         )
     return value
 
@@ -162,9 +171,10 @@ def core_values(overrides: Mapping[str, float | int | bool]) -> dict[str, float]
 
 
 def _parse(param: SearchParam, text: str) -> float | int | bool | None:
+    """What KataGo takes: no "yes", no "nan", no "1_000"."""
     if param.kind == "flag":
-        return True if text.lower() in _TRUE else False if text.lower() in _FALSE else None
-    try:
-        return float(text) if param.kind == "real" else int(text)
-    except ValueError:
-        return None
+        return {"true": True, "false": False}.get(text.lower())
+    if param.kind == "real":
+        value = float(text) if _REAL.fullmatch(text) else math.inf
+        return value if math.isfinite(value) else None
+    return int(text) if _WHOLE.fullmatch(text) and -_WHOLE_LIMIT <= int(text) < _WHOLE_LIMIT else None

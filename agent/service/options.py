@@ -1,7 +1,8 @@
 """Settings of the two protocols, and `--override-config k=v,k=v` in KataGo's spelling. Pure.
 
-A key is either one of `ServiceOptions`' own (listed in `_OWN_KEYS`) or a search parameter of
-`engine/search_params.py`. Anything else is reported as unknown, once, by whoever read it.
+A key is either one of `ServiceOptions`' own (listed in `OWN_KEYS`) or a search parameter of
+`engine/search_params.py`. Anything else is reported as unknown, once, by whoever read it. Readers of values raise
+SettingRefused with KataGo's text; `where` in them names the configuration.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import msgspec
 
 from agent.engine.points import parse_color
 from agent.engine.rules import Rules, parse_rules
-from agent.engine.search_params import SEARCH_PARAMS, read_search_param
+from agent.engine.search_params import NO_FILE, SEARCH_PARAMS, read_search_param
 from agent.errors import RulesError, SettingRefused
-from agent.service.numbers import parse_bool, parse_float
+from agent.service.numbers import parse_bool, parse_float, parse_int
 
 # KataGo's analysisWideRootNoise: what kata-analyze adds over genmove, so that it shows more moves.
 ANALYSIS_WIDE_ROOT_NOISE = 0.04
@@ -57,71 +58,86 @@ def split_overrides(text: str) -> dict[str, str]:
             continue
         name, equals, value = piece.partition("=")
         if not equals or not name.strip():
-            raise SettingRefused(f"Could not parse key value pair: {piece.strip()}")
+            raise SettingRefused(f"Could not parse kv pair, could not find '=' in:{piece.strip()}")
         found[name.strip()] = value.strip()
     return found
 
 
-def read_settings(options: ServiceOptions, given: Mapping[str, str]) -> tuple[ServiceOptions, list[str]]:
-    """`options` with the settings of `given` in force, and the names in it that nobody knows, sorted.
+def read_settings(
+    options: ServiceOptions, given: Mapping[str, str], where: Mapping[str, str] = {}
+) -> tuple[ServiceOptions, list[str]]:
+    """`options` with the settings of `given` in force, and the names in it that nobody knows, sorted. A setting without
+    a value goes back to its default, as in KataGo.
 
-    Raises SettingRefused, with KataGo's text, for the first value that cannot be taken.
+    Raises SettingRefused, with KataGo's text, for the first value that cannot be taken; `where` names the file
+    and line that a setting stands in, by its name.
     """
     changes: dict[str, Any] = {}
     search = dict(options.search)
-    unknown = []
-    for name in sorted(given):
-        if name in _OWN_KEYS:
-            field, read = _OWN_KEYS[name]
-            changes[field] = read(name, given[name])
-        elif name in SEARCH_PARAMS:
-            search[name] = read_search_param(name, given[name])
-        else:
-            unknown.append(name)
+    for name, key in OWN_KEYS.items():
+        if given.get(name):
+            changes[key.field] = key.read(name, given[name], where.get(name, NO_FILE))
+        elif name in given:
+            changes[key.field] = getattr(ServiceOptions(), key.field)
+    for name in SEARCH_PARAMS:
+        if given.get(name):
+            search[name] = read_search_param(name, given[name], where.get(name, NO_FILE))
+        elif name in given:
+            search.pop(name, None)
+    unknown = sorted(name for name in given if name not in OWN_KEYS and name not in SEARCH_PARAMS)
     return msgspec.structs.replace(options, search=search, **changes), unknown
 
 
-def _bad_value(name: str, text: str, kind: str) -> SettingRefused:
-    return SettingRefused(f"Could not parse '{text}' as {kind} for key '{name}' in config file or overrides")
+# ---------------------------------------------------------------- kinds of values
 
 
-def _real(low: float, high: float) -> Callable[[str, str], float]:
-    def read(name: str, text: str) -> float:
-        value = parse_float(text)
+def real(low: float, high: float) -> Callable[[str, str, str], float]:
+    def read(name: str, text: str, where: str) -> float:
+        value = parse_float(text.strip())
         if value is None:
-            raise _bad_value(name, text, "double")
+            raise _bad_value(name, text, "double", where)
         if not low <= value <= high:
-            raise _out_of_range(name, low, high)
+            raise SettingRefused(f"Key '{name}' must be in the range {low:g} to {high:g} in config file {where}")
         return value
 
     return read
 
 
-def _whole(low: int, high: int) -> Callable[[str, str], int]:
-    def read(name: str, text: str) -> int:
-        if not (text.removeprefix("-").isascii() and text.removeprefix("-").isdigit()):
-            raise _bad_value(name, text, "int64_t")
-        # A longer number is out of any range, and Python refuses to read very long ones.
-        value = int(text) if len(text) < _LONGEST_INT else high + 1
+def whole(low: int, high: int) -> Callable[[str, str, str], int]:
+    """KataGo's int; int64_t where the bound says so."""
+    is_long = high > 2**31
+
+    def read(name: str, text: str, where: str) -> int:
+        value = _parse_long(text.strip()) if is_long else parse_int(text.strip())
+        if value is None:
+            raise _bad_value(name, text, "int64_t" if is_long else "int", where)
         if not low <= value <= high:
-            raise _out_of_range(name, low, high)
+            raise SettingRefused(f"Key '{name}' must be in the range {low} to {high} in config file {where}")
         return value
 
     return read
 
 
-def _out_of_range(name: str, low: float, high: float) -> SettingRefused:
-    return SettingRefused(f"Key '{name}' must be in the range {low:g} to {high:g} in config file or overrides")
-
-
-def _flag(name: str, text: str) -> bool:
-    value = parse_bool(text)
+def flag(name: str, text: str, where: str) -> bool:
+    value = parse_bool(text.strip())
     if value is None:
-        raise _bad_value(name, text, "bool")
+        raise _bad_value(name, text, "bool", where)
     return value
 
 
-def _perspective(name: str, text: str) -> int | None:
+def _parse_long(text: str) -> int | None:
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > _LONGEST_INT:
+        return None
+    return int(text) if -(2**63) <= int(text) < 2**63 else None
+
+
+def _bad_value(name: str, text: str, kind: str, where: str) -> SettingRefused:
+    return SettingRefused(f"Could not parse '{text}' as {kind} for key '{name}' in config file {where}")
+
+
+def _perspective(name: str, text: str, where: str) -> int | None:
+    del where
     if text.lower() == "sidetomove":
         return None
     side = parse_color(text)
@@ -130,29 +146,41 @@ def _perspective(name: str, text: str) -> int | None:
     return side
 
 
-def _rules(name: str, text: str) -> Rules:
+def _rules(name: str, text: str, where: str) -> Rules:
+    del where
     try:
         return parse_rules(text)
     except RulesError as error:
         raise SettingRefused(f"{name}: {error}") from error
 
 
-_LONGEST_INT = 20
+# 2^63 has 19 digits; Python refuses to read very long numbers.
+_LONGEST_INT = 19
 
-# KataGo's name → our field and how its value is read.
-_OWN_KEYS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
-    "maxVisits": ("max_visits", _whole(1, MAX_VISITS)),
-    "maxTime": ("max_time_s", _real(0.0, 1e20)),
-    "reportAnalysisWinratesAs": ("perspective", _perspective),
-    "preventCleanupPhase": ("prevent_encore", _flag),
-    "rules": ("rules", _rules),
-    "analysisPVLen": ("pv_len", _whole(1, 1000)),
-    "analysisWideRootNoise": ("analysis_wide_root_noise", _real(0.0, 5.0)),
-    "analysisIgnorePreRootHistory": ("analysis_ignore_pre_root_history", _flag),
-    "allowResignation": ("allow_resignation", _flag),
-    "resignThreshold": ("resign_threshold", _real(-1.0, 0.0)),
-    "resignConsecTurns": ("resign_consec_turns", _whole(1, 100)),
-    "resignMinScoreDifference": ("resign_min_score_difference", _real(0.0, 1000.0)),
-    "resignMinMovesPerBoardArea": ("resign_min_moves_per_board_area", _real(0.0, 1.0)),
-    "warnUnusedFields": ("warn_unused_fields", _flag),
+
+class OwnKey(msgspec.Struct, frozen=True):
+    """The field of `ServiceOptions` that a key of KataGo's sets, and how its value is read: `read(name, text, where)`.
+    `is_of_searches`: KataGo reads it anew for each analysis query, so `overrideSettings` may hold it."""
+
+    field: str
+    read: Callable[[str, str, str], Any]
+    is_of_searches: bool = False
+
+
+# In KataGo's order, which decides what is told of several wrong values.
+OWN_KEYS: dict[str, OwnKey] = {
+    "maxVisits": OwnKey("max_visits", whole(1, MAX_VISITS), is_of_searches=True),
+    "maxTime": OwnKey("max_time_s", real(0.0, 1e20), is_of_searches=True),
+    "reportAnalysisWinratesAs": OwnKey("perspective", _perspective, is_of_searches=True),
+    "preventCleanupPhase": OwnKey("prevent_encore", flag),
+    "rules": OwnKey("rules", _rules),
+    "analysisPVLen": OwnKey("pv_len", whole(1, 1000)),
+    "analysisWideRootNoise": OwnKey("analysis_wide_root_noise", real(0.0, 5.0)),
+    "analysisIgnorePreRootHistory": OwnKey("analysis_ignore_pre_root_history", flag),
+    "allowResignation": OwnKey("allow_resignation", flag),
+    "resignThreshold": OwnKey("resign_threshold", real(-1.0, 0.0)),
+    "resignConsecTurns": OwnKey("resign_consec_turns", whole(1, 100)),
+    "resignMinScoreDifference": OwnKey("resign_min_score_difference", real(0.0, 1000.0)),
+    "resignMinMovesPerBoardArea": OwnKey("resign_min_moves_per_board_area", real(0.0, 1.0)),
+    "warnUnusedFields": OwnKey("warn_unused_fields", flag),
 }

@@ -90,12 +90,12 @@ ERRORS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"overrideSettings": {"wideRootNoise": "x"}},
         "overrideSettings",
-        "Could not set settings: Could not parse 'x' as double for key 'wideRootNoise' in config file or overrides",
+        "Could not set settings: Could not parse 'x' as double for key 'wideRootNoise' in config file agent.yaml and/or command-line and query overrides",
     ),
     (
         {"overrideSettings": {"wideRootNoise": 99}},
         "overrideSettings",
-        "Could not set settings: Key 'wideRootNoise' must be in the range 0 to 5 in config file or overrides",
+        "Could not set settings: Key 'wideRootNoise' must be in the range 0 to 5 in config file agent.yaml and/or command-line and query overrides",
     ),
     ({"maxVisits": 10.0}, "maxVisits", VISITS),
     ({"maxVisits": 0}, "maxVisits", VISITS),
