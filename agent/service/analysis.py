@@ -49,7 +49,8 @@ class Task(msgspec.Struct, eq=False):
 
 
 class AnalysisConnection:
-    """`next_id` gives request ids, `ready` what serves now (None: nothing yet)."""
+    """`next_id` gives request ids, `ready` what serves now (None: nothing yet). Without `warns` no warning is sent:
+    KaTrain's remote engine shows each one to its user."""
 
     def __init__(
         self,
@@ -58,11 +59,13 @@ class AnalysisConnection:
         ready: Callable[[], EngineReady | None],
         *,
         quit_without_waiting: bool = False,
+        warns: bool = True,
     ) -> None:
         self._options = options
         self._next_id = next_id
         self._ready = ready
         self._quit_without_waiting = quit_without_waiting
+        self._warns = warns
         # Highest priority first, then first come; terminated tasks are skipped when they come up.
         self._waiting: list[tuple[int, int, Task]] = []
         self._waiting_count = 0
@@ -164,7 +167,9 @@ class AnalysisConnection:
         except QueryRefused as error:
             refused = [Send(reply.field_error(given["id"], error.field, str(error)))]
         outputs: list[Output] = [
-            Send(reply.field_warning(given["id"], warning.field, warning.text)) for warning in warnings
+            Send(reply.field_warning(given["id"], warning.field, warning.text))
+            for warning in warnings
+            if self._warns
         ]
         if refused:
             return outputs + refused
