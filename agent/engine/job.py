@@ -37,6 +37,15 @@ class Job:
             return (float("-inf"), self.arrival)
         return (-self.request.priority, self.arrival)
 
+    @property
+    def is_background(self) -> bool:
+        return isinstance(self.request, SearchRequest) and self.request.background
+
+    @property
+    def nodes(self) -> int:
+        """Of the tree while it runs."""
+        return 0 if self.tree is None else self.tree.nodes
+
     def start(self, tree: SearchTree, visits: int, now_s: float, max_nodes: int) -> None:
         """The search runs from now on `tree`, which has `visits` already."""
         request = self.request

@@ -58,7 +58,8 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
 
     `tree` names the tree to go on with: requests with the same non-empty name share one tree, which is re-rooted when
     the new position extends or equals the old one. Visits of a reused tree count towards `max_visits`.
-    Higher `priority` is served first; equal ones in order of arrival.
+    Requests of one `client` are served highest `priority` first, equal ones in order of arrival; clients are served in
+    turn, so that nobody's long analysis keeps another's move waiting. `background` ones (pondering) wait for all others.
     `overrides` holds search parameters by KataGo's names (cpuctExploration, wideRootNoise, …) as `SearchParams` reads
     them; the front has checked the names.
     """
@@ -69,7 +70,9 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
     max_visits: int
     max_time_s: float | None = None
     tree: str = ""
+    client: str = ""
     priority: float = 0.0
+    background: bool = False
     report_every_s: float | None = None
     first_report_after_s: float | None = None
     limits: tuple[MoveLimit, ...] = ()
@@ -84,11 +87,12 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
 
 class RawRequest(msgspec.Struct, frozen=True, tag="raw"):
     """One evaluation of the network without search, as kata-raw-nn prints it. `symmetry` 0–7; `optimism` 0–1 mixes
-    the optimistic policy in where the network has one."""
+    the optimistic policy in where the network has one. `client` as in `SearchRequest`."""
 
     id: int
     position: Position
     player: int
+    client: str = ""
     symmetry: int = 0
     optimism: float = 0.0
 

@@ -1,9 +1,9 @@
 """Threads that search: they take requests by priority, select leaves, run the network, and hand reports over.
 
-Start at `Player._work`, the life of one thread. Each thread takes leaves from the first search that can give any; when
-that one waits for its own evaluations (its root, a search of few visits, the last visits of all), the thread takes from
-the next, so no core idles while there is work. One lock guards the jobs; selecting, the network, reports and sinks run
-outside it. Clock, seed and number of threads are arguments.
+Start at `Player._work`, the life of one thread. Each thread takes leaves from the first search that can give any, in the
+order that `turns.py` says anew for every batch; when that one waits for its own evaluations (its root, a search of few
+visits, the last visits of all), the thread takes from the next, so no core idles while there is work. One lock guards
+the jobs; selecting, the network, reports and sinks run outside it. Clock, seed and number of threads are arguments.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from agent.engine.job import Job
 from agent.engine.messages import RawRequest, ReportSink, SearchRequest
 from agent.engine.raw import OutputNotFinite, raw_evaluation
 from agent.engine.tree import MADE_PROGRESS, EvalCache, LeafBatch, SearchTree
+from agent.engine.turns import Turns
 from agent.errors import AgentError, BackendUnavailable
 
 log = logging.getLogger(__name__)
 
 # So many requests failing one after the other, with no evaluation between, are no matter of one position any more.
 MAX_FAILURES = 3
+# A search with a smaller tree (2 MB) goes on when memory is used up by others: a move must not wait for an analysis.
+SMALL_TREE_NODES = 1000
 # A thread that waits for the clock looks up at least this often.
 _LONGEST_WAIT_S = 10.0
 _JOIN_S = 2.0
@@ -74,6 +77,7 @@ class Player:
         self._generation = 0
         self._arrivals = 0
         self._jobs: dict[int, Job] = {}
+        self._turns = Turns()
         self._done = Totals()
         self._failures = 0
         self._closed = False
@@ -92,6 +96,7 @@ class Player:
             job = Job(request, sink, self._arrivals)
             self._arrivals += 1
             self._jobs[request.id] = job
+            self._turns.join(job)
             self._announce()
 
     def stop(self, request_id: int) -> None:
@@ -141,7 +146,7 @@ class Player:
                 if self._closed:
                     return
                 generation = self._generation
-                jobs = sorted(self._jobs.values(), key=lambda job: job.order)
+                jobs = self._turns.order(self._jobs.values())
             if any(self._advance(job, batch) for job in jobs):
                 continue
             with self._changed:
@@ -185,8 +190,20 @@ class Player:
             if not self._forest.is_free(request.tree):
                 return False
             self._begin(job, request)
+        elif not self._may_grow(job):
+            return False
         job.users += 1
         return True
+
+    def _may_grow(self, job: Job) -> bool:
+        """Trees that grow at the same time share the memory of one. When it is used up, the search that came first goes
+        on alone, to its own bound, and small ones."""
+        running = [other for other in self._jobs.values() if other.tree is not None]
+        if len(running) == 1 or job.nodes < SMALL_TREE_NODES:
+            return True
+        if sum(other.nodes for other in running) < self._forest.max_nodes:
+            return True
+        return job is min(running, key=lambda other: (other.is_background, other.arrival))
 
     def _begin(self, job: Job, request: SearchRequest) -> None:
         tree = self._forest.take(request.tree)
@@ -201,10 +218,13 @@ class Player:
     def _run_leaves(self, job: Job, batch: LeafBatch) -> bool:
         assert isinstance(job.request, SearchRequest) and job.tree is not None
         count = job.tree.select(batch, job.request.max_visits)
-        if count == MADE_PROGRESS:
-            return True
         if count == 0:
             return False
+        with self._changed:
+            # Visits without the network are no evaluation, but they are work that others wait for.
+            self._turns.charge(job, 1 if count == MADE_PROGRESS else count)
+        if count == MADE_PROGRESS:
+            return True
         try:
             outputs = self._backend.evaluate(batch.spatial, batch.global_)
             finite = job.tree.deliver(batch, outputs)
@@ -227,6 +247,7 @@ class Player:
         with self._changed:
             self._failures = 0
             self._done.evaluations += 1
+            self._turns.charge(job, 1)
             job.stop_requested = True
         return True
 
@@ -253,6 +274,7 @@ class Player:
             job.send(job.failure(str(error) or type(error).__name__))
         with self._changed:
             self._jobs.pop(job.request.id, None)
+            self._turns.leave(job)
             if job.tree is not None:
                 assert isinstance(job.request, SearchRequest)
                 stats = job.tree.stats(0.0)

@@ -152,6 +152,80 @@ def test_higher_priority_goes_first_then_arrival() -> None:
         assert [inbox.final().id for _ in range(5)] == [1, 3, 5, 2, 4]
 
 
+def test_a_move_of_another_client_is_next_in_the_network_whatever_was_asked_before() -> None:
+    backend, inbox = GatedBackend(), Inbox()
+    with player(backend, threads=1, batch=4) as engine:
+        for number in range(1, 9):
+            engine.submit(request(number, ENDLESS, after(number), client="greedy", priority=9.0), inbox)
+        assert backend.wait_entered(1)
+        engine.submit(request(100, 1, after(50), client="other"), inbox)
+        backend.let(2)
+        report = inbox.final()
+        assert report.id == 100 and report.root is not None and report.root.visits == 1
+
+
+def test_two_clients_analyses_share_the_network_by_halves() -> None:
+    backend, inbox = GatedBackend(), Inbox()
+    with player(backend, threads=1) as engine:
+        engine.submit(request(1, ENDLESS, client="a"), inbox)
+        assert backend.wait_entered(1)
+        engine.submit(request(2, ENDLESS, after(40), client="b"), inbox)
+        backend.let(200)
+        assert backend.wait_entered(201)
+        engine.stop(1)
+        engine.stop(2)
+        backend.open()
+        visits = {report.id: report.root.visits for report in (inbox.final(), inbox.final()) if report.root}
+    assert abs(visits[1] - visits[2]) <= 20, visits
+
+
+def test_background_searches_run_only_while_nobody_asks() -> None:
+    backend, inbox = GatedBackend(), Inbox()
+    with player(backend, threads=1) as engine:
+        engine.submit(request(1, ENDLESS, client="a", background=True), inbox)
+        backend.let(20)
+        assert backend.wait_entered(21)
+        engine.submit(request(2, 50, after(40), client="b"), inbox)
+        backend.let(51)
+        report = inbox.final()
+        assert report.id == 2 and report.root is not None and report.root.visits == 50
+        engine.stop(1)
+        backend.open()
+        pondered = inbox.final()
+        assert pondered.root is not None and 20 <= pondered.root.visits <= 23
+
+
+def test_trees_that_grow_together_share_the_memory_of_one() -> None:
+    """Two endless analyses: at 1500 nodes each the memory is used up; the first goes on to its bound, then the other."""
+    backend, inbox = GatedBackend(), Inbox()
+    evaluated: dict[int, int] = {}
+
+    def note(report: SearchReport | RawReport) -> None:
+        evaluated[report.id] = backend.entered
+        inbox(report)
+
+    with player(backend, max_nodes=3000, batch=4) as engine:
+        engine.submit(request(1, ENDLESS, client="a"), note)
+        engine.submit(request(2, ENDLESS, after(40), client="b"), note)
+        backend.open()
+        reports = [inbox.final(), inbox.final()]
+    assert [report.id for report in reports] == [1, 2]
+    assert all(report.root is not None and report.root.visits > 2500 for report in reports)
+    assert evaluated[1] < 3000 + 1500 + 200
+
+
+def test_a_small_search_needs_no_share_of_memory() -> None:
+    inbox = Inbox()
+    with player(max_nodes=1500, batch=4) as engine:
+        engine.submit(request(1, ENDLESS, client="a", tree="a", report_every_s=0.001), inbox)
+        while (root := inbox.next().root) is None or root.visits < 1200:
+            pass
+        engine.submit(request(2, 900, after(40), client="b"), inbox)
+        finals = {report.id: report for report in (inbox.final(), inbox.final())}
+    root = finals[2].root
+    assert root is not None and root.visits == 900
+
+
 def test_raw_evaluations_do_not_wait_for_a_long_search() -> None:
     inbox = Inbox()
     with player(threads=1) as engine:

@@ -1,0 +1,153 @@
+"""Clients in turn: nobody starves, nobody gains by tricks, and one client's own requests keep KataGo's order."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.engine.job import Job
+from agent.engine.messages import Position, RawReport, RawRequest, SearchReport, SearchRequest
+from agent.engine.rules import Rules
+from agent.engine.turns import Turns
+
+EMPTY = Position(9, 9, Rules(), 7.0)
+LARGEST_BATCH = 16
+
+
+def nobody(report: SearchReport | RawReport) -> None:
+    """A sink that is never called."""
+
+
+class Queue:
+    """Turns as one thread of the player uses them: the first job in order gets a batch."""
+
+    def __init__(self) -> None:
+        self.turns = Turns()
+        self.jobs: list[Job] = []
+        self.arrivals = 0
+
+    def add(self, client: str, priority: float = 0.0, *, background: bool = False) -> Job:
+        self.arrivals += 1
+        request = SearchRequest(
+            id=self.arrivals,
+            position=EMPTY,
+            player=1,
+            max_visits=9,
+            client=client,
+            priority=priority,
+            background=background,
+        )
+        return self.join(Job(request, nobody, self.arrivals))
+
+    def add_raw(self, client: str) -> Job:
+        self.arrivals += 1
+        return self.join(
+            Job(RawRequest(id=self.arrivals, position=EMPTY, player=1, client=client), nobody, self.arrivals)
+        )
+
+    def join(self, job: Job) -> Job:
+        self.jobs.append(job)
+        self.turns.join(job)
+        return job
+
+    def serve(self, evaluations: int = 1) -> Job:
+        job = self.turns.order(self.jobs)[0]
+        self.turns.charge(job, evaluations)
+        return job
+
+    def end(self, job: Job) -> None:
+        self.jobs.remove(job)
+        self.turns.leave(job)
+
+
+def test_one_clients_requests_go_by_priority_then_arrival_and_raw_ones_first() -> None:
+    queue = Queue()
+    jobs = [queue.add("a"), queue.add("a", 5.0), queue.add("a"), queue.add("a", 5.0), queue.add_raw("a")]
+    assert queue.turns.order(queue.jobs) == [jobs[4], jobs[1], jobs[3], jobs[0], jobs[2]]
+
+
+def test_a_priority_is_of_no_use_against_other_clients() -> None:
+    queue = Queue()
+    queue.add("greedy", 1e18)
+    other = queue.add("other")
+    served = Counter(queue.serve().request.client for _ in range(100))
+    assert served == {"greedy": 50, "other": 50} and other in queue.jobs
+
+
+def test_a_newcomer_is_served_next() -> None:
+    queue = Queue()
+    queue.add("long")
+    for _ in range(1000):
+        queue.serve(8)
+    queue.add("new")
+    assert queue.serve().request.client == "new"
+
+
+def test_nobody_gains_by_leaving_and_coming_back() -> None:
+    queue = Queue()
+    queue.add("long")
+    served: Counter[str] = Counter()
+    for _ in range(1000):
+        visit = queue.add("hasty")
+        job = queue.serve(4)
+        served[job.request.client] += 1
+        queue.end(visit)
+    assert 450 <= served["long"] <= 550
+
+
+def test_background_requests_wait_for_all_others_and_share_among_themselves() -> None:
+    queue = Queue()
+    queue.add("a", 1e18, background=True)
+    queue.add("b", background=True)
+    move = queue.add("c", -1e18)
+    assert {queue.serve().request.client for _ in range(50)} == {"c"}
+    queue.end(move)
+    assert Counter(queue.serve().request.client for _ in range(50)) == {"a": 25, "b": 25}
+
+
+def test_pondering_costs_its_client_nothing() -> None:
+    queue = Queue()
+    ponder = queue.add("a", background=True)
+    for _ in range(1000):
+        queue.serve()
+    queue.end(ponder)
+    queue.add("b")
+    queue.add("a")
+    assert Counter(queue.serve().request.client for _ in range(100)) == {"a": 50, "b": 50}
+
+
+def test_accounts_of_those_who_left_are_forgotten() -> None:
+    queue = Queue()
+    queue.add("long")
+    for number in range(1000):
+        job = queue.add(f"client-{number}")
+        queue.serve()
+        queue.serve()
+        queue.end(job)
+    assert queue.turns.clients < 10
+
+
+@given(
+    st.lists(st.integers(1, LARGEST_BATCH), min_size=1, max_size=300),
+    st.integers(2, 6),
+    st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=20),
+)
+def test_clients_with_work_get_equal_shares_whoever_comes_and_goes(
+    batches: list[int], clients: int, visitors: list[tuple[int, bool]]
+) -> None:
+    queue = Queue()
+    for number in range(clients):
+        queue.add(f"steady-{number}")
+    served: Counter[str] = Counter({f"steady-{number}": 0 for number in range(clients)})
+    here: list[Job] = []
+    for step, batch in enumerate(batches):
+        for when, comes in visitors:
+            if when == step and comes:
+                here.append(queue.add(f"visitor-{len(here) % 3}"))
+            elif when == step and here:
+                queue.end(here.pop())
+        served[queue.serve(batch).request.client] += batch
+    steady = [count for client, count in served.items() if client.startswith("steady")]
+    assert max(steady) - min(steady) <= LARGEST_BATCH
