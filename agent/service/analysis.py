@@ -50,7 +50,7 @@ class Task(msgspec.Struct, eq=False):
 
 class AnalysisConnection:
     """`next_id` gives request ids, `ready` what serves now (None: nothing yet). Without `warns` no warning is sent:
-    KaTrain's remote engine shows each one to its user."""
+    KaTrain's remote engine takes one for the answer and drops the query."""
 
     def __init__(
         self,
@@ -167,9 +167,7 @@ class AnalysisConnection:
         except QueryRefused as error:
             refused = [Send(reply.field_error(given["id"], error.field, str(error)))]
         outputs: list[Output] = [
-            Send(reply.field_warning(given["id"], warning.field, warning.text))
-            for warning in warnings
-            if self._warns
+            Send(reply.field_warning(given["id"], warning.field, warning.text)) for warning in warnings if self._warns
         ]
         if refused:
             return outputs + refused
