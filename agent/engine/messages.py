@@ -59,7 +59,7 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
     `tree` names the tree to go on with: requests with the same non-empty name share one tree, which is re-rooted when
     the new position extends or equals the old one. Visits of a reused tree count towards `max_visits`.
     Requests of one `client` are served highest `priority` first, equal ones in order of arrival; clients are served in
-    turn, so that nobody's long analysis keeps another's move waiting. `background` ones (pondering) wait for all others.
+    turn, so that nobody's long analysis keeps another's move waiting. `background` ones (pondering) wait for the rest.
     `overrides` holds search parameters by KataGo's names (cpuctExploration, wideRootNoise, …) as `SearchParams` reads
     them; the front has checked the names.
     """

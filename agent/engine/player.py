@@ -1,9 +1,10 @@
 """Threads that search: they take requests by priority, select leaves, run the network, and hand reports over.
 
-Start at `Player._work`, the life of one thread. Each thread takes leaves from the first search that can give any, in the
-order that `turns.py` says anew for every batch; when that one waits for its own evaluations (its root, a search of few
-visits, the last visits of all), the thread takes from the next, so no core idles while there is work. One lock guards
-the jobs; selecting, the network, reports and sinks run outside it. Clock, seed and number of threads are arguments.
+Start at `Player._work`, the life of one thread. Each thread takes leaves from the first search that can give any, in
+the order that `turns.py` says anew for every batch; when that one waits for its own evaluations (its root, a search
+of few visits, the last visits of all), the thread takes from the next, so no core idles while there is work. One lock
+guards the jobs; selecting, the network, reports and sinks run outside it. Clock, seed and number of threads are
+arguments.
 """
 
 from __future__ import annotations

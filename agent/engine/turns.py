@@ -1,7 +1,7 @@
 """Whose request a thread of the player works on next: clients in turn, one client's own as KataGo orders them. Pure.
 
-Fair queueing: a client's account counts the evaluations that it was given, and the smallest account is served first. So a
-move of one visit waits for what is in the network and no longer, whatever others ask for; two analyses share by halves.
+Fair queueing: a client's account counts the evaluations that it was given, and the smallest account is served first. So
+a move of one visit waits for what is in the network and no longer, whatever others ask for; two analyses share by half.
 Background requests (pondering) have accounts of their own, and wait until nobody else can use the network.
 """
 

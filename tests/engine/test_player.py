@@ -196,7 +196,7 @@ def test_background_searches_run_only_while_nobody_asks() -> None:
 
 
 def test_trees_that_grow_together_share_the_memory_of_one() -> None:
-    """Two endless analyses: at 1500 nodes each the memory is used up; the first goes on to its bound, then the other."""
+    """Two endless analyses: at 1500 nodes each memory is used up; the first goes on to its bound, then the other."""
     backend, inbox = GatedBackend(), Inbox()
     evaluated: dict[int, int] = {}
 
