@@ -28,7 +28,9 @@ MAX_VISITS = 1 << 50
 class ServiceOptions(msgspec.Struct, frozen=True):
     """Defaults are those of KataGo's gtp_example.cfg and analysis_example.cfg but for `max_visits`, which the profile
     gives. `perspective` is BLACK, WHITE or None for the side to move. `search` holds search parameters by KataGo's
-    names, as `SearchRequest.overrides` takes them."""
+    names, as `SearchRequest.overrides` takes them. `friendly_pass` and `cleanup_before_pass` are None where the rules
+    decide. `search_factor_*` multiply visits and time of a move; the example file's would play weaker unasked, so they
+    are off. `may_use_files` is no setting: whoever starts a service for its own user may let it read and write paths."""
 
     max_visits: int = 500
     max_time_s: float | None = None
@@ -44,6 +46,17 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     resign_min_score_difference: float = -1e10
     resign_min_moves_per_board_area: float = 0.0
     warn_unused_fields: bool = True
+    friendly_pass: bool | None = None
+    cleanup_before_pass: bool | None = None
+    pondering_enabled: bool = False
+    max_visits_pondering: int = MAX_VISITS
+    max_time_pondering_s: float = 60.0
+    lag_buffer_s: float = 1.0
+    search_factor_after_one_pass: float = 1.0
+    search_factor_after_two_pass: float = 1.0
+    search_factor_when_winning: float = 1.0
+    search_factor_when_winning_threshold: float = 1.0
+    may_use_files: bool = False
     search: dict[str, float | int | bool] = {}
 
 
@@ -136,6 +149,13 @@ def _bad_value(name: str, text: str, kind: str, where: str) -> SettingRefused:
     return SettingRefused(f"Could not parse '{text}' as {kind} for key '{name}' in config file {where}")
 
 
+def _flag_or_auto(name: str, text: str, where: str) -> bool | None:
+    value = parse_bool(text.strip())
+    if value is None and text.strip().lower() != "auto":
+        raise _bad_value(name, text, "bool or auto", where)
+    return value
+
+
 def _perspective(name: str, text: str, where: str) -> int | None:
     del where
     if text.lower() == "sidetomove":
@@ -183,4 +203,14 @@ OWN_KEYS: dict[str, OwnKey] = {
     "resignMinScoreDifference": OwnKey("resign_min_score_difference", real(0.0, 1000.0)),
     "resignMinMovesPerBoardArea": OwnKey("resign_min_moves_per_board_area", real(0.0, 1.0)),
     "warnUnusedFields": OwnKey("warn_unused_fields", flag),
+    "ponderingEnabled": OwnKey("pondering_enabled", flag),
+    "cleanupBeforePass": OwnKey("cleanup_before_pass", _flag_or_auto),
+    "friendlyPass": OwnKey("friendly_pass", _flag_or_auto),
+    "maxVisitsPondering": OwnKey("max_visits_pondering", whole(1, MAX_VISITS)),
+    "maxTimePondering": OwnKey("max_time_pondering_s", real(0.0, 1e20)),
+    "lagBuffer": OwnKey("lag_buffer_s", real(0.0, 3600.0)),
+    "searchFactorAfterOnePass": OwnKey("search_factor_after_one_pass", real(0.0, 1.0)),
+    "searchFactorAfterTwoPass": OwnKey("search_factor_after_two_pass", real(0.0, 1.0)),
+    "searchFactorWhenWinning": OwnKey("search_factor_when_winning", real(0.01, 1.0)),
+    "searchFactorWhenWinningThreshold": OwnKey("search_factor_when_winning_threshold", real(0.0, 1.0)),
 }
