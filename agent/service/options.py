@@ -29,8 +29,8 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     """Defaults are those of KataGo's gtp_example.cfg and analysis_example.cfg but for `max_visits`, which the profile
     gives. `perspective` is BLACK, WHITE or None for the side to move. `search` holds search parameters by KataGo's
     names, as `SearchRequest.overrides` takes them. `friendly_pass` and `cleanup_before_pass` are None where the rules
-    decide. `search_factor_*` multiply visits and time of a move; the example file's would play weaker unasked, so they
-    are off. `may_use_files` is no setting: whoever starts a service for its own user may let it read and write paths."""
+    decide. `search_factor_*` multiply visits and time of a move; the example file's would play weaker unasked, so
+    they are off. `may_use_files` is no setting: whoever starts a service for its own user may let it read and write paths."""
 
     max_visits: int = 500
     max_time_s: float | None = None
@@ -149,11 +149,19 @@ def _bad_value(name: str, text: str, kind: str, where: str) -> SettingRefused:
     return SettingRefused(f"Could not parse '{text}' as {kind} for key '{name}' in config file {where}")
 
 
+# KataGo reads this kind more generously than other flags.
+_ENABLED: dict[str, bool | None] = {
+    **dict.fromkeys(("1", "t", "true", "enabled", "y", "yes"), True),
+    **dict.fromkeys(("0", "f", "false", "disabled", "n", "no"), False),
+    "auto": None,
+}
+
+
 def _flag_or_auto(name: str, text: str, where: str) -> bool | None:
-    value = parse_bool(text.strip())
-    if value is None and text.strip().lower() != "auto":
-        raise _bad_value(name, text, "bool or auto", where)
-    return value
+    word = text.strip().lower()
+    if word not in _ENABLED:
+        raise _bad_value(name, word, "bool or auto", where)
+    return _ENABLED[word]
 
 
 def _perspective(name: str, text: str, where: str) -> int | None:
@@ -206,11 +214,11 @@ OWN_KEYS: dict[str, OwnKey] = {
     "ponderingEnabled": OwnKey("pondering_enabled", flag),
     "cleanupBeforePass": OwnKey("cleanup_before_pass", _flag_or_auto),
     "friendlyPass": OwnKey("friendly_pass", _flag_or_auto),
-    "maxVisitsPondering": OwnKey("max_visits_pondering", whole(1, MAX_VISITS)),
-    "maxTimePondering": OwnKey("max_time_pondering_s", real(0.0, 1e20)),
-    "lagBuffer": OwnKey("lag_buffer_s", real(0.0, 3600.0)),
-    "searchFactorAfterOnePass": OwnKey("search_factor_after_one_pass", real(0.0, 1.0)),
-    "searchFactorAfterTwoPass": OwnKey("search_factor_after_two_pass", real(0.0, 1.0)),
+    "maxVisitsPondering": OwnKey("max_visits_pondering", whole(1, MAX_VISITS), is_of_searches=True),
+    "maxTimePondering": OwnKey("max_time_pondering_s", real(0.0, 1e20), is_of_searches=True),
+    "lagBuffer": OwnKey("lag_buffer_s", real(0.0, 3600.0), is_of_searches=True),
+    "searchFactorAfterOnePass": OwnKey("search_factor_after_one_pass", real(0.0, 1.0), is_of_searches=True),
+    "searchFactorAfterTwoPass": OwnKey("search_factor_after_two_pass", real(0.0, 1.0), is_of_searches=True),
     "searchFactorWhenWinning": OwnKey("search_factor_when_winning", real(0.01, 1.0)),
     "searchFactorWhenWinningThreshold": OwnKey("search_factor_when_winning_threshold", real(0.0, 1.0)),
 }
