@@ -30,7 +30,10 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     gives. `perspective` is BLACK, WHITE or None for the side to move. `search` holds search parameters by KataGo's
     names, as `SearchRequest.overrides` takes them. `friendly_pass` and `cleanup_before_pass` are None where the rules
     decide. `search_factor_*` multiply visits and time of a move; the example file's would play weaker unasked, so
-    they are off. `may_use_files` is no setting: whoever starts a service for its own user may let it read and write paths."""
+    they are off. `may_use_files` is no setting: whoever starts a service for its own user may let it read and write
+    paths. `advantage_player` is who has the search's playoutDoublingAdvantage, None for the side to move.
+    `positions_at_once` bounds how many of one client's positions are searched at a time. `config_name` is what errors
+    call the configuration."""
 
     max_visits: int = 500
     max_time_s: float | None = None
@@ -57,6 +60,10 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     search_factor_when_winning: float = 1.0
     search_factor_when_winning_threshold: float = 1.0
     may_use_files: bool = False
+    max_playouts: int | None = None
+    advantage_player: int | None = None
+    positions_at_once: int | None = None
+    config_name: str = NO_FILE
     search: dict[str, float | int | bool] = {}
 
 
@@ -89,12 +96,12 @@ def read_settings(
     search = dict(options.search)
     for name, key in OWN_KEYS.items():
         if given.get(name):
-            changes[key.field] = key.read(name, given[name], where.get(name, NO_FILE))
+            changes[key.field] = key.read(name, given[name], where.get(name, options.config_name))
         elif name in given:
             changes[key.field] = getattr(ServiceOptions(), key.field)
     for name in SEARCH_PARAMS:
         if given.get(name):
-            search[name] = read_search_param(name, given[name], where.get(name, NO_FILE))
+            search[name] = read_search_param(name, given[name], where.get(name, options.config_name))
         elif name in given:
             search.pop(name, None)
     unknown = sorted(name for name in given if name not in OWN_KEYS and name not in SEARCH_PARAMS)
@@ -174,6 +181,14 @@ def _perspective(name: str, text: str, where: str) -> int | None:
     return side
 
 
+def _player(name: str, text: str, where: str) -> int:
+    del where
+    side = parse_color(text)
+    if side is None:
+        raise SettingRefused(f"Could not parse player in field {name}, should be BLACK or WHITE")
+    return side
+
+
 def _rules(name: str, text: str, where: str) -> Rules:
     del where
     try:
@@ -197,8 +212,10 @@ class OwnKey(msgspec.Struct, frozen=True):
 
 # In KataGo's order, which decides what is told of several wrong values.
 OWN_KEYS: dict[str, OwnKey] = {
+    "maxPlayouts": OwnKey("max_playouts", whole(1, MAX_VISITS), is_of_searches=True),
     "maxVisits": OwnKey("max_visits", whole(1, MAX_VISITS), is_of_searches=True),
     "maxTime": OwnKey("max_time_s", real(0.0, 1e20), is_of_searches=True),
+    "playoutDoublingAdvantagePla": OwnKey("advantage_player", _player, is_of_searches=True),
     "reportAnalysisWinratesAs": OwnKey("perspective", _perspective, is_of_searches=True),
     "preventCleanupPhase": OwnKey("prevent_encore", flag),
     "rules": OwnKey("rules", _rules),
