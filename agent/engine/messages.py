@@ -119,7 +119,7 @@ FrontMessage = SearchRequest | RawRequest | StopRequest | ClearCache | Ping
 
 class MoveInfo(msgspec.Struct, frozen=True):
     """One root move. `prior` is −1 where unknown; `pv` begins with the move itself. Ownership is row-major, White
-    positive."""
+    positive. `edge_weight` is None where it is `weight`, as in a search that is a tree."""
 
     move: int
     visits: int
@@ -142,6 +142,7 @@ class MoveInfo(msgspec.Struct, frozen=True):
     ownership: tuple[float, ...] | None = None
     ownership_stdev: tuple[float, ...] | None = None
     symmetry_of: int | None = None
+    edge_weight: float | None = None
 
 
 class RootInfo(msgspec.Struct, frozen=True):
@@ -247,10 +248,12 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
 
 
 class EngineFailed(msgspec.Struct, frozen=True, tag="failed"):
-    """The worker cannot start or go on; it ends after this. `reason` and `fix` are for people."""
+    """The worker cannot start or go on; it ends after this. `reason` and `fix` are for people. `hopeless` tells that
+    another start would end the same way."""
 
     reason: str
     fix: str
+    hopeless: bool = False
 
 
 WorkerMessage = SearchReport | RawReport | EngineReady | Heartbeat | EngineFailed

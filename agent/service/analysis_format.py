@@ -77,7 +77,7 @@ def _move(query: Query, side: Side, sizes: tuple[int, int], move: MoveInfo) -> d
         "edgeVisits": move.edge_visits,
         "weight": round_dynamic(move.weight),
         # Ours is a tree: what a move's edge carries is what its node does.
-        "edgeWeight": round_dynamic(move.weight),
+        "edgeWeight": round_dynamic(move.weight if move.edge_weight is None else move.edge_weight),
         "utility": round_dynamic(side.signed(move.utility)),
         "winrate": round_dynamic(side.chance(move.winrate)),
         # An old name, kept by KataGo for clients that show the lead under it.
