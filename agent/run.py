@@ -14,7 +14,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -22,18 +22,19 @@ import msgspec
 from agent import __version__
 from agent.errors import AddressTaken, AgentError
 from agent.events import ChainStep, Converting, DownloadProgress, Event, Reporter
-from agent.hardware import Sampler
+from agent.hardware import Sampler, sample
 from agent.prove import METRIC_S, prove
 from agent.provision import Plan, provision, provision_apart, worker_command
 from agent.service import health
 from agent.service.analysis import AnalysisConnection
+from agent.service.config_keys import Configuration, EngineWishes
 from agent.service.gtp import GtpConnection
 from agent.service.identity import READY_LINES
-from agent.service.options import ServiceOptions, read_settings, split_overrides
+from agent.service.options import ServiceOptions
 from agent.service.relay import serve_relay
 from agent.service.serve import MakeConnection, serve_stdio, serve_tcp
 from agent.service.supervise import Supervisor
-from agent.settings import Settings, format_address, parse_address
+from agent.settings import Settings, format_address, parse_address, with_overrides
 from agent.telemetry.host import boot_id, first_seq, host_values, throttling_reason
 from agent.telemetry.messages import Maker
 from agent.telemetry.mqtt import Link
@@ -73,14 +74,15 @@ async def serve_client(
     reporter: Reporter,
     kind: str,
     service: Callable[[Supervisor, ServiceOptions], MakeConnection],
-    overrides: Sequence[str] = (),
+    configuration: Configuration,
     *,
     may_join: bool,
 ) -> None:
     """Serve standard input and output until the client ends: through the running daemon's socket of this `kind` (gtp
-    or analysis) where there is one and the client `may_join`, else with an engine of our own.
+    or analysis) where there is one and the client `may_join`, else with an engine of our own, made as the
+    configuration wishes.
 
-    Raises SettingRefused for a bad override, and what `provision` raises.
+    Raises SettingRefused for a setting that cannot be, before anything is started, and what `provision` raises.
     """
     front = health.find_front(settings.state_dir) if may_join else None
     address = getattr(front, f"{kind}_address", None)
@@ -91,18 +93,26 @@ async def serve_client(
             return
         except ConnectionRefusedError:
             log.warning("the agent that should listen on %s is gone; starting an engine of our own", address)
-    given = {name: value for text in overrides for name, value in split_overrides(text).items()}
-    _, unknown = read_settings(ServiceOptions(), given)
-    for name in unknown:
-        log.warning("unknown setting %s is ignored", name)
-    plan = provision(settings, reporter)
+    configuration.options(ServiceOptions())
+    plan = _plan_as_wished(settings, reporter, configuration.wishes())
     supervisor = Supervisor(worker_command(plan), reporter)
     async with _running(supervisor.run()), _running(_tell_ready(supervisor, reporter, kind)):
-        defaults = _defaults(plan, kind)
-        if "maxVisits" in given:
-            defaults = msgspec.structs.replace(defaults, max_time_s=None)
-        options, _ = read_settings(defaults, given)
+        options = configuration.options(_defaults(plan, kind))
         await serve_stdio(service(supervisor, options), supervisor)
+
+
+def _plan_as_wished(settings: Settings, reporter: Reporter, wishes: EngineWishes) -> Plan:
+    """The plan for this machine, with what a KataGo configuration asks of the engine in the place of the profile's."""
+    threads = wishes.threads(len(os.sched_getaffinity(0)))
+    if settings.threads is None and threads is not None:
+        settings = with_overrides(settings, threads=threads)
+    plan = provision(settings, reporter)
+    free = sample().memory_available_bytes
+    return msgspec.structs.replace(
+        plan,
+        batch=wishes.batch(plan.threads, plan.batch),
+        cache_positions=wishes.cache(plan.cache_positions, free if isinstance(free, int) else 0),
+    )
 
 
 async def _tell_ready(supervisor: Supervisor, reporter: Reporter, kind: str) -> None:

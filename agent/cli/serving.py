@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from agent.cli.options import Config, Json, Network, Overrides, Threads, Visits
+
+if TYPE_CHECKING:
+    from agent.service.config_keys import Configuration
 
 
 def run(
@@ -105,10 +108,33 @@ def _serve_stdio(
 
     from agent.events import TextReporter
     from agent.run import serve_client
+    from agent.service.config_keys import configure
     from agent.settings import load_settings, with_overrides
 
     _log_to_stderr()
     settings = with_overrides(load_settings(config), network=network, visits=visits, threads=threads)
     reporter = TextReporter(lambda line: print(line, file=sys.stderr, flush=True))
+    configuration = configure(kind, overrides=overrides or ())
+    tell_leftovers(configuration)
     may_join = may_join and not (network or visits or threads or overrides)
-    asyncio.run(serve_client(settings, reporter, kind, service, overrides or (), may_join=may_join))
+    asyncio.run(serve_client(settings, reporter, kind, service, configuration, may_join=may_join))
+
+
+def tell_leftovers(configuration: Configuration) -> None:
+    """Name once, on standard error, the settings that change nothing, in KataGo's words where it would say so too."""
+    left = configuration.leftovers()
+    if left.unknown:
+        name = configuration.name
+        _tell("--------------")
+        _tell(
+            "WARNING: Config had unused keys! You may have a typo, an option you specified is being unused from " + name
+        )
+        for key in left.unknown:
+            _tell(f"WARNING: Unused key '{key}' in {name}")
+        _tell("--------------")
+    if left.without_effect:
+        _tell(f"Without effect here: {', '.join(left.without_effect)}")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
