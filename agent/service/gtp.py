@@ -237,6 +237,7 @@ _ANSWERS: dict[str, Callable[[GtpState, list[str]], str]] = {
     "time_left": gtp_settings.time_left,
     "kata-list_time_settings": gtp_settings.kata_list_time_settings,
     "kata-time_settings": gtp_settings.kata_time_settings,
+    "kata-debug-print-tc": gtp_settings.kata_debug_print_tc,
     "cputime": gtp_settings.cputime,
     "gomill-cpu_time": gtp_settings.cputime,
     "stop": _stop,

@@ -127,7 +127,7 @@ def _move_request(state: GtpState, player: int, arguments: AnalyzeArguments | No
     options = state.options
     limits = [
         options.max_time_s,
-        move_time_s(state.clocks[player], state.area, sum(map(bool, state.game.stones()))),
+        move_time_s(state.clocks[player], state.area, sum(map(bool, state.game.stones())), options.lag_buffer_s),
     ]
     given = [limit for limit in limits if limit is not None]
     return _search_request(

@@ -18,7 +18,7 @@ from agent.service.numbers import general, parse_float, parse_int
 from agent.service.options import ServiceOptions, read_settings
 
 # KataGo's bound on times from a controller; a controller's clock may run a little below zero.
-MAX_TIME_S = 1e10
+MAX_TIME_S = 1e25
 MOST_OVERTIME_S = -10.0
 _MAX_STONES = 1_000_000
 _MAX_STONES_LEFT = 100_000
@@ -71,7 +71,7 @@ def _named_time_settings(state: GtpState, args: list[str], systems: tuple[str, .
     if system not in systems:
         raise CommandRefused(text)
     if system == "none":
-        _set_clocks(state, None)
+        _set_clocks(state, clock.UNLIMITED)
         return ""
     main = _seconds(args, 1, "main time")
     if system == "absolute":
@@ -88,10 +88,10 @@ def _named_time_settings(state: GtpState, args: list[str], systems: tuple[str, .
     return ""
 
 
-def _canadian(main_s: float, period_s: float, stones: int) -> clock.TimeControl | None:
+def _canadian(main_s: float, period_s: float, stones: int) -> clock.TimeControl:
     if stones:
         return clock.overtime(main_s, period_s, 1, stones)
-    return None if period_s > 0 else clock.absolute(main_s)
+    return clock.UNLIMITED if period_s > 0 else clock.absolute(main_s)
 
 
 def _fischer(args: list[str], main_s: float, *, is_capped: bool) -> clock.TimeControl:
@@ -103,7 +103,9 @@ def _fischer(args: list[str], main_s: float, *, is_capped: bool) -> clock.TimeCo
     longest = _seconds(args, 4, "max time per move", low=-MAX_TIME_S)
     if 0 <= limit < main_s:
         raise CommandRefused("TimeControls: mainTimeLimit is smaller than mainTime")
-    return clock.fischer(main_s, increment, longest if longest >= 0 else None)
+    return clock.fischer(
+        main_s, increment, limit if limit >= 0 else None, longest if 0 <= longest <= clock.UNLIMITED_S else None
+    )
 
 
 def time_left(state: GtpState, args: list[str]) -> str:
@@ -117,16 +119,25 @@ def time_left(state: GtpState, args: list[str]) -> str:
     if not 0 <= stones <= _MAX_STONES_LEFT:
         raise CommandRefused("invalid stones")
     control = state.clocks[color]
-    if stones and (control is None or control.stones_per_period == 0):
+    if stones and control.periods == 0:
         raise CommandRefused(
             "stones left in period is > 0 but the time control used does not have any overtime periods"
         )
-    # Without a time control of its own, time that runs out is still time: treat it as absolute.
-    state.clocks[color] = (control or clock.absolute(left)).with_time_left(left, stones)
+    state.clocks[color] = control.with_time_left(left, stones)
     return ""
 
 
-def _set_clocks(state: GtpState, control: clock.TimeControl | None) -> None:
+def kata_debug_print_tc(state: GtpState, args: list[str]) -> str:
+    """Both clocks and what they plan for a move."""
+    del args
+    stones = sum(map(bool, state.game.stones()))
+    return "\n".join(
+        f"{name} {clock.describe(state.clocks[color], state.area, stones, state.options.lag_buffer_s)}"
+        for name, color in (("Black", BLACK), ("White", WHITE))
+    )
+
+
+def _set_clocks(state: GtpState, control: clock.TimeControl) -> None:
     state.clocks = {BLACK: control, WHITE: control}
 
 

@@ -10,7 +10,7 @@ from agent.engine.game import Game
 from agent.engine.messages import EngineReady, Position
 from agent.engine.points import BLACK, WHITE
 from agent.engine.rules import Rules
-from agent.service.clock import TimeControl
+from agent.service.clock import UNLIMITED, TimeControl
 from agent.service.options import ServiceOptions
 
 # As KataGo, until a controller says otherwise.
@@ -33,7 +33,7 @@ class GtpState:
         self.options = options
         self.next_id = next_id
         self.ready = ready
-        self.clocks: dict[int, TimeControl | None] = {BLACK: None, WHITE: None}
+        self.clocks: dict[int, TimeControl] = {BLACK: UNLIMITED, WHITE: UNLIMITED}
         self.win_losses: list[float] = []
         self.genmove_s = 0.0
         # Searches of one client for its moves share a tree, and so do those that only analyse.

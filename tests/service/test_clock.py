@@ -1,50 +1,95 @@
-"""How long a move may take."""
+"""How long a move may take. What KataGo plans for many clocks is in tests/golden (test_gtp_transcripts.py); here is what
+follows from it, and what no clock may do."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent.service.clock import LAG_S, absolute, fischer, move_time_s, overtime
+from agent.service.clock import (
+    UNLIMITED,
+    TimeControl,
+    absolute,
+    fischer,
+    move_time_s,
+    overtime,
+    plan,
+    round_up,
+    with_lag,
+)
 
 AREA = 361
+LAG_S = 1.0
 
 
-def test_no_control_is_no_limit() -> None:
-    assert move_time_s(None, AREA, 0) is None
+def move_time(control: TimeControl, stones: int = 0, factor: float = 1.0) -> float:
+    found = move_time_s(control, AREA, stones, LAG_S, factor)
+    assert found is not None
+    return found
+
+
+def test_no_control_is_no_limit_until_somebody_tells_a_time() -> None:
+    assert move_time_s(UNLIMITED, AREA, 0, LAG_S) is None
+    assert move_time(UNLIMITED.with_time_left(100.0, 0)) < 100.0
 
 
 def test_absolute_time_lasts_for_the_game() -> None:
     left = 600.0
     for move in range(130):
-        spent = move_time_s(absolute(left).with_time_left(left, 0), AREA, 2 * move)
-        assert spent is not None and 0 <= spent < left
+        spent = move_time(absolute(600.0).with_time_left(left, 0), 2 * move)
+        assert 0 <= spent < left
         left -= spent
     assert left > 0
 
 
-def test_canadian_overtime_divides_the_period() -> None:
-    control = overtime(0.0, 300.0, 1, 25).with_time_left(100.0, 10)
-    assert move_time_s(control, AREA, 100) == pytest.approx(10.0 - LAG_S)
+@pytest.mark.parametrize(
+    ("control", "stones", "seconds"),
+    [
+        # The last Japanese period is used up but for twice the lag: losing it is losing the game.
+        (overtime(600.0, 30.0, 3, 1).with_time_left(30.0, 1), 100, 28.0),
+        (overtime(600.0, 30.0, 3, 1).with_time_left(30.0, 2), 100, 29.0),
+        # Canadian overtime is divided by its stones; the last stone gets the rest.
+        (overtime(0.0, 300.0, 1, 25).with_time_left(100.0, 10), 100, 9.0),
+        (overtime(0.0, 300.0, 1, 25).with_time_left(100.0, 1), 100, 98.0),
+        # A rest of main time is used together with the period that follows.
+        (overtime(60.0, 30.0, 3, 1).with_time_left(5.0, 0), 100, 34.0),
+        # Fischer's increment is spent, and a longest move is kept.
+        (fischer(600.0, 10.0, None, 4.0), 0, 3.0),
+    ],
+)
+def test_what_is_lost_otherwise_is_spent(control: TimeControl, stones: int, seconds: float) -> None:
+    assert move_time(control, stones) == pytest.approx(seconds, abs=0.2)
 
 
-def test_japanese_overtime_spends_a_period_a_move_and_reads_stones_as_periods() -> None:
+def test_a_factor_shortens_a_move_even_below_what_is_lost() -> None:
     control = overtime(600.0, 30.0, 3, 1).with_time_left(30.0, 2)
-    assert control.periods_left == 2
-    assert move_time_s(control, AREA, 100) == pytest.approx(30.0 - LAG_S)
+    assert move_time(control, 100, 0.5) == pytest.approx(14.5)
 
 
-def test_main_time_before_overtime_gives_at_least_a_period() -> None:
-    assert move_time_s(overtime(60.0, 30.0, 3, 1), AREA, 0) == pytest.approx(30.0 - LAG_S)
+def test_lag_never_takes_more_than_half() -> None:
+    assert (with_lag(10.0, 1.0), with_lag(1.0, 1.0), with_lag(-3.0, 1.0)) == (9.0, 0.5, -3.0)
 
 
-def test_fischer_spends_its_increment() -> None:
-    spent = move_time_s(fischer(600.0, 10.0), AREA, 0)
-    assert spent is not None and 9.0 < spent < 15.0
-    assert move_time_s(fischer(600.0, 10.0, 4.0), AREA, 0) == pytest.approx(3.0)
+seconds = st.floats(0, 5000)
+controls = st.one_of(
+    st.builds(absolute, seconds),
+    st.builds(fischer, seconds, seconds, st.none() | seconds.map(lambda s: s + 5000), st.none() | seconds),
+    st.builds(overtime, seconds, seconds, st.integers(1, 30), st.just(1)),
+    st.builds(overtime, seconds, seconds, st.just(1), st.integers(1, 50)),
+)
 
 
-@pytest.mark.parametrize("left", [0.0, -5.0, 0.01, 1.0])
-def test_time_that_ran_out_is_never_negative(left: float) -> None:
-    for control in (absolute(60.0), overtime(60.0, 30.0, 1, 1), fischer(60.0, 5.0)):
-        spent = move_time_s(control.with_time_left(left, 0), AREA, 50)
-        assert spent is not None and spent >= 0
+@given(controls, st.floats(-10, 5000), st.integers(0, 60), st.integers(0, AREA), st.floats(0, 5))
+def test_no_clock_gives_a_negative_time_or_more_than_there_is(
+    control: TimeControl, left: float, stones: int, on_board: int, lag: float
+) -> None:
+    told = control.with_time_left(left, stones if control.periods else 0)
+    times = plan(told, AREA, on_board, lag)
+    assert 0 <= times.least_s <= times.most_s and 0 <= times.planned_s <= times.most_s
+    found = move_time_s(told, AREA, on_board, lag)
+    assert found is not None and 0 <= found <= times.most_s
+    everything = max(0.0, left) + told.period_s * max(told.periods_left, 1) + told.increment_s
+    assert times.most_s <= everything
+    for used in (0.0, found / 2, found):
+        assert round_up(told, used, times.planned_s, lag) >= times.planned_s
