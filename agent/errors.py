@@ -30,6 +30,8 @@ AgentError
 │   ├── TuningDamaged        what `agent tune` remembered cannot be read
 │   ├── TuneFailed           nothing that was to be measured works on this machine
 │   ├── BenchFailed          a benchmark, or the native engine beside it, gave no result
+│   ├── NativeFailed         the owner's katago does not start, died, hangs or cannot load the network
+│   ├── NativeGarbage        the owner's katago answers what no KataGo answers
 │   └── EngineDown           the worker is gone and will not be started again by itself
 ├── ServiceError
 │   ├── ServiceDown          the agent's service or one of its sockets does not answer
@@ -175,6 +177,20 @@ class TuneFailed(EngineError):
 
 class BenchFailed(EngineError):
     fix = "Check the path after --against, or leave it out; `agent doctor` checks our own engine."
+
+
+class NativeFailed(EngineError):
+    """`is_hopeless` tells that another start would end the same way."""
+
+    fix = "Check engine.path in agent.yaml with `agent doctor`; KataGo's Compiling.md tells how to build one."
+
+    def __init__(self, message: str, *, fix: str = "", is_hopeless: bool = False) -> None:
+        super().__init__(message, fix=fix)
+        self.is_hopeless = is_hopeless
+
+
+class NativeGarbage(EngineError):
+    fix = "Use a KataGo of version 1.11 or newer; engine.path in agent.yaml names it."
 
 
 class EngineDown(EngineError):
