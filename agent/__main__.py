@@ -10,7 +10,21 @@ import sys
 
 import typer
 
-from agent.cli import children, export, fleet, machine, measure, networks, qat, report, serving, setup, tune, verify
+from agent.cli import (
+    children,
+    export,
+    fleet,
+    machine,
+    match,
+    measure,
+    networks,
+    qat,
+    report,
+    serving,
+    setup,
+    tune,
+    verify,
+)
 from agent.errors import AgentError
 
 app = typer.Typer(
@@ -31,7 +45,7 @@ for verb in (
     qat.qat,
     verify.positions,
     verify.verify,
-    verify.match,
+    match.match,
     serving.run,
     serving.gtp,
     serving.analysis,

@@ -21,6 +21,7 @@ AgentError
 │   ├── CalibrationError     positions that cannot be read, or too few of them
 │   ├── JournalUnusable      the journal of resumable work cannot be written, or another process writes it
 │   ├── CheckpointRefused    a training run that cannot go on from what lies on the disk
+│   ├── PlayerFailed         a GTP engine of a match does not start, or fails game after game
 │   └── GateRefused          an artifact whose answers are too far from its reference's
 ├── EngineError
 │   ├── RulesError           a rule set that cannot be parsed
@@ -41,6 +42,15 @@ AgentError
 │   ├── CommandRefused       a GTP command that is answered with "?"
 │   ├── QueryRefused         an analysis query that is answered with an error; names the field
 │   └── SettingRefused       a setting of --override-config, kata-set-param or overrideSettings with a bad value
+├── ClientError              what `agent.client` raises when an engine gives no answer
+│   ├── EngineUnreachable    no engine is there, or the connection broke and could not be opened again
+│   ├── AnswerUnreadable     somebody is there who does not speak KataGo's analysis protocol
+│   ├── AnalysisRefused      the engine does not take the query; names the field
+│   ├── AnalysisFailed       the engine took the query and could not answer it
+│   ├── AnalysisTerminated   the query was ended before it was looked at
+│   ├── AnalysisTimeout      no answer in the time that was given
+│   └── ClientClosed         the client was used before it was opened or after it was closed
+├── RecordUnreadable         a game record that is no game of Go which we can replay
 └── TelemetryError
     └── BrokerUnreachable    the MQTT broker does not answer
 """
@@ -143,6 +153,10 @@ class CheckpointRefused(WorkshopError):
     fix = "Give another --out, or remove the named file to start anew."
 
 
+class PlayerFailed(WorkshopError):
+    fix = "Run that command by itself: it must speak GTP on its standard input and output, such as `genmove b`."
+
+
 class GateRefused(WorkshopError):
     fix = "Export again with more calibration positions or another precision; `agent verify` shows where it fails."
 
@@ -233,6 +247,48 @@ class QueryRefused(ServiceError):
 
 class SettingRefused(ServiceError):
     fix = "Give the setting a value of the kind and range that KataGo's example configurations name."
+
+
+class ClientError(AgentError):
+    pass
+
+
+class EngineUnreachable(ClientError):
+    fix = "Check the address or the command, and that the engine starts; `agent run` starts a service."
+
+
+class AnswerUnreadable(ClientError):
+    fix = "Give the address or the command of an analysis engine: `agent analysis`, `katago analysis`, not `gtp`."
+
+
+class AnalysisRefused(ClientError):
+    """`field` is the query's field that is wrong, as the engine names it; empty where it could not read the query."""
+
+    fix = "Correct the query's field; KataGo's Analysis_Engine.md describes each."
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
+class AnalysisFailed(ClientError):
+    fix = "Look at what the engine logged; `agent status` tells how a running agent is."
+
+
+class AnalysisTerminated(ClientError):
+    fix = "Ask again; something terminated the query."
+
+
+class AnalysisTimeout(ClientError):
+    fix = "Ask for fewer visits, or allow more time."
+
+
+class ClientClosed(ClientError):
+    fix = "Use the client inside its `with` block."
+
+
+class RecordUnreadable(AgentError):
+    fix = "Give an SGF file of a game of Go; the text names what is wrong with this one."
 
 
 class TelemetryError(AgentError):

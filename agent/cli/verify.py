@@ -1,9 +1,8 @@
-"""`agent positions`, `agent verify` and `agent match`: what a network is worth, measured."""
+"""`agent positions` and `agent verify`: what a network is worth, measured."""
 
 from __future__ import annotations
 
 import sys
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from agent.events import Reporter
     from agent.export.artifact import Accuracy, Artifact
     from agent.settings import Settings
-    from agent.workshop.elo import Elo
     from agent.workshop.golden import GoldenRow, NativeAnswer
     from agent.workshop.opening import OpenedNetwork
     from agent.workshop.position_set import PositionSet
@@ -224,59 +222,6 @@ def _native(
     if not answered:
         raise typer.BadParameter(f"holds no answers of {alias or 'this network'}", param_hint="--golden")
     return answered, [row.nets[alias] for row in answered]
-
-
-def match(
-    first: str = typer.Argument(..., help="An artifact or network."),
-    second: str = typer.Argument(..., help="Its opponent; the openings are this one's."),
-    games: int = typer.Option(100, "--games", min=2, help="Games, two for each opening."),
-    visits: int = typer.Option(32, "--visits", min=1, help="Visits for every move of both."),
-    board: int = typer.Option(9, "--board", min=5, max=19, help="Side of the board."),
-    seed: int = typer.Option(1, "--seed", min=0, help="Another seed gives other openings."),
-    threads: int = typer.Option(1, "--threads", min=1, max=2, help="2 runs both networks side by side."),
-    out: Path = typer.Option(None, "--out", help="The games, one JSON line each; a killed match goes on from them."),
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Have two networks play each other at equal visits, from paired openings; resumable. Tells Elo and its bounds."""
-    import contextlib
-
-    import msgspec
-
-    from agent.export.progress import LineReporter
-    from agent.model.progress import progress_on
-    from agent.settings import load_settings
-    from agent.workshop.match import MatchOptions, identity, play_match, record_match
-    from agent.workshop.opening import open_player
-
-    settings = load_settings(config)
-    options = MatchOptions(games, visits, board, seed=seed, threads=threads)
-    lines = LineReporter(lambda line: print(line, flush=True))
-    with contextlib.ExitStack() as stack:
-        reporter = stack.enter_context(contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr))
-        players = []
-        for named in (first, second):
-            players.append(open_player(named, settings.state_dir, reporter))
-            stack.callback(players[-1].backend.close)
-        key = " against ".join(identity(player) for player in players)
-        journal = (
-            out or settings.state_dir / "matches" / f"{zlib.crc32(key.encode()):08x}-{board}-{visits}-{seed}.jsonl"
-        )
-        result = play_match(players[0].backend, players[1].backend, options, journal, key, reporter)
-    elo = result.elo
-    if as_json:
-        print(msgspec.json.encode(elo).decode())
-    else:
-        _tell(elo, f"{players[0].label} against {players[1].label}, {board}x{board}, {visits} visits", seed, journal)
-    # Hours of play were told by now, whether or not the artifact's folder can be written to.
-    if players[0].artifact is not None:
-        record_match(players[0].artifact, players[1].label, options, result.elo)
-
-
-def _tell(elo: Elo, what: str, seed: int, journal: Path) -> None:
-    print(f"{what}, seed {seed}: {journal}")
-    print(f"{elo.games} games in {elo.pairs} pairs: +{elo.wins} ={elo.draws} -{elo.losses}, score {elo.score:.3f}")
-    print(f"Elo {elo.elo:+.0f}, 95 % interval {elo.low:+.0f} to {elo.high:+.0f} (normal approximation over pairs)")
 
 
 def _table(found: Verified, reference: str) -> Table:

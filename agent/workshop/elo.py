@@ -22,7 +22,7 @@ _ELO_SCALE = 400.0
 
 class Elo(msgspec.Struct, frozen=True):
     """The first player's Elo over the second's, with its 95 % interval. `pairs` are whole pairs, `games` all games;
-    `score` is the share of points of the first."""
+    `score` is the share of points of the first, `score_low` to `score_high` the interval as such shares."""
 
     games: int
     pairs: int
@@ -33,6 +33,8 @@ class Elo(msgspec.Struct, frozen=True):
     elo: float
     low: float
     high: float
+    score_low: float
+    score_high: float
 
 
 def elo_of_pairs(results: Sequence[Sequence[float]]) -> Elo:
@@ -61,6 +63,8 @@ def elo_of_pairs(results: Sequence[Sequence[float]]) -> Elo:
         elo=to_elo(best),
         low=to_elo(middle - error),
         high=to_elo(middle + error),
+        score_low=max(0.0, middle - error),
+        score_high=min(1.0, middle + error),
     )
 
 

@@ -1,4 +1,7 @@
-"""Openings for matches: different for each pair of games, balanced, the same for the same seed. Start at `opening`."""
+"""Openings for matches: different for each pair of games, balanced, the same for the same seed. Start at `opening`.
+
+Where there is no network to draw them and to find them even, `blind_opening` draws points at random.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import numpy as np
 from agent.engine.backends.interface import Array, Backend
 from agent.engine.game import Game
 from agent.engine.messages import Position
+from agent.engine.points import BLACK, WHITE
 from agent.engine.raw import encode
 from agent.engine.rules import parse_rules
 from agent.errors import CalibrationError
@@ -22,19 +26,33 @@ _SHARE_OF_POINTS, _LEAST_MOVES = 1 / 20, 2
 # How far from even the network may find the position after the opening.
 _MOST_UNEVEN = 0.15
 _AT_ONCE, _TRIES = 8, 12
+# From here on the third line is where games begin; on smaller boards the second is near the middle already.
+_LEAST_SIZE_WITH_MARGIN = 9
 
 
-def opening(backend: Backend, size: int, seed: int, pair: int, known: set[tuple[int, ...]]) -> Position:
+def start_of(size: int, rules: str = RULES, komi: float = KOMI) -> Position:
+    """The empty board that games are opened on.
+
+    Raises:
+        RulesError: as `parse_rules`.
+    """
+    return Position(size, size, parse_rules(rules), komi)
+
+
+def opening(
+    backend: Backend, size: int, seed: int, pair: int, known: set[tuple[int, ...]], start: Position | None = None
+) -> Position:
     """The opening of pair number `pair`: moves drawn from the network's policy until about a twentieth of the board is
     full, and nearly even by its win rate. None of `known` where another one can be found; the new one is added.
+    `start` is the empty board with other rules and komi than those above.
 
     Raises:
         CalibrationError: the network gives numbers that are none.
         BackendUnavailable: see `Backend.evaluate`.
     """
     random = np.random.default_rng([seed, pair])
-    start = Position(size, size, parse_rules(RULES), KOMI)
-    count = max(_LEAST_MOVES, round(size * size * _SHARE_OF_POINTS)) + int(random.integers(0, 3))
+    start = start or start_of(size)
+    count = _count(size, random)
     drawn: list[tuple[bool, float, Position]] = []
     for _ in range(_TRIES):
         for uneven, position in _draw(backend, start, count, random):
@@ -44,6 +62,35 @@ def opening(backend: Backend, size: int, seed: int, pair: int, known: set[tuple[
             break
     known.add(_points(best))
     return best
+
+
+def blind_opening(seed: int, pair: int, known: set[tuple[int, ...]], start: Position) -> Position:
+    """The opening of pair number `pair`: moves that no network chose, on points away from the edge and not beside each
+    other, so that no stone is lost by them. Who is ahead is anybody's guess; that each side plays it once evens that
+    out. None of `known` where another one can be found; the new one is added."""
+    random = np.random.default_rng([seed, pair])
+    size = start.x_size
+    margin = min((size - 1) // 2, 2 if size >= _LEAST_SIZE_WITH_MARGIN else 1)
+    inner = [y * size + x for y in range(margin, size - margin) for x in range(margin, size - margin)]
+    for _ in range(_TRIES):
+        moves: list[int] = []
+        free = set(inner)
+        # Fewer than a network's: most of what is drawn blindly is worse than a pass.
+        for _ in range(_LEAST_MOVES + 2 * int(random.integers(0, 2))):
+            if not free:
+                break
+            point = sorted(free)[int(random.integers(len(free)))]
+            moves.append(point)
+            free -= {point, point - 1, point + 1, point - size, point + size}
+        if tuple(moves) not in known:
+            break
+    known.add(tuple(moves))
+    played = tuple((BLACK if index % 2 == 0 else WHITE, point) for index, point in enumerate(moves))
+    return msgspec.structs.replace(start, moves=played)
+
+
+def _count(size: int, random: np.random.Generator) -> int:
+    return max(_LEAST_MOVES, round(size * size * _SHARE_OF_POINTS)) + int(random.integers(0, 3))
 
 
 def _points(position: Position) -> tuple[int, ...]:

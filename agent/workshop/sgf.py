@@ -1,12 +1,12 @@
-"""Game records in SGF. The one owner of the `pysgf` package. Start at `read_folder`.
+"""Game records in SGF. The one owner of the `pysgf` package. Start at `read_folder`, and `record_text` for writing.
 
-Only the main line is taken, and of it what comes before the first change of the board that is no move.
+When reading, only the main line is taken, and of it what comes before the first change of the board that is no move.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,27 @@ def read_record(path: Path) -> GameRecord:
     except (pysgf.ParseError, IllegalMove, RulesError, *_PARSER_ERRORS) as error:
         raise BadRecord((str(error).splitlines() or [type(error).__name__])[0][:200]) from error
     return GameRecord(game_id(repr(position)), position)
+
+
+def record_text(root: Mapping[str, str], moves: Sequence[tuple[str, str, str]]) -> str:
+    """A game as SGF: the root's properties, and each move as "B" or "W", its point in SGF's letters (none for a pass)
+    and a comment.
+
+    Raises:
+        ToolMissing: no pysgf.
+    """
+    pysgf = _import()
+    # As in `read_record`.
+    node_type = pysgf.GoNode if hasattr(pysgf, "GoNode") else pysgf.SGFNode
+    first = node = node_type(properties=dict(root))
+    for color, point, comment in moves:
+        node = node_type(parent=node, properties={color: point, "C": comment} if comment else {color: point})
+    return str(first.sgf()) + "\n"
+
+
+def require_sgf() -> None:
+    """Raises ToolMissing without pysgf, before hours of work whose result it should write."""
+    _import()
 
 
 def _position(root: Any) -> Position:

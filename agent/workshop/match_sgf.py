@@ -1,0 +1,75 @@
+"""Writes the games of a match between engines as SGF files. Start at `GameWriter`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.engine.points import color_letter, vertex
+from agent.errors import JournalUnusable
+from agent.model.disk import write_atomically
+from agent.workshop.contestant import GameSettings
+from agent.workshop.gtp_game import GtpGame
+from agent.workshop.sgf import record_text, require_sgf
+
+_ENDS = {
+    "score": "two passes",
+    "resign": "resignation",
+    "void": "a repetition",
+    "length": "the limit on moves",
+}
+
+
+class GameWriter:
+    """One file for each game in `folder`, named by its opening and by who is Black."""
+
+    def __init__(self, folder: Path, settings: GameSettings) -> None:
+        """Raises ToolMissing without pysgf."""
+        require_sgf()
+        self._folder, self._settings = folder, settings
+
+    def write(self, game: GtpGame, names: tuple[str, str]) -> None:
+        """Write the game unless its file is there.
+
+        Raises:
+            JournalUnusable: the folder cannot be written to.
+        """
+        path = self._folder / f"{game.pair + 1:04}{'a' if game.first_is_black else 'b'}.sgf"
+        if path.exists():
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, game_text(game, names, self._settings).encode())
+        except OSError as error:
+            raise JournalUnusable(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def game_text(game: GtpGame, names: tuple[str, str], settings: GameSettings) -> str:
+    """The game as SGF, with how it ended and, at each move, how long it took."""
+    black, white = names if game.first_is_black else names[::-1]
+    ended = f"{names[0 if game.score == 0 else 1]} {game.fault}" if game.fault else f"Ended by {_ENDS[game.end]}"
+    root = {
+        "GM": "1",
+        "FF": "4",
+        "CA": "UTF-8",
+        "AP": "katago-agent",
+        "SZ": str(settings.size),
+        "KM": f"{settings.komi:g}",
+        "RU": settings.rules,
+        "PB": black,
+        "PW": white,
+        "RE": game.result,
+        "C": f"Opening {game.pair + 1}: the first {game.opening} moves were given.\n{ended}.",
+    }
+    comments = ["opening"] * game.opening + [f"{seconds:.2f} s" for seconds in game.seconds]
+    moves = [
+        (color_letter(1 + index % 2), _sgf_point(point, settings.size), comment)
+        for index, (point, comment) in enumerate(zip(game.moves, comments, strict=True))
+    ]
+    return record_text(root, moves)
+
+
+def _sgf_point(point: int, size: int) -> str:
+    if vertex(point, size, size) == "pass":
+        return ""
+    y, x = divmod(point, size)
+    return chr(ord("a") + x) + chr(ord("a") + y)
