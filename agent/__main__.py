@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -25,6 +26,7 @@ from agent.cli import (
     tune,
     verify,
 )
+from agent.cli import katago as katago_verbs
 from agent.errors import AgentError
 
 app = typer.Typer(
@@ -62,6 +64,7 @@ for verb in (
 fleet_app = typer.Typer(help="All devices on one broker.", no_args_is_help=True, rich_markup_mode=None)
 fleet_app.command()(fleet.watch)
 app.add_typer(fleet_app, name="fleet")
+app.add_typer(katago_verbs.app, name="katago")
 
 # What the daemon starts as processes of its own.
 app.command(hidden=True)(children.engine)
@@ -70,15 +73,20 @@ app.command("provision", hidden=True)(children.provision_for_parent)
 app.command(hidden=True)(children.probe)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `agent` and `katago-agent` commands. Exit status: 0 done, 1 failed, 2 wrong usage."""
     # A terminal that is not set to UTF-8 gets \u2013 for a dash, as standard error does, instead of a traceback.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="agent")
+        app(args=arguments, prog_name="agent")
     except AgentError as error:
         sys.exit(error.explain())
+
+
+def katago() -> None:
+    """Entry point of `katago-agent-katago`, for a client that takes the path of a katago: KataGo's own arguments."""
+    main(["katago", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,157 @@
+"""`agent katago version|gtp|analysis|benchmark`: KataGo's own command line, for clients that want the path of a katago.
+
+Options have one dash, as KataGo's do; two are taken as well. The rest is that of `agent gtp` and `agent analysis`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from agent.cli.katago_benchmark import benchmark
+from agent.cli.katago_log import logged, start_log
+from agent.cli.katago_options import Configs, HumanModel, Model, Overriding, read_configuration
+from agent.cli.serving import tell_leftovers
+
+if TYPE_CHECKING:
+    from agent.events import Event
+    from agent.service.config_keys import Configuration
+
+app = typer.Typer(
+    help="KataGo's own command line, for a client that is configured with the path of a katago.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def version() -> None:
+    """Print who this is and end."""
+    import platform
+
+    from agent.service.identity import GIT_HASH, VERSION
+
+    print(f"KataGo v{VERSION}")
+    print(f"Git revision: {GIT_HASH}")
+    print(f"Using the networks' runtimes of katago-agent on {platform.machine()}")
+
+
+@app.command()
+def gtp(
+    model: Model = None, config: Configs = None, override_config: Overriding = None, human_model: HumanModel = None
+) -> None:
+    """Run the GTP engine."""
+    from agent.run import gtp_service
+
+    _serve("gtp", gtp_service, model, config or [], override_config or [], human_model)
+
+
+@app.command()
+def analysis(
+    model: Model = None,
+    config: Configs = None,
+    override_config: Overriding = None,
+    human_model: HumanModel = None,
+    analysis_threads: int = typer.Option(
+        None, "-analysis-threads", "--analysis-threads", metavar="THREADS", help="As numAnalysisThreads."
+    ),
+    quit_without_waiting: bool = typer.Option(
+        False, "-quit-without-waiting", "--quit-without-waiting", help="End with the input, without the queued answers."
+    ),
+) -> None:
+    """Run the JSON analysis engine."""
+    from functools import partial
+
+    from agent.run import analysis_service
+
+    service = partial(analysis_service, quit_without_waiting=quit_without_waiting)
+    _serve(
+        "analysis",
+        service,
+        model,
+        config or [],
+        override_config or [],
+        human_model,
+        analysis_threads=analysis_threads,
+        may_join=not quit_without_waiting,
+    )
+
+
+app.command()(benchmark)
+
+
+def _serve(
+    protocol: str,
+    service: Callable[..., Any],
+    model: str | None,
+    configs: list[Path],
+    overrides: list[str],
+    human_model: str | None,
+    *,
+    analysis_threads: int | None = None,
+    may_join: bool = True,
+) -> None:
+    """Serve standard input and output; through the running agent only where nothing was asked for."""
+    import asyncio
+
+    from agent.errors import SettingRefused
+    from agent.run import serve_client
+    from agent.service.identity import VERSION
+    from agent.settings import load_settings, with_overrides
+
+    pairs = overrides if analysis_threads is None else [*overrides, f"numAnalysisThreads={analysis_threads}"]
+    if (
+        analysis_threads is not None
+        and "numAnalysisThreads" in read_configuration(protocol, configs, overrides).settings
+    ):
+        raise SettingRefused(
+            f"When specifying numAnalysisThreads in the config ({configs[0] if configs else ''}), it is redundant and"
+            " disallowed to also specify it via -analysis-threads"
+        )
+    configuration = read_configuration(protocol, configs, pairs)
+    start_log(configuration)
+    _tell(f"KataGo v{VERSION}")
+    tell_leftovers(configuration)
+    if human_model:
+        _tell(f"Without effect here: -human-model {human_model}; give it as -model to play as it does")
+    settings = with_overrides(load_settings(), network=model)
+    asked = bool(model or configs or pairs)
+    asyncio.run(
+        serve_client(
+            settings,
+            _Starting(configuration, model),
+            protocol,
+            logged(service, configuration),
+            configuration,
+            may_join=may_join and not asked,
+        )
+    )
+
+
+class _Starting:
+    """Tells the start on standard error as KataGo does: the line that clients wait for stands alone."""
+
+    def __init__(self, configuration: Configuration, model: str | None) -> None:
+        self._configuration = configuration
+        self._model = model
+
+    def report(self, event: Event) -> None:
+        from agent.events import ChainStep, EngineUp, describe
+        from agent.service.identity import READY_LINES
+
+        if isinstance(event, ChainStep) and event.detail in READY_LINES.values():
+            _tell(event.detail)
+        elif isinstance(event, EngineUp):
+            _tell(f"Loaded config {self._configuration.name}")
+            _tell(f"Loaded model {self._model or event.network}")
+            _tell(f"Model name: {event.network}")
+        elif line := describe(event):
+            _tell(line)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
