@@ -18,8 +18,9 @@ _Key: TypeAlias = tuple[bool, str]  # whether in the background; whose
 
 @dataclass
 class _Account:
-    evaluations: float
+    evaluations: int
     joined: int
+    had: int = 0  # evaluations since then
     requests: int = 0
 
 
@@ -43,15 +44,17 @@ class Turns:
         self._accounts[_key(job)].requests -= 1
 
     def charge(self, job: Job, evaluations: int) -> None:
-        self._accounts[_key(job)].evaluations += evaluations
+        account = self._accounts[_key(job)]
+        account.evaluations += evaluations
+        account.had += evaluations
 
     def order(self, jobs: Iterable[Job]) -> list[Job]:
-        """The jobs as they should be served; of two clients with equal accounts, the one who came last first."""
+        """The jobs as they should be served; of clients with equal accounts, those who have just come first."""
 
-        def rank(job: Job) -> tuple[bool, float, int, tuple[float, int]]:
+        def rank(job: Job) -> tuple[bool, int, int, int, tuple[float, int]]:
             key = _key(job)
             account = self._accounts[key]
-            return key[0], account.evaluations, -account.joined, job.order
+            return key[0], account.evaluations, account.had, account.joined, job.order
 
         return sorted(jobs, key=rank)
 
@@ -60,11 +63,11 @@ class Turns:
         """How many accounts are kept."""
         return len(self._accounts)
 
-    def _starting_level(self, key: _Key) -> float:
+    def _starting_level(self, key: _Key) -> int:
         """Forgets, on the way, the accounts of those who left and would start at this level anyway."""
         peers = {other: account for other, account in self._accounts.items() if other[0] == key[0]}
         here = [account.evaluations for account in peers.values() if account.requests]
-        least = min(here, default=0.0)
+        least = min(here, default=0)
         own = peers[key].evaluations if here and key in peers else least
         for other, account in peers.items():
             if not account.requests and (not here or account.evaluations <= least):
