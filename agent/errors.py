@@ -224,7 +224,7 @@ class FrontRunning(ServiceError):
 
 
 class AddressTaken(ServiceError):
-    fix = "Stop what listens there, or set another gtp_address or analysis_address in agent.yaml."
+    fix = "Stop what listens there, or set another address or socket in agent.yaml (gtp_address, analysis_address, …)."
 
 
 class ProofFailed(ServiceError):

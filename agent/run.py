@@ -20,21 +20,24 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from agent import __version__
-from agent.errors import AddressTaken, AgentError
+from agent.errors import AgentError
 from agent.events import ChainStep, Converting, DownloadProgress, Event, Reporter
 from agent.hardware import Sampler, sample
 from agent.prove import METRIC_S, prove
 from agent.provision import Plan, provision, provision_apart, worker_command
 from agent.service import health
+from agent.service.access import read_guard
 from agent.service.analysis import AnalysisConnection
 from agent.service.config_keys import Configuration, EngineWishes
+from agent.service.doors import Doors
 from agent.service.gtp import GtpConnection
 from agent.service.identity import READY_LINES
+from agent.service.listen import server_address
 from agent.service.options import ServiceOptions
 from agent.service.relay import serve_relay
-from agent.service.serve import MakeConnection, serve_stdio, serve_tcp
+from agent.service.serve import MakeConnection, serve_stdio
 from agent.service.supervise import Supervisor
-from agent.settings import Settings, format_address, parse_address, with_overrides
+from agent.settings import Access, Settings, with_overrides
 from agent.telemetry.host import boot_id, first_seq, host_values, throttling_reason
 from agent.telemetry.messages import Maker
 from agent.telemetry.mqtt import Link
@@ -62,10 +65,10 @@ def gtp_service(supervisor: Supervisor, options: ServiceOptions) -> MakeConnecti
 
 
 def analysis_service(
-    supervisor: Supervisor, options: ServiceOptions, *, quit_without_waiting: bool = False
+    supervisor: Supervisor, options: ServiceOptions, *, quit_without_waiting: bool = False, warns: bool = True
 ) -> MakeConnection:
     return lambda engine: AnalysisConnection(
-        options, engine.next_id, lambda: supervisor.ready, quit_without_waiting=quit_without_waiting
+        options, engine.next_id, lambda: supervisor.ready, quit_without_waiting=quit_without_waiting, warns=warns
     )
 
 
@@ -85,14 +88,13 @@ async def serve_client(
     Raises SettingRefused for a setting that cannot be, before anything is started, and what `provision` raises.
     """
     front = health.find_front(settings.state_dir) if may_join else None
-    address = getattr(front, f"{kind}_address", None)
-    if address is not None:
+    ready = ChainStep("ready", READY_LINES[kind])
+    for place in front.places(kind) if front else ():
         try:
-            ready = ChainStep("ready", READY_LINES[kind])
-            await serve_relay(*parse_address(address), on_connected=lambda: reporter.report(ready))
+            await serve_relay(place, on_connected=lambda: reporter.report(ready))
             return
-        except ConnectionRefusedError:
-            log.warning("the agent that should listen on %s is gone; starting an engine of our own", address)
+        except (ConnectionRefusedError, FileNotFoundError, PermissionError) as error:
+            log.warning("the agent cannot be reached at %s: %s", place, error.strerror)
     configuration.options(ServiceOptions())
     plan = _plan_as_wished(settings, reporter, configuration.wishes())
     supervisor = Supervisor(worker_command(plan), reporter)
@@ -213,26 +215,28 @@ class _Front:
     async def _open_sockets(
         self, stack: contextlib.AsyncExitStack, plan: Plan, supervisor: Supervisor, link: Link
     ) -> health.Front:
-        opened: dict[str, str | None] = {}
-        for name, address, service in (
-            ("gtp", self._settings.gtp_address, gtp_service),
-            ("analysis", self._settings.analysis_address, analysis_service),
-        ):
-            opened[name] = None
-            if address is not None:
-                server = await _listen(service(supervisor, _defaults(plan, name)), supervisor, address)
-                stack.callback(server.close)
-                opened[name] = _address(server)
-                self._reporter.report(ChainStep(name, f"listens on {opened[name]}"))
-        status_server = await health.serve_status(lambda: self._status(plan, supervisor, link, front))
+        gtp = gtp_service(supervisor, _defaults(plan, "gtp"))
+        options = _defaults(plan, "analysis")
+        doors = Doors(supervisor, read_guard(self._settings.access), stack, self._reporter)
+        opened = await doors.open(
+            self._settings,
+            gtp=gtp,
+            analysis=analysis_service(supervisor, options),
+            websocket=analysis_service(supervisor, options, warns=False),
+        )
+        status_server = await health.serve_status(lambda: self._status(plan, supervisor, link, front, doors.clients))
         stack.callback(status_server.close)
         front = health.Front(
             pid=os.getpid(),
             device_id=self._settings.device_id,
             started=self._started_s,
-            status_address=_address(status_server),
-            gtp_address=opened["gtp"],
-            analysis_address=opened["analysis"],
+            status_address=server_address(status_server),
+            is_guarded=self._settings.access != Access(),
+            gtp_address=opened.gtp_address,
+            analysis_address=opened.analysis_address,
+            websocket_address=opened.websocket_address,
+            gtp_socket=opened.gtp_socket,
+            analysis_socket=opened.analysis_socket,
             broker=link.address,
         )
         return front
@@ -259,7 +263,9 @@ class _Front:
             self._notifier, interval_s, lambda: time.monotonic() - supervisor.status.ticked_s < SUPERVISOR_S
         )
 
-    def _status(self, plan: Plan, supervisor: Supervisor, link: Link, front: health.Front) -> health.FrontStatus:
+    def _status(
+        self, plan: Plan, supervisor: Supervisor, link: Link, front: health.Front, clients: int
+    ) -> health.FrontStatus:
         status = supervisor.status
         return health.FrontStatus(
             device_id=self._settings.device_id,
@@ -274,8 +280,12 @@ class _Front:
             fix=status.fix,
             restarts=status.restarts,
             outstanding=status.outstanding,
+            clients=clients,
             gtp_address=front.gtp_address,
             analysis_address=front.analysis_address,
+            websocket_address=front.websocket_address,
+            gtp_socket=front.gtp_socket,
+            analysis_socket=front.analysis_socket,
             broker=link.address,
             broker_connected=link.connected.is_set(),
             broker_trouble=link.trouble,
@@ -329,19 +339,6 @@ async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Fut
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def _listen(make_connection: MakeConnection, supervisor: Supervisor, address: str) -> asyncio.Server:
-    host, port = parse_address(address)
-    try:
-        return await serve_tcp(make_connection, supervisor, host, port)
-    except OSError as error:
-        raise AddressTaken(f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from error
-
-
-def _address(server: asyncio.Server) -> str:
-    host, port = server.sockets[0].getsockname()[:2]
-    return format_address(host, port)
 
 
 async def _stay_connected(link: Link, own: OwnBroker | None) -> None:

@@ -1,29 +1,24 @@
 """What the owner may set, read once from `agent.yaml` into a frozen `Settings`; and where our own data files lie.
 
-Start reading at `Settings`. `load_yaml` is the strict reader for every YAML file of the agent: a key that is not known,
-or that stands twice, is an error that names the nearest known key.
+Start reading at `Settings`.
 """
 
 from __future__ import annotations
 
-import difflib
-import functools
 import hashlib
+import ipaddress
 import os
 import re
 import socket
 import sys
-import typing
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from agent.errors import ConfigError
-
-T = TypeVar("T")
+from agent.strict_yaml import load_yaml, read_path
 
 SYSTEM_STATE: Final = Path("/var/lib/katago-agent")
 SYSTEM_CONFIG: Final = Path("/etc/katago-agent/agent.yaml")
@@ -32,6 +27,9 @@ SYSTEM_CONFIG: Final = Path("/etc/katago-agent/agent.yaml")
 GTP_ADDRESS: Final = "127.0.0.1:4640"
 ANALYSIS_ADDRESS: Final = "127.0.0.1:4641"
 BROKER_PORT: Final = 4642
+WEBSOCKET_ADDRESS: Final = "127.0.0.1:4643"
+# sun_path of unix(7), without its NUL.
+MAX_SOCKET_PATH_BYTES: Final = 107
 # The form of a name; `export/human_profile.py` knows which there are.
 HUMAN_PROFILE: Final = r"^([a-z]+_[0-9]+[kd]?)?$"
 # IANA: mqtt and secure-mqtt.
@@ -95,9 +93,30 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backend: str | None = None
 
 
+class ServerTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Files in PEM form: our certificate and its key, and the authority whose certificates clients must show."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What clients over TCP and WebSocket must show: the token in a file, a certificate, both, or nothing."""
+
+    token_file: Path | None = None
+    tls: ServerTls | None = None
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether anybody may be let near the sockets."""
+        return self.token_file is not None or (self.tls is not None and self.tls.client_ca is not None)
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`network` is a catalogue name or a path; with `visits` and `threads` it overrides the profile. `human_profile` is
-    whom a human-style network imitates. An address of null closes that socket; port 0 takes a free one."""
+    whom a human-style network imitates. An address or socket of null is closed; port 0 takes a free one. Sockets left
+    open lie in systemd's RuntimeDirectory=, else in the state folder."""
 
     device_id: Annotated[str, Meta(pattern=DEVICE_ID)] = ""
     state_dir: Path = Path()
@@ -107,6 +126,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: Threads | None = None
     gtp_address: str | None = GTP_ADDRESS
     analysis_address: str | None = ANALYSIS_ADDRESS
+    websocket_address: str | None = WEBSOCKET_ADDRESS
+    gtp_socket: Path | None = Path()
+    analysis_socket: Path | None = Path()
+    access: Access = Access()
     report_interval_s: Annotated[float, Meta(ge=0.1, le=86400)] = 10.0
     mqtt: Mqtt = Mqtt()
     engine: Engine = Engine()
@@ -185,18 +208,23 @@ def load_settings(path: Path | None = None) -> Settings:
     path = path or default_config()
     settings = load_yaml(path, Settings) if path else Settings()
     folder = path.parent.absolute() if path else Path.cwd()
-    for address in (settings.gtp_address, settings.analysis_address):
-        if address is not None:
-            parse_address(address)
     where = f"{path}: " if path else ""
+    _check_addresses(settings, where)
     _check_mqtt(settings.mqtt, where)
     if settings.engine.backend not in (None, *BACKENDS):
         wrong = f"{where}engine.backend {settings.engine.backend!r} is not known"
         raise ConfigError(wrong, fix=f"Choose one of: {', '.join(BACKENDS)}.")
+    state_dir = _absolute(folder, settings.state_dir) if settings.state_dir != Path() else default_state_dir()
+    sockets = {
+        f"{kind}_socket": _socket_path(getattr(settings, f"{kind}_socket"), folder, state_dir / f"{kind}.sock", where)
+        for kind in ("gtp", "analysis")
+    }
     return msgspec.structs.replace(
         settings,
         device_id=settings.device_id or default_device_id(),
-        state_dir=_absolute(folder, settings.state_dir) if settings.state_dir != Path() else default_state_dir(),
+        state_dir=state_dir,
+        **sockets,
+        access=_with_absolute_paths(settings.access, folder),
         mqtt=_with_absolute_paths(settings.mqtt, folder),
         engine=_with_absolute_paths(settings.engine, folder),
     )
@@ -224,7 +252,41 @@ def encode_settings(settings: Settings) -> bytes:
 
 
 def decode_settings(data: bytes) -> Settings:
-    return msgspec.json.decode(data, type=Settings, dec_hook=_path)
+    return msgspec.json.decode(data, type=Settings, dec_hook=read_path)
+
+
+def _check_addresses(settings: Settings, where: str) -> None:
+    for key in ("gtp_address", "analysis_address", "websocket_address"):
+        address = getattr(settings, key)
+        if address is not None and not is_loopback(parse_address(address)[0]) and not settings.access.is_guarded:
+            fix = (
+                "Set access.token_file or access.tls.client_ca, or keep it on 127.0.0.1 and let others come in by ssh "
+                "(`ssh pi katago-agent gtp`, `ssh -L`)."
+            )
+            raise ConfigError(f"{where}{key} {address} lets everybody on the network in", fix=fix)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address. A name may lead anywhere, but for localhost (RFC 6761)."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _socket_path(given: Path | None, folder: Path, default: Path, where: str) -> Path | None:
+    """Absolute; None for closed, and where the default is too long for a socket's name, as in some test's folder."""
+    if given is None:
+        return None
+    if given == Path():
+        runtime = os.environ.get("RUNTIME_DIRECTORY")
+        given = Path(runtime.split(":")[0]) / default.name if runtime else default
+        return given if len(os.fsencode(given)) <= MAX_SOCKET_PATH_BYTES else None
+    path = _absolute(folder, given)
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        wrong = f"{where}{path} is too long for a Unix socket"
+        raise ConfigError(wrong, fix=f"Choose a path of at most {MAX_SOCKET_PATH_BYTES} bytes.")
+    return path
 
 
 def _check_mqtt(mqtt: Mqtt, where: str) -> None:
@@ -254,98 +316,6 @@ def _with_absolute_paths(values: S, folder: Path) -> S:
 
 def _absolute(folder: Path, path: Path) -> Path:
     return folder / path.expanduser()
-
-
-def load_yaml(path: Path, into: type[T]) -> T:
-    """The one document of the file as an `into` (a msgspec Struct, or a type built of such); an empty file is {}.
-
-    Raises ConfigError, naming file, place and, for an unknown key, the nearest known one.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}", fix="Give the path of a readable YAML file in UTF-8.") from error
-    return parse_yaml(text, into, source=str(path))
-
-
-def parse_yaml(text: str, into: type[T], *, source: str) -> T:
-    """As `load_yaml`, of text; `source` names it in errors."""
-    try:
-        # StrictLoader is a SafeLoader: it makes plain values only.
-        document = yaml.load(text, Loader=StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: PyYAML lets one through for an impossible date such as 2026-13-45.
-        raise ConfigError(f"{source}: {error}", fix="Correct the YAML at that place.") from error
-    document = {} if document is None else document
-    _refuse_unknown_keys(document, into, source, "")
-    try:
-        return msgspec.convert(document, into, dec_hook=_path)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {error}") from error
-
-
-def _path(kind: type, value: Any) -> Any:
-    if kind is Path and isinstance(value, str) and value and "\0" not in value:
-        return Path(value)
-    raise msgspec.ValidationError(f"Expected a path, got {value!r}")
-
-
-# Ten times as fast where PyYAML was built with libyaml, as its wheels are: profiles and catalogue cost 0.3 s without.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class StrictLoader(_Loader):  # type: ignore[misc, valid-type]  # one of two classes of one interface
-    """Refuses a key that stands twice in one mapping; YAML forbids it, PyYAML would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key.value, str) or key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
-            seen.add(key.value)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        return mapping
-
-
-def _refuse_unknown_keys(document: Any, into: Any, source: str, place: str) -> None:
-    """Walks document and type together, as far as the type has Structs in it."""
-    if isinstance(into, type) and issubclass(into, msgspec.Struct):
-        if not isinstance(document, dict):
-            return
-        known = _known_keys(into)
-        for key, value in document.items():
-            if key not in known:
-                raise ConfigError(f"{source}: unknown key {place + str(key)!r}", fix=_nearest(str(key), known, place))
-            _refuse_unknown_keys(value, known[key], source, f"{place}{key}.")
-        return
-    arguments = typing.get_args(into)
-    if typing.get_origin(into) is Annotated:
-        _refuse_unknown_keys(document, arguments[0], source, place)
-    elif isinstance(document, dict) and typing.get_origin(into) is dict:
-        for key, value in document.items():
-            _refuse_unknown_keys(value, arguments[1], source, f"{place}{key}.")
-    elif isinstance(document, list) and typing.get_origin(into) in (list, tuple):
-        for index, value in enumerate(document):
-            _refuse_unknown_keys(value, arguments[0], source, f"{place}{index}.")
-    else:
-        for argument in arguments:
-            if isinstance(document, dict) and isinstance(argument, type):
-                _refuse_unknown_keys(document, argument, source, place)
-
-
-@functools.cache
-def _known_keys(into: type[msgspec.Struct]) -> dict[str, Any]:
-    """Key → type. Asked for every element of long lists, and slow to find out."""
-    return {field.encode_name: field.type for field in msgspec.structs.fields(into)}
-
-
-def _nearest(key: str, known: dict[str, Any], place: str) -> str:
-    close = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean {place + close[0]!r}?"
-    return f"Known keys here: {', '.join(place + name for name in sorted(known))}."
 
 
 def own_command() -> list[str]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from agent import settings
 from agent.engine.backends import BACKENDS as TABLE
 from agent.errors import ConfigError
-from agent.settings import BACKENDS, Mqtt, Settings, load_settings, parse_address, parse_yaml
+from agent.settings import BACKENDS, Mqtt, Settings, load_settings, parse_address
+from agent.strict_yaml import parse_yaml
 
 
 def _write(folder: Path, text: str) -> Path:

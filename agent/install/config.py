@@ -21,10 +21,20 @@ TEMPLATE: Final = """\
 # visits: 50
 # threads: 2
 
-# Where GTP and the JSON analysis engine answer; null closes one. There is no password: leave them on loopback unless
-# everybody on the network may use them.
+# Where GTP and the JSON analysis engine answer, over TCP and (for KaTrain's remote engine) WebSocket; null closes one.
+# An address beyond loopback is refused unless clients must show a token or a certificate. Unix sockets lie in
+# /run/katago-agent, else in state_dir.
 # gtp_address: 127.0.0.1:4640
 # analysis_address: 127.0.0.1:4641
+# websocket_address: 127.0.0.1:4643
+# gtp_socket: /run/katago-agent/gtp.sock
+# analysis_socket: /run/katago-agent/analysis.sock
+# access:
+#   token_file: /etc/katago-agent/token
+#   tls:
+#     cert: /etc/katago-agent/server.pem
+#     key: /etc/katago-agent/server.key
+#     client_ca: /etc/katago-agent/clients.pem
 
 # Seconds between two reports of measurements.
 # report_interval_s: 10

@@ -236,7 +236,8 @@ def check_move(settings: Settings) -> str:
 
 
 def check_sockets(settings: Settings) -> str:
-    addresses = [text for text in (settings.gtp_address, settings.analysis_address) if text]
+    given = (settings.gtp_address, settings.analysis_address, settings.websocket_address)
+    addresses = [text for text in given if text]
     for text in addresses:
         host, port = parse_address(text)
         _connect(host, port, ServiceDown, f"nothing answers on {text}")

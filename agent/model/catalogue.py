@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import msgspec
 
 from agent.errors import ConfigError
-from agent.settings import load_yaml
+from agent.strict_yaml import load_yaml
 
 # Block kinds that `agent/export` can convert; an entry with any other kind stays in the catalogue as a fact, unoffered.
 CONVERTIBLE_BLOCKS: Final = frozenset(

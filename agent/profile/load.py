@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.errors import ConfigError
 from agent.profile.schema import Rule, RuleFile
-from agent.settings import load_yaml
+from agent.strict_yaml import load_yaml
 
 # The catalogue lies beside the profiles and is the model part's to read.
 CATALOGUE_FILE = "networks.yaml"

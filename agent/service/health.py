@@ -34,7 +34,8 @@ STATUS_BYTES: Final = 1 << 20
 
 
 class Front(msgspec.Struct, frozen=True):
-    """A running daemon. Addresses are "host:port", None where a socket is closed; `broker` is where it reports."""
+    """A running daemon. Addresses are "host:port", sockets paths, None where one is closed; `is_guarded` says that
+    TCP and WebSocket ask who comes; `broker` is where it reports."""
 
     pid: int
     device_id: str
@@ -42,14 +43,25 @@ class Front(msgspec.Struct, frozen=True):
     status_address: str
     gtp_address: str | None = None
     analysis_address: str | None = None
+    websocket_address: str | None = None
+    gtp_socket: str | None = None
+    analysis_socket: str | None = None
+    is_guarded: bool = False
     broker: str | None = None
     broker_tls: bool = False
     network: str = ""
     visits: int = 0
 
+    def places(self, kind: str) -> list[Path | tuple[str, int]]:
+        """Where somebody on this machine may join the service of this `kind` (gtp or analysis), best first."""
+        path, address = getattr(self, f"{kind}_socket"), getattr(self, f"{kind}_address")
+        found: list[Path | tuple[str, int]] = [Path(path)] if path else []
+        return found if address is None or self.is_guarded else [*found, parse_address(address)]
+
 
 class FrontStatus(msgspec.Struct, frozen=True):
-    """What a daemon says of itself. `engine` is the supervisor's state (up, starting, waiting, degraded)."""
+    """What a daemon says of itself. `engine` is the supervisor's state (up, starting, waiting, degraded); `clients` are
+    connected over all sockets."""
 
     device_id: str
     pid: int
@@ -63,8 +75,12 @@ class FrontStatus(msgspec.Struct, frozen=True):
     fix: str
     restarts: int
     outstanding: int
+    clients: int
     gtp_address: str | None
     analysis_address: str | None
+    websocket_address: str | None
+    gtp_socket: str | None
+    analysis_socket: str | None
     broker: str | None
     broker_connected: bool
     broker_trouble: str
@@ -276,7 +292,13 @@ def lines(verdict: Verdict) -> list[tuple[str, str]]:
         ("network", f"{status.network} on {status.backend}"),
         ("engine", f"{status.engine}, {status.restarts} restarts, {status.outstanding} requests outstanding"),
         ("memory", ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in memory if size)),
-        ("gtp", status.gtp_address or "closed"),
-        ("analysis", status.analysis_address or "closed"),
+        ("gtp", _places(status.gtp_address, status.gtp_socket)),
+        ("analysis", _places(status.analysis_address, status.analysis_socket)),
+        ("websocket", _places(status.websocket_address)),
+        ("clients", str(status.clients)),
         ("broker", f"{status.broker}, {'connected' if status.broker_connected else status.broker_trouble}"),
     ]
+
+
+def _places(*found: str | None) -> str:
+    return ", ".join(place for place in found if place) or "closed"

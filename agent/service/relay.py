@@ -5,18 +5,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from agent.service.streams import ByteStream, StdioStream, TcpStream
 
 
-async def serve_relay(host: str, port: int, *, on_connected: Callable[[], None]) -> None:
-    """Pass bytes between standard input and output and the service at `host`:`port` until the service closes.
+async def serve_relay(place: Path | tuple[str, int], *, on_connected: Callable[[], None]) -> None:
+    """Pass bytes between standard input and output and the service at a Unix socket, or a host and port, until the
+    service closes.
 
     `on_connected` is called once the service is reached. The end of input is passed on, so that the service answers
     what was asked and then closes.
     Raises OSError where the service cannot be reached or breaks off.
     """
-    reader, writer = await asyncio.open_connection(host, port)
+    if isinstance(place, Path):
+        reader, writer = await asyncio.open_unix_connection(place)
+    else:
+        reader, writer = await asyncio.open_connection(*place)
     on_connected()
     await relay(StdioStream(), TcpStream(reader, writer), writer.write_eof)
 

@@ -1,9 +1,9 @@
-"""Gives protocol objects a client and an engine: stdio for one client, TCP for many.
+"""Gives a protocol object its client and the engine; `doors.py` lets the clients in.
 
-Start reading at `Session`. The only I/O of the protocols is here and in `streams.py`. Memory is bounded on every side:
+Start reading at `Session`. The only I/O of the protocols is here and in the streams. Memory is bounded on every side:
 lines by `lines.MAX_LINE_BYTES`; what waits for the engine by the connection's own `is_backlogged`; output by
 `OUTPUT_HIGH_BYTES`, above which no line is read, partial reports are dropped (the next one says more) and final ones
-wait, so that the connection submits nothing new; clients by `MAX_CLIENTS`.
+wait, so that the connection submits nothing new; clients by `doors.MAX_CLIENTS`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from agent.engine.messages import Engine, RawReport, SearchReport
 from agent.service.lines import Line, LineSplitter, Oversized
 from agent.service.outputs import ClearCache, Close, Connection, Output, Send, Stop, Submit
-from agent.service.streams import ByteStream, StdioStream, TcpStream
+from agent.service.streams import STALLED_CLIENT_S, ByteStream, StdioStream
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +27,7 @@ MakeConnection = Callable[[Engine], Connection]
 
 # asyncio's own high-water mark for a transport.
 OUTPUT_HIGH_BYTES = 64 * 1024
-# Each costs a game, a line buffer and up to SUBMIT_LIMIT reports; a GUI uses one or two.
-MAX_CLIENTS = 64
-# A client that has asked and then reads nothing for so long is gone, or as good as gone.
-STALLED_CLIENT_S = 120.0
-# After a TCP client's half of the connection ended, we ask so often whether anybody still reads: a script that piped
+# After a client's half of the connection ended, we ask so often whether anybody still reads: a script that piped
 # its questions in does, a GUI that was closed does not.
 PROBE_S = 5.0
 
@@ -43,6 +41,8 @@ class Session:
         self._connection = connection
         self._probe_s = probe_s
         self._engine = engine
+        # Under this name the engine gives the client its turns.
+        self._client = str(engine.next_id())
         self._stream = stream
         self._output: deque[bytes] = deque()
         self._output_bytes = 0
@@ -141,7 +141,7 @@ class Session:
                 self._send(output.data)
             elif isinstance(output, Submit):
                 self._running.add(output.request.id)
-                self._engine.submit(output.request, self._deliver)
+                self._engine.submit(msgspec.structs.replace(output.request, client=self._client), self._deliver)
             elif isinstance(output, Stop):
                 self._engine.stop(output.request_id)
             elif isinstance(output, ClearCache):
@@ -167,32 +167,3 @@ class Session:
 async def serve_stdio(make_connection: MakeConnection, engine: Engine) -> None:
     """Serve the one client on standard input and output until it ends."""
     await Session(make_connection(engine), engine, StdioStream()).run()
-
-
-async def serve_tcp(
-    make_connection: MakeConnection, engine: Engine, host: str, port: int, *, probe_s: float = PROBE_S
-) -> asyncio.Server:
-    """Listen; each client gets a connection object of its own. Clients outlast the server's closing; they end with
-    the event loop.
-
-    Raises OSError where the address cannot be had.
-    """
-    clients: set[asyncio.Task[None]] = set()
-
-    async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(clients) >= MAX_CLIENTS:
-            log.warning("refused a client: %d are connected", len(clients))
-            writer.close()
-            return
-        task = asyncio.current_task()
-        assert task is not None
-        clients.add(task)
-        try:
-            await Session(make_connection(engine), engine, TcpStream(reader, writer), probe_s=probe_s).run()
-        except asyncio.CancelledError:
-            # The event loop ends; before Python 3.12 asyncio logs a cancelled client as an error.
-            log.debug("client is cut off at the end")
-        finally:
-            clients.discard(task)
-
-    return await asyncio.start_server(serve_client, host, port)

@@ -6,12 +6,17 @@ import asyncio
 import concurrent.futures
 import contextlib
 import os
+import select
 import socket
 import threading
 from typing import Protocol
 
 # As much as a Linux pipe holds.
 READ_BYTES = 64 * 1024
+# A client that has asked and then reads nothing for so long is gone, or as good as gone.
+STALLED_CLIENT_S = 120.0
+# A laptop that was closed says nothing: after a silent minute the kernel asks, four times, 15 s apart.
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 
 class ByteStream(Protocol):
@@ -33,16 +38,31 @@ class ByteStream(Protocol):
 
 
 class TcpStream:
+    """A client over TCP, plain or in TLS. In TLS there is no half of a connection: who closes reads no more."""
+
     can_vanish = True
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._returned = b""
+        self._is_tls = writer.get_extra_info("ssl_object") is not None
         # drain() then waits until all is with the kernel: what we count as written is.
         writer.transport.set_write_buffer_limits(high=0)
+        notice_absence(writer.get_extra_info("socket"))
 
     async def read(self) -> bytes:
-        return await self._reader.read(READ_BYTES)
+        if self._returned:
+            data, self._returned = self._returned, b""
+            return data
+        data = await self._reader.read(READ_BYTES)
+        if not data and self._is_tls:
+            raise ConnectionResetError("closed by the client")
+        return data
+
+    def put_back(self, data: bytes) -> None:
+        """Have the next `read` return this."""
+        self._returned = data + self._returned
 
     async def write(self, data: bytes) -> None:
         self._writer.write(data)
@@ -59,6 +79,27 @@ class TcpStream:
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
+
+
+class UnixStream(TcpStream):
+    """A client over a Unix socket."""
+
+    def probe(self) -> None:
+        # A hang-up is reported, wanted or not, once the other end is closed as a whole (unix(7), poll(2)).
+        poll = select.poll()
+        poll.register(self._writer.get_extra_info("socket").fileno(), 0)
+        if poll.poll(0):
+            raise ConnectionResetError("closed by the client")
+
+
+def notice_absence(connection: socket.socket) -> None:
+    """Have the kernel end a TCP connection whose other end is gone without a word (tcp(7))."""
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_CLIENT_S * 1000))
 
 
 class StdioStream:

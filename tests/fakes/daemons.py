@@ -31,6 +31,7 @@ class Daemon:
             "state_dir": str(self.state_dir),
             "gtp_address": "127.0.0.1:0",
             "analysis_address": "127.0.0.1:0",
+            "websocket_address": "127.0.0.1:0",
             "report_interval_s": 0.2,
             "mqtt": mqtt,
             "engine": {"backend": "uniform"},

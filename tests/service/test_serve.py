@@ -17,9 +17,10 @@ from agent.engine.messages import Engine, RawReport, SearchReport
 from agent.service.analysis import AnalysisConnection
 from agent.service.gtp import GtpConnection
 from agent.service.lines import MAX_LINE_BYTES
+from agent.service.listen import MAX_CLIENTS, Reception, serve_tcp
 from agent.service.options import ServiceOptions
 from agent.service.outputs import Close, Connection, Output, Send
-from agent.service.serve import MAX_CLIENTS, OUTPUT_HIGH_BYTES, serve_tcp
+from agent.service.serve import OUTPUT_HIGH_BYTES
 
 # Long enough for a loaded board; a test that gets there has failed.
 PATIENCE_S = 30.0
@@ -85,7 +86,7 @@ class Service:
 @contextlib.asynccontextmanager
 async def serving(make: Callable[[Engine], Connection]) -> AsyncIterator[Service]:
     engine = FakeEngine()
-    server = await serve_tcp(make, engine, "127.0.0.1", 0, probe_s=PROBE_S)
+    server = await serve_tcp(Reception(make, engine, probe_s=PROBE_S), "127.0.0.1", 0)
     service = Service(server, engine)
     try:
         yield service

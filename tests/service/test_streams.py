@@ -11,9 +11,10 @@ import pytest
 from fakes.engine import FakeEngine
 
 from agent.service.gtp import GtpConnection
+from agent.service.listen import Reception, serve_tcp
 from agent.service.options import ServiceOptions
 from agent.service.relay import relay
-from agent.service.serve import Session, serve_tcp
+from agent.service.serve import Session
 from agent.service.streams import StdioStream, TcpStream
 
 PATIENCE_S = 30.0
@@ -71,7 +72,7 @@ def test_a_session_over_files(tmp_path: Path) -> None:
 def test_the_relay_passes_both_directions_and_the_end_of_input() -> None:
     async def test() -> None:
         engine = FakeEngine()
-        server = await serve_tcp(connection, engine, "127.0.0.1", 0)
+        server = await serve_tcp(Reception(connection, engine), "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         input_read, input_write = os.pipe()
         output_read, output_write = os.pipe()
@@ -94,7 +95,7 @@ def test_the_relay_passes_both_directions_and_the_end_of_input() -> None:
 def test_the_relay_ends_when_the_service_does() -> None:
     async def test() -> None:
         engine = FakeEngine()
-        server = await serve_tcp(connection, engine, "127.0.0.1", 0)
+        server = await serve_tcp(Reception(connection, engine), "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         input_read, input_write = os.pipe()
         output_read, output_write = os.pipe()
