@@ -33,7 +33,7 @@ def crashes(settings: Settings) -> str:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     config = tmp_path / "agent.yaml"
-    config.write_text("state_dir: state\ngtp_address: null\nanalysis_address: null\n")
+    config.write_text("state_dir: state\ngtp_address: null\nanalysis_address: null\nwebsocket_address: null\n")
     return load_settings(config)
 
 
