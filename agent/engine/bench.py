@@ -28,7 +28,7 @@ from agent.engine.points import parse_color, parse_vertex
 from agent.engine.raw import encode
 from agent.engine.rules import parse_rules
 from agent.engine.way import Way
-from agent.engine.worker import resident_bytes
+from agent.engine.worker_socket import resident_bytes
 from agent.errors import BenchFailed
 from agent.events import Benchmarking, Reporter
 

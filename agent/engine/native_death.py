@@ -1,5 +1,5 @@
-"""Why a native katago ended or does not start, and what its owner can do about it. Pure: an exit status and last words in,
-a sentence and a fix out.
+"""Why a native katago ended or does not start, and what its owner can do about it. Pure: an exit status and last
+words in, a sentence and a fix out.
 
 The table is made of what KataGo 1.17 (Eigen, OpenCL, CUDA, TensorRT), the dynamic loader and the kernel really say;
 `tests/system/native_faults.py` provokes it.
@@ -58,7 +58,7 @@ _CAUSES: Final = (
     _Cause(
         r"(?:Error loading or parsing model file|Model failed to parse|Could not open file)([^\n]*)",
         "it cannot load the network{0}",
-        "Run `agent doctor`, which checks the stored network, and `agent pull NAME`, which fetches a damaged one again.",
+        "Run `agent doctor`, which checks the stored network; `agent pull NAME` fetches a damaged one again.",
     ),
     _Cause(
         r"(No OpenCL (?:devices|platforms)[^.\n]*|clGetPlatformIDs[^\n]*)",

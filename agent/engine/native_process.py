@@ -1,7 +1,8 @@
-"""A native `katago` process that we ask over its stdin, for measuring it and for comparing with it.
+"""Starting a native `katago`, and one that we ask over its stdin, for measuring it and for comparing with it.
 
 Its configuration is ours, written to a folder that goes with it; the owner's own is not touched. What is asked, and how
-long an answer may take, is for the caller to say. Start at `NativeProcess`.
+long an answer may take, is for the caller to say. Start at `NativeProcess`; the worker, which asks without waiting
+(`native_worker.py`), only starts its katago here.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from agent.errors import BenchFailed
 
@@ -26,6 +27,45 @@ START_S: Final = 600.0
 # A process whose output has ended ends soon; one that does not is killed.
 _QUIT_S: Final = 10.0
 _LAST_WORDS: Final = 400
+
+
+def find_program(command: Path) -> str:
+    """The file that `command` is, or that a shell would find under this name; as it is where there is none."""
+    # A process that works in a folder of its own cannot follow a relative path.
+    return str(command.absolute()) if command.is_file() else shutil.which(command) or str(command)
+
+
+def start_katago(
+    command: Path,
+    verb: str,
+    network: Path,
+    config: Mapping[str, object],
+    folder: Path,
+    *,
+    stderr: IO[str] | int,
+    base: Path | None = None,
+    arguments: Sequence[str] = (),
+    preexec: Callable[[], None] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start `command verb` (a file, or a name to look for as a shell does) in `folder`, with the settings of the file
+    `base` and over these the ones of `config`. It leads a process group of its own, so that all of it can be ended.
+
+    Raises OSError.
+    """
+    written = folder / "katago.cfg"
+    written.write_text("".join(f"{key} = {value}\n" for key, value in config.items()))
+    # Of several files KataGo lets the later one win.
+    configs = [text for path in (base, written) if path for text in ("-config", str(path.absolute()))]
+    return subprocess.Popen(
+        [find_program(command), verb, *configs, "-model", str(network.absolute()), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        cwd=folder,
+        # `command` may be a script that starts katago: all of that must end with it.
+        start_new_session=True,
+        preexec_fn=preexec,
+    )
 
 
 class NativeProcess:
@@ -48,26 +88,14 @@ class NativeProcess:
             BenchFailed: it does not start. As all that this class raises, with `fix` if there is one.
         """
         self._fix, self._gone = fix, False
-        # The process works in a folder of its own, from where a relative path leads nowhere.
-        program = str(command.absolute()) if command.is_file() else shutil.which(command) or str(command)
         with contextlib.ExitStack() as stack:
             try:
                 folder = Path(
                     stack.enter_context(tempfile.TemporaryDirectory(prefix="katago-agent-native-", dir=within))
                 )
-                written = folder / "katago.cfg"
-                lines = {"logDir": folder / "logs", "homeDataDir": folder / "home", "logToStderr": "false", **config}
-                written.write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))
                 self._errors = stack.enter_context((folder / "stderr").open("w+", encoding="utf-8", errors="replace"))
-                self._process = subprocess.Popen(
-                    [program, verb, "-config", str(written), "-model", str(network.absolute())],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=self._errors,
-                    cwd=folder,
-                    # `command` may be a script that starts katago: all of that must end with it.
-                    start_new_session=True,
-                )
+                lines = {"logDir": folder / "logs", "homeDataDir": folder / "home", "logToStderr": "false", **config}
+                self._process = start_katago(command, verb, network, lines, folder, stderr=self._errors)
             except OSError as error:
                 raise self.failed(f"{command} does not start: {error.strerror or error}") from error
             self._held = stack.pop_all()

@@ -34,7 +34,8 @@ from agent.engine.messages import (
 )
 from agent.engine.points import BLACK
 from agent.engine.rules import Rules
-from agent.engine.worker import MAX_FRAME_BYTES, Frames, FrontGarbage, WorkerOptions, run_worker
+from agent.engine.worker import WorkerOptions, run_worker
+from agent.engine.worker_socket import MAX_FRAME_BYTES, Frames, FrontGarbage
 
 WAIT_S = 60.0
 EMPTY = Position(9, 9, Rules(), 7.0)
