@@ -65,11 +65,12 @@ class WorkshopProgress(Event, frozen=True):
 
 
 class EngineUp(Event, frozen=True):
-    """The worker is ready to search."""
+    """The worker is ready to search. `is_fallback` tells that another engine should, and failed."""
 
     pid: int
     network: str
     backend: str
+    is_fallback: bool = False
 
 
 class EngineGone(Event, frozen=True):
@@ -78,6 +79,14 @@ class EngineGone(Event, frozen=True):
     pid: int
     reason: str
     degraded: bool
+
+
+class EngineFellBack(Event, frozen=True):
+    """The engine that should serve failed, and another one serves until somebody asks for a new try."""
+
+    pid: int
+    reason: str
+    fix: str
 
 
 class SearchDone(Event, frozen=True):
@@ -111,6 +120,8 @@ def describe(event: Event) -> str:
         return f"worker    up: {event.network} on {event.backend}, pid {event.pid}"
     if isinstance(event, EngineGone):
         return f"worker    {'degraded' if event.degraded else 'gone'}: {event.reason}"
+    if isinstance(event, EngineFellBack):
+        return f"worker    the built-in engine serves instead. fix: {event.fix}"
     return ""
 
 

@@ -6,6 +6,10 @@ does them. Every request stays here until its final report, so that a new worker
 How the guilty request is found when the worker keeps dying: every death counts against all requests the worker held.
 From `SUSPECT_DEATHS` on a request is a suspect, and suspects are asked alone, one after the other, while all others
 wait. One that the worker dies of alone `GUILTY_DEATHS` times is answered with an error; the others are served.
+
+Where there are several `ways` to start a worker (an owner's katago, then the built-in engine), the next one serves when
+one fails: at once where it says that it is hopeless, else after `Limits.fall_back_deaths` in a row. It stays until
+somebody asks for a new try (`begin`) or the daemon starts again: an engine that fails under load is not tried on clients.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from agent.engine.messages import (
     StopRequest,
     WorkerMessage,
 )
-from agent.events import EngineGone, EngineUp, Event, SearchDone
+from agent.events import EngineFellBack, EngineGone, EngineUp, Event, SearchDone
 
 SUSPECT_DEATHS: Final = 2
 GUILTY_DEATHS: Final = 2
@@ -52,6 +56,8 @@ class Limits(msgspec.Struct, frozen=True):
     stable_s: float = 60.0
     # A suspect that worked so long alone is innocent.
     probation_s: float = 5.0
+    # So many in a row, and the next way serves: one restart cures what was a chance, two what was a bad minute.
+    fall_back_deaths: int = 3
     # From degraded, one new try so often: a full disk or a missing package is mended by people.
     degraded_s: float = 300.0
     # Between two looks at the clock; a gap of many looks means that we slept, not the worker.
@@ -67,7 +73,9 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Start a worker."""
+    """Start a worker, in this one of the `ways`."""
+
+    way: int = 0
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -110,9 +118,14 @@ class _Outstanding:
 @dataclass
 class Recovery:
     """`state` is new, starting, up, waiting (for the next start) or degraded. `reason` and `fix` tell of the last
-    death. All times are seconds of one monotonic clock."""
+    death, `fallen_reason` and `fallen_fix` of the one for which another `way` serves; they are empty while the first
+    does. All times are seconds of one monotonic clock."""
 
     limits: Limits = field(default_factory=Limits)
+    ways: int = 1
+    way: int = 0
+    fallen_reason: str = ""
+    fallen_fix: str = ""
     state: str = "new"
     reason: str = ""
     fix: str = ""
@@ -126,6 +139,8 @@ class Recovery:
     _seen_s: float = 0.0
     _progress_s: float = 0.0
     _tick_s: float | None = None
+    _is_hopeless: bool = False
+    _is_returning: bool = False
     _alone: int | None = None
     _alone_since_s: float = 0.0
     _alone_progressed: bool = False
@@ -159,9 +174,12 @@ class Recovery:
         return [Send(ClearCache())] if self.state == "up" else []
 
     def begin(self, now_s: float) -> list[Action]:
-        """The first start, or a new try from waiting or degraded because somebody asks for it."""
+        """The first start, or a new try because somebody asks for it: from waiting or degraded, and of the first way
+        where another one serves."""
+        fallen, self.way = self.way > 0, 0
         if self.state in ("starting", "up"):
-            return []
+            self._is_returning = fallen
+            return [Kill("the first engine is to be tried again")] if fallen else []
         self.deaths = 0
         return self._start(now_s)
 
@@ -171,7 +189,9 @@ class Recovery:
         self._seen_s = now_s
         if isinstance(message, EngineReady):
             self.state, self.ready, self._since_s, self._progress_s = "up", message, now_s, now_s
-            up = EngineUp(pid=message.pid, network=message.network, backend=message.backend)
+            if not self.way:
+                self.fallen_reason = self.fallen_fix = ""
+            up = EngineUp(pid=message.pid, network=message.network, backend=message.backend, is_fallback=self.way > 0)
             return [Tell(up), *self._send_what_may_go(now_s)]
         if isinstance(message, Heartbeat):
             if self.heartbeat is None or _work(message) != _work(self.heartbeat):
@@ -179,7 +199,7 @@ class Recovery:
             self.heartbeat = message
             return []
         if isinstance(message, EngineFailed):
-            self.fix = message.fix
+            self.fix, self._is_hopeless = message.fix, message.hopeless
             return [Kill(message.reason)]
         return self._hear_report(message, now_s)
 
@@ -203,10 +223,14 @@ class Recovery:
 
     def gone(self, pid: int, reason: str, now_s: float) -> list[Action]:
         """The worker `pid` is dead (or could not be started, `pid` 0) and reaped."""
-        self.ready, self.heartbeat, self.reason = None, None, reason
-        self.fix = self.fix or NO_FIX
+        self.ready, self.heartbeat = None, None
+        if self._is_returning:
+            return self._return(pid, reason, now_s)
+        self.reason, self.fix = reason, self.fix or NO_FIX
         self.deaths += 1
         actions = self._blame()
+        if self.way + 1 < self.ways and (self._is_hopeless or self.deaths >= self.limits.fall_back_deaths):
+            return [*actions, *self._fall_back(pid, now_s)]
         degraded = self.deaths >= self.limits.deaths
         actions.append(Tell(EngineGone(pid=pid, reason=reason, degraded=degraded)))
         if not degraded:
@@ -217,6 +241,28 @@ class Recovery:
         actions += [Deliver(held.sink, _error(held.request, self._down())) for held in self._requests.values()]
         self._requests.clear()
         return actions
+
+    def _fall_back(self, pid: int, now_s: float) -> list[Action]:
+        """The next way serves from now on; it is told nothing of who the old one died of."""
+        self.way += 1
+        self.deaths = 0
+        self.fallen_reason, self.fallen_fix = self.reason, self.fix
+        for held in self._requests.values():
+            held.deaths = held.deaths_alone = 0
+        gone = EngineGone(pid=pid, reason=self.reason, degraded=False)
+        fell = EngineFellBack(pid=pid, reason=self.reason, fix=self.fix)
+        return [Tell(gone), Tell(fell), *self._start(now_s)]
+
+    def _return(self, pid: int, reason: str, now_s: float) -> list[Action]:
+        """We ended the worker of another way ourselves: nobody is to blame."""
+        self._is_returning, self._alone, self.deaths = False, None, 0
+        actions: list[Action] = [Tell(EngineGone(pid=pid, reason=reason, degraded=False))]
+        for held in [held for held in self._requests.values() if held.sent]:
+            held.sent = False
+            if held.stopped:
+                actions.append(_final_of_stopped(held))
+                del self._requests[held.request.id]
+        return [*actions, *self._start(now_s)]
 
     def _blame(self) -> list[Action]:
         """Count the death against the requests the worker held; answer those that are stopped or proven guilty."""
@@ -273,8 +319,8 @@ class Recovery:
 
     def _start(self, now_s: float) -> list[Action]:
         self.restarts += self.state != "new"
-        self.state, self._since_s, self.fix = "starting", now_s, ""
-        return [Start()]
+        self.state, self._since_s, self.fix, self._is_hopeless = "starting", now_s, "", False
+        return [Start(self.way)]
 
     def _kill(self, reason: str, now_s: float) -> list[Action]:
         # `gone` follows; until then the same deadline must not strike again.

@@ -71,24 +71,28 @@ class Status(msgspec.Struct, frozen=True):
     ready: EngineReady | None
     heartbeat: Heartbeat | None
     ticked_s: float
+    fallen_reason: str = ""
+    fallen_fix: str = ""
 
 
 class Supervisor:
-    """`messages.Engine` over one supervised child process. `command` starts the worker; `--fd N` is added to it."""
+    """`messages.Engine` over one supervised child process. `command` starts the worker, `fallback`, where there is one,
+    another that serves when the first fails; `--fd N` is added to them."""
 
     def __init__(
         self,
         command: Sequence[str],
         reporter: Reporter,
         *,
+        fallback: Sequence[str] = (),
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._command = tuple(command)
+        self._commands = (tuple(command), *([tuple(fallback)] if fallback else []))
         self._reporter = reporter
         self._limits = limits or Limits()
         self._clock = clock
-        self._recovery = Recovery(self._limits)
+        self._recovery = Recovery(self._limits, ways=len(self._commands))
         self._ids = itertools.count(1)
         self._worker: _Worker | None = None
         self._attending: asyncio.Task[None] | None = None
@@ -128,10 +132,12 @@ class Supervisor:
             ready=known.ready,
             heartbeat=known.heartbeat,
             ticked_s=self._ticked_s,
+            fallen_reason=known.fallen_reason,
+            fallen_fix=known.fallen_fix,
         )
 
     def retry(self) -> None:
-        """Start again now, also from the degraded state."""
+        """Start again now, also from the degraded state; the first command where the fallback serves."""
         self._do(self._recovery.begin(self._clock()))
 
     async def settled(self) -> Status:
@@ -181,16 +187,16 @@ class Supervisor:
                 if self._worker is not None:
                     self._worker.kill(action.reason)
             elif isinstance(action, Start):
-                self._attending = asyncio.ensure_future(self._attend())
+                self._attending = asyncio.ensure_future(self._attend(self._commands[action.way]))
         if self._changed is not None:
             self._changed.set()
             self._changed = None
 
-    async def _attend(self) -> None:
+    async def _attend(self, command: Sequence[str]) -> None:
         """One worker's life, from its start until it is dead and reaped."""
         pid, reason = 0, ""
         try:
-            worker = await _Worker.start(self._command)
+            worker = await _Worker.start(command)
         except OSError as error:
             reason = f"the worker could not be started: {error}"
         else:

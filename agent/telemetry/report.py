@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from agent.events import EngineGone, EngineUp, Event, SearchDone
+from agent.events import EngineFellBack, EngineGone, EngineUp, Event, SearchDone
 from agent.service.supervise import Status
 from agent.telemetry.messages import Maker, Message
 from agent.telemetry.mqtt import Link
@@ -21,6 +21,7 @@ from agent.telemetry.rates import Latencies, Rates
 from agent.telemetry.topics import AGENT, ENGINE
 
 DEGRADED: Final = "engine_degraded"
+FALLEN_BACK: Final = "engine_fell_back"
 THROTTLING: Final = "throttling"
 
 
@@ -70,6 +71,7 @@ class Telemetry:
         self._link.retain(self._maker.health(ENGINE, False, self._now(), pid=0, reason="starting"))
         # An alarm of an earlier run may stand; what it was about is not known to be so now.
         self._link.retain(self._maker.no_alarm(DEGRADED, service=ENGINE))
+        self._link.retain(self._maker.no_alarm(FALLEN_BACK, service=ENGINE))
         self._link.retain(self._maker.no_alarm(THROTTLING))
 
     def farewell(self) -> None:
@@ -82,6 +84,8 @@ class Telemetry:
         if isinstance(event, EngineUp):
             self._link.retain(self._maker.health(ENGINE, True, now_s, pid=event.pid))
             self._link.retain(self._maker.no_alarm(DEGRADED, service=ENGINE))
+            if not event.is_fallback:
+                self._link.retain(self._maker.no_alarm(FALLEN_BACK, service=ENGINE))
             text = f"the engine is up: {event.network} on {event.backend}"
             self._link.send(self._maker.event("engine_up", text, now_s, service=ENGINE, pid=event.pid))
         elif isinstance(event, EngineGone):
@@ -93,6 +97,10 @@ class Telemetry:
             )
             if event.degraded:
                 self._link.retain(self._maker.alarm(DEGRADED, "major", event.reason, now_s, service=ENGINE))
+        elif isinstance(event, EngineFellBack):
+            text = f"{event.reason}; the built-in engine serves. {event.fix}"
+            self._link.send(self._maker.event(FALLEN_BACK, text, now_s, service=ENGINE, pid=event.pid))
+            self._link.retain(self._maker.alarm(FALLEN_BACK, "minor", text, now_s, service=ENGINE))
         elif isinstance(event, SearchDone):
             self._latencies.add(event.latency_s, self._monotonic())
 
