@@ -1,0 +1,224 @@
+"""KataGo's analysis protocol from the client's side, without I/O: lines in, what they mean out.
+
+Start reading at `Conversation.receive`. What is outstanding lives here, so that a new connection can go on where the
+old one broke off: the same ids, and of each query only the turns that have no final answer yet.
+Source: KataGo docs/Analysis_Engine.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agent.client.query import Query, wire_fields
+from agent.client.results import Analysis, EngineWarning
+from agent.errors import AnalysisFailed, AnalysisRefused, AnswerUnreadable, ClientError
+
+# An answer or error is shown up to here; a service may put our whole line into its error.
+SHOWN_CHARACTERS = 300
+
+
+class Report(msgspec.Struct, frozen=True):
+    """An answer to the query `id`; `is_last` where no turn of it waits any more."""
+
+    id: str
+    analysis: Analysis
+    is_last: bool
+
+
+class Unanswered(msgspec.Struct, frozen=True):
+    """The query was terminated before `turn` was looked at."""
+
+    id: str
+    turn: int
+    is_last: bool
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The query or action `id` will get no more answers."""
+
+    id: str
+    error: ClientError
+
+
+class Done(msgspec.Struct, frozen=True):
+    """The action `id` was carried out; `reply` is the engine's echo with what it added."""
+
+    id: str
+    reply: dict[str, Any]
+
+
+Heard = Report | Unanswered | Failed | Done | EngineWarning
+
+
+class _Reply(msgspec.Struct, rename="camel"):
+    """The fields that tell what a line is."""
+
+    id: str = ""
+    error: str | None = None
+    warning: str | None = None
+    field: str = ""
+    action: str | None = None
+    no_results: bool = False
+    turn_number: int = -1
+
+
+class _Asked:
+    """One query or action that waits. `turns` are those without a final answer; an action has none."""
+
+    def __init__(self, fields: dict[str, Any], turns: tuple[int, ...] = ()) -> None:
+        self.fields = fields
+        self.turns = set(turns)
+        self.is_terminated = False
+
+    def line(self, name: str) -> bytes:
+        """First the id: an engine that cannot read the line quotes its beginning."""
+        return msgspec.json.encode({"id": name, **self.fields})
+
+
+class Conversation:
+    """Ids are this object's own, so nothing that another client asked is ever taken for ours."""
+
+    def __init__(self, prefix: str = "q") -> None:
+        self._prefix = prefix
+        self._count = 0
+        self._asked: dict[str, _Asked] = {}
+        self._analysis = msgspec.json.Decoder(Analysis)
+        self._reply = msgspec.json.Decoder(_Reply)
+
+    # ------------------------------------------------------------ to the engine
+
+    def ask(self, query: Query) -> tuple[str, bytes]:
+        """The id under which `query` now waits for its answers, and the line to send."""
+        return self._wait_for(_Asked(wire_fields(query), query.turns))
+
+    def act(self, action: str) -> tuple[str, bytes]:
+        """As `ask`, for query_version, query_models, clear_cache or terminate_all."""
+        if action == "terminate_all":
+            for asked in self._asked.values():
+                asked.is_terminated = bool(asked.turns)
+        return self._wait_for(_Asked({"action": action}))
+
+    def terminate(self, name: str) -> list[bytes]:
+        """The lines that make the engine end the query `name` and answer it with what it has; none where it is not
+        waiting. What was terminated is not asked again on another connection."""
+        asked = self._asked.get(name)
+        if asked is None or asked.is_terminated or not asked.turns:
+            return []
+        asked.is_terminated = True
+        # Its echo is for nobody, and an engine that knows the query no more only echoes.
+        self._count += 1
+        fields = {"id": f"{self._prefix}{self._count}", "action": "terminate", "terminateId": name}
+        return [msgspec.json.encode(fields)]
+
+    def forget(self, name: str) -> list[bytes]:
+        """As `terminate`, but nobody waits for the answers any more, and also for an action, which runs on."""
+        lines = self.terminate(name)
+        self._asked.pop(name, None)
+        return lines
+
+    def restart(self) -> tuple[list[bytes], list[Heard]]:
+        """A new connection: the lines to send again, and what is over because it was terminated on the old one."""
+        heard: list[Heard] = []
+        for name, asked in list(self._asked.items()):
+            if asked.is_terminated:
+                heard += [self._unanswered(name, asked, turn) for turn in sorted(asked.turns)]
+            elif asked.turns:
+                asked.fields["analyzeTurns"] = _only(asked.fields, asked.turns)
+        return [asked.line(name) for name, asked in self._asked.items()], heard
+
+    def is_waiting(self, name: str) -> bool:
+        return name in self._asked
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Ids of all that has no last answer yet, oldest first."""
+        return tuple(self._asked)
+
+    # ------------------------------------------------------------ from the engine
+
+    def receive(self, line: bytes) -> list[Heard]:
+        """What a line of the engine means; nothing for what nobody waits for.
+
+        Raises AnswerUnreadable where the line is no JSON object: this is another protocol, or a broken stream.
+        """
+        if not line.strip():
+            return []
+        try:
+            reply = self._reply.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise AnswerUnreadable(f"this is no answer of an analysis engine: {_shown(line)}") from error
+        if reply.warning is not None:
+            return [EngineWarning(reply.warning, reply.field, reply.id)]
+        if reply.error is not None:
+            return self._refusal(reply)
+        asked = self._asked.get(reply.id)
+        if asked is None:
+            return []
+        if not asked.turns:
+            del self._asked[reply.id]
+            return [Done(reply.id, msgspec.json.decode(line))]
+        if reply.turn_number not in asked.turns:
+            # A turn that the connection before this one had answered.
+            return []
+        if reply.no_results:
+            return [self._unanswered(reply.id, asked, reply.turn_number)]
+        return [self._report(reply.id, asked, line)]
+
+    # ------------------------------------------------------------ inside
+
+    def _wait_for(self, asked: _Asked) -> tuple[str, bytes]:
+        self._count += 1
+        name = f"{self._prefix}{self._count}"
+        self._asked[name] = asked
+        return name, asked.line(name)
+
+    def _report(self, name: str, asked: _Asked, line: bytes) -> Heard:
+        try:
+            analysis = self._analysis.decode(line)
+        except msgspec.ValidationError as error:
+            del self._asked[name]
+            return Failed(name, AnswerUnreadable(f"an answer that is no analysis ({error}): {_shown(line)}"))
+        if not analysis.is_during_search:
+            self._answered(name, asked, analysis.turn_number)
+        return Report(name, analysis, not asked.turns)
+
+    def _unanswered(self, name: str, asked: _Asked, turn: int) -> Heard:
+        self._answered(name, asked, turn)
+        return Unanswered(name, turn, not asked.turns)
+
+    def _answered(self, name: str, asked: _Asked, turn: int) -> None:
+        asked.turns.discard(turn)
+        if not asked.turns:
+            del self._asked[name]
+
+    def _refusal(self, reply: _Reply) -> list[Heard]:
+        text = reply.error or ""
+        shown = _shown(text.encode())
+        if reply.id:
+            if self._asked.pop(reply.id, None) is None:
+                return []
+            # An engine that gives up on one turn names it; KataGo refuses queries as a whole.
+            failed = AnalysisFailed(shown) if reply.turn_number >= 0 else AnalysisRefused(reply.field, shown)
+            return [Failed(reply.id, failed)]
+        # Of a line that the engine could not read it knows no id, but it quotes the line.
+        meant = [name for name in self._asked if f'"{name}"' in text]
+        for name in meant:
+            del self._asked[name]
+        return [Failed(name, AnalysisRefused("", shown)) for name in meant] or [EngineWarning(shown)]
+
+
+def _only(fields: dict[str, Any], turns: set[int]) -> list[int]:
+    """The turns to ask again; the priorities that went with them are cut to match."""
+    before = fields.get("analyzeTurns")
+    kept = sorted(turns)
+    if before is not None and "priorities" in fields:
+        given = dict(zip(before, fields["priorities"], strict=False))
+        fields["priorities"] = [given[turn] for turn in kept]
+    return kept
+
+
+def _shown(line: bytes) -> str:
+    text = line[: 4 * SHOWN_CHARACTERS].decode("utf-8", "replace").strip()
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

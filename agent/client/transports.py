@@ -1,0 +1,277 @@
+"""Opens an endpoint and passes lines, nothing more: what they mean is `conversation.py`'s.
+
+Start at `open_channel`. The one owner of `websockets` on the client's side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from agent.client.endpoints import Endpoint, Stdio, Tcp, Unix, WebSocket
+from agent.errors import EngineUnreachable
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+# A final report with the ownership of each of 361 moves and its deviation is 3 MB.
+MAX_ANSWER_BYTES = 1 << 24
+# A process whose output has ended ends at once, or it never will.
+ENDED_S = 1.0
+# A peer that takes no input any more is let go.
+CLOSE_S = 5.0
+# The end of what a dead engine said on standard error: KataGo's reason is its last line, a traceback's some lines more.
+LAST_LINES = 8
+LAST_CHARACTERS = 500
+# A cable that was pulled out is noticed after a minute: 30 s of silence, then three probes.
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+
+
+class Channel(Protocol):
+    @property
+    def may_chatter(self) -> bool:
+        """Whether lines may come that are not the engine's, as from a shell script around it."""
+
+    async def send(self, line: bytes) -> None:
+        """Returns when the line is on its way. Raises EngineUnreachable where the other side is gone."""
+
+    async def receive(self) -> bytes:
+        """The next line. Raises EngineUnreachable, with the reason, at the end."""
+
+    async def close(self) -> None:
+        """Let go, and end what was started. Never raises; again is nothing."""
+
+
+async def open_channel(endpoint: Endpoint) -> Channel:
+    """Connect, or start the engine.
+
+    Raises EngineUnreachable.
+    """
+    try:
+        if isinstance(endpoint, Stdio):
+            return await _start(endpoint)
+        if isinstance(endpoint, WebSocket):
+            return await _connect_websocket(endpoint)
+        return await _connect(endpoint)
+    except (OSError, asyncio.TimeoutError, ValueError) as error:
+        raise EngineUnreachable(f"{endpoint} cannot be reached: {_reason(error)}") from error
+
+
+# ---------------------------------------------------------------- sockets
+
+
+class _SocketChannel:
+    may_chatter = False
+
+    def __init__(self, endpoint: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._name = str(endpoint)
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, line: bytes) -> None:
+        try:
+            self._writer.write(line + b"\n")
+            await self._writer.drain()
+        except OSError as error:
+            raise EngineUnreachable(f"the connection to {self._name} broke: {_reason(error)}") from error
+
+    async def receive(self) -> bytes:
+        return await _line(self._reader, f"{self._name} closed the connection")
+
+    async def close(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._writer.wait_closed(), CLOSE_S)
+
+
+async def _connect(endpoint: Tcp | Unix) -> Channel:
+    if isinstance(endpoint, Unix):
+        reader, writer = await asyncio.open_unix_connection(endpoint.path, limit=MAX_ANSWER_BYTES)
+        return _SocketChannel(endpoint, reader, writer)
+    reader, writer = await asyncio.open_connection(
+        endpoint.host, endpoint.port, limit=MAX_ANSWER_BYTES, ssl=endpoint.tls
+    )
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE:
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    channel = _SocketChannel(endpoint, reader, writer)
+    if endpoint.token is not None:
+        await channel.send(f"token {endpoint.token}".encode())
+    return channel
+
+
+class _WebSocketChannel:
+    may_chatter = False
+
+    def __init__(self, endpoint: WebSocket, connection: ClientConnection) -> None:
+        self._name = str(endpoint)
+        self._connection = connection
+
+    async def send(self, line: bytes) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            await self._connection.send(line.decode())
+        except ConnectionClosed as error:
+            raise EngineUnreachable(f"the connection to {self._name} broke: {error}") from error
+
+    async def receive(self) -> bytes:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            return await self._connection.recv(decode=False)
+        except ConnectionClosed as error:
+            raise EngineUnreachable(f"{self._name} closed the connection: {error}") from error
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+async def _connect_websocket(endpoint: WebSocket) -> Channel:
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import WebSocketException
+
+    headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token is not None else None
+    try:
+        # Its own pings, every 20 s, notice a cable that was pulled out. How long this may take is the caller's affair.
+        connection = await connect(
+            endpoint.url,
+            additional_headers=headers,
+            max_size=MAX_ANSWER_BYTES,
+            open_timeout=None,
+            # None is the library's default: TLS where the URL says wss.
+            ssl=endpoint.tls,
+        )
+    except WebSocketException as error:
+        raise EngineUnreachable(f"{endpoint} cannot be reached: {_reason(error)}") from error
+    return _WebSocketChannel(endpoint, connection)
+
+
+# ---------------------------------------------------------------- processes
+
+
+class _ProcessChannel:
+    may_chatter = True
+
+    def __init__(self, endpoint: Stdio, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        self._name, self._quit_s = str(endpoint), endpoint.quit_s
+        self._process = process
+        self._input, self._output = process.stdin, process.stdout
+        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._errors = asyncio.ensure_future(self._read_errors(process.stderr, endpoint.on_log))
+
+    async def send(self, line: bytes) -> None:
+        try:
+            self._input.write(line + b"\n")
+            await self._input.drain()
+        except OSError as error:
+            raise EngineUnreachable(await self._how_it_ended()) from error
+
+    async def receive(self) -> bytes:
+        try:
+            return await _line(self._output, "it closed its output")
+        except EngineUnreachable as error:
+            raise EngineUnreachable(await self._how_it_ended()) from error
+
+    async def close(self) -> None:
+        self._input.close()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                await asyncio.wait_for(self._process.wait(), self._quit_s)
+                break
+            except asyncio.TimeoutError:
+                self._signal(number)
+        # What it started in turn, such as the engine behind a script, ends with it.
+        self._signal(signal.SIGKILL)
+        await self._process.wait()
+        await asyncio.gather(self._errors, return_exceptions=True)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    async def _how_it_ended(self) -> str:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._errors), ENDED_S)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._process.wait(), ENDED_S)
+        status = self._process.returncode
+        how = (
+            "closed its output"
+            if status is None
+            else f"was ended by signal {-status}"
+            if status < 0
+            else f"ended with status {status}"
+        )
+        said = "\n".join(self._last)[-LAST_CHARACTERS:].strip()
+        return f"{self._name} {how}: {said or 'it said nothing'}"
+
+    async def _read_errors(self, errors: asyncio.StreamReader, on_log: Callable[[str], None] | None) -> None:
+        rest = b""
+        while data := await errors.read(1 << 13):
+            *lines, rest = (rest + data).split(b"\n")
+            # A line without an end is none; it must not grow for ever either.
+            rest = rest[-MAX_ANSWER_BYTES:]
+            for line in lines:
+                self._last.append(text := line.decode(errors="replace").rstrip())
+                if on_log is not None:
+                    on_log(text)
+        if rest:
+            self._last.append(rest.decode(errors="replace"))
+
+
+async def _start(endpoint: Stdio) -> Channel:
+    if not endpoint.command:
+        raise EngineUnreachable("there is no command that would start an engine")
+    program, *arguments = endpoint.command
+    if shutil.which(program) is None:
+        raise EngineUnreachable(f"{program} is no program that can be started")
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=MAX_ANSWER_BYTES,
+        env=dict(endpoint.environment) if endpoint.environment is not None else None,
+        # Ctrl-C in a terminal goes to us, and all that the command started can be ended together.
+        start_new_session=True,
+    )
+    return _ProcessChannel(endpoint, process)
+
+
+# ---------------------------------------------------------------- shared
+
+
+async def _line(reader: asyncio.StreamReader, at_end: str) -> bytes:
+    try:
+        line = await reader.readline()
+    except OSError as error:
+        raise EngineUnreachable(f"{at_end}: {_reason(error)}") from error
+    except ValueError as error:
+        raise EngineUnreachable(f"{at_end}: a line of more than {MAX_ANSWER_BYTES >> 20} MiB came") from error
+    if not line.endswith(b"\n"):
+        raise EngineUnreachable(at_end)
+    return line
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        # asyncio's own text names the address, but not what was wrong.
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+async def send_all(channel: Channel, lines: Sequence[bytes]) -> None:
+    """Raises EngineUnreachable."""
+    for line in lines:
+        await channel.send(line)

@@ -1,0 +1,558 @@
+"""Both clients over every transport: against a peer that behaves as told, and what they do when it misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.analysis_answers import Fields, no_results, report
+from fakes.analysis_peer import Peer, Script, Talk, answer_all
+
+from agent.client import (
+    Analysis,
+    AnalysisClient,
+    AnalysisFailed,
+    AnalysisRefused,
+    AnalysisTerminated,
+    AnalysisTimeout,
+    AnswerUnreadable,
+    AsyncAnalysisClient,
+    ClientClosed,
+    EngineUnreachable,
+    Query,
+    Retries,
+    Stdio,
+    Tcp,
+    Unix,
+    WebSocket,
+    endpoint_of,
+)
+
+TESTS = Path(__file__).resolve().parents[1]
+GAME = Query(moves=(("B", "D4"), ("W", "Q16"), ("B", "D16")), analyze_turns=(0, 1, 2, 3))
+AT_ONCE = Retries(attempts=3, wait_s=0)
+# Longer than anything takes that does not hang.
+PATIENCE_S = 30.0
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(scene, PATIENCE_S))
+
+
+def child(*manner: str) -> list[str]:
+    return [
+        sys.executable,
+        "-P" if sys.version_info >= (3, 11) else "-s",
+        str(TESTS / "fakes" / "analysis_child.py"),
+        *manner,
+    ]
+
+
+def engine(*manner: str, log: Callable[[str], None] | None = None) -> Stdio:
+    return Stdio(
+        child(*manner), environment={"PYTHONPATH": f"{TESTS}:{TESTS.parent}", "PATH": "/usr/bin:/bin"}, on_log=log
+    )
+
+
+@contextlib.asynccontextmanager
+async def connected(kind: str, folder: Path, *scripts: Script) -> AsyncIterator[tuple[Peer, AsyncAnalysisClient]]:
+    async with (
+        Peer(kind, *scripts, folder=folder) as peer,
+        AsyncAnalysisClient(peer.address, retries=AT_ONCE) as client,
+    ):
+        yield peer, client
+
+
+# ---------------------------------------------------------------- every transport
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix", "ws"])
+def test_a_game_many_queries_and_actions_over_a_socket(kind: str, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with connected(kind, tmp_path, answer_all) as (_, client):
+            assert client.engine.version == "9.99"
+            await use_everything(client)
+
+    run(scene())
+
+
+def test_a_game_many_queries_and_actions_over_stdio() -> None:
+    async def scene() -> None:
+        async with AsyncAnalysisClient(engine("well")) as client:
+            await use_everything(client)
+
+    run(scene())
+
+
+async def use_everything(client: AsyncAnalysisClient) -> None:
+    turns = await client.analyze_turns(GAME)
+    assert [each.turn_number for each in turns] == [0, 1, 2, 3]
+    many = await client.analyze_all([Query(moves=GAME.moves[:count]) for count in (3, 1, 2)])
+    assert [each.turn_number for each in many] == [3, 1, 2]
+    assert (await client.analyze(Query())).root_info.score_lead == 0.25
+    assert await client.models() == ()
+    await client.clear_cache()
+    await client.terminate_all()
+    with pytest.raises(ValueError, match="4 turns"):
+        await client.analyze(GAME)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix", "ws"])
+def test_a_dropped_connection_costs_a_pause_and_nothing_else(kind: str, tmp_path: Path) -> None:
+    """KaTrain's way: the same ids again. Of a game only the turns that are missing."""
+
+    async def drop_in_between(talk: Talk) -> None:
+        game, single = await talk.hear(), await talk.hear()
+        await talk.say(report(single, during=True), report(game, 2), report(game, 0))
+        await talk.drop()
+
+    async def scene() -> None:
+        async with connected(kind, tmp_path, drop_in_between, answer_all) as (peer, client):
+            turns, single = await asyncio.gather(client.analyze_turns(GAME), client.analyze(Query()))
+            assert [each.turn_number for each in turns] == [0, 1, 2, 3] and single.turn_number == 0
+            before, after = peer.heard
+            assert [each["id"] for each in before] == [each["id"] for each in after]
+            assert after[0] == {**before[0], "analyzeTurns": [1, 3]}
+
+    run(scene())
+
+
+def test_an_engine_that_died_is_started_again(tmp_path: Path) -> None:
+    async def scene() -> None:
+        said: list[str] = []
+        endpoint = engine("dies once", str(tmp_path / "died"), log=said.append)
+        async with AsyncAnalysisClient(endpoint, retries=AT_ONCE) as client:
+            assert (await client.analyze(Query())).root_info.visits == 10
+        assert said == ["out of memory: the cat sat on the board"]
+
+    run(scene())
+
+
+def test_an_engine_that_dies_of_a_query_is_given_up_with_its_last_words() -> None:
+    async def scene() -> None:
+        async with AsyncAnalysisClient(engine("dies"), retries=AT_ONCE) as client:
+            with pytest.raises(EngineUnreachable, match="ended with status 1: out of memory: the cat"):
+                await client.analyze(Query())
+            with pytest.raises(EngineUnreachable, match="out of memory"):
+                await client.analyze(Query())
+
+    run(scene())
+
+
+def test_a_service_that_is_restarted_while_nobody_asks_is_no_failure(tmp_path: Path) -> None:
+    async def drop(talk: Talk) -> None:
+        await talk.drop()
+
+    async def scene() -> None:
+        # More often than there are attempts in a row.
+        async with connected("tcp", tmp_path, *[drop] * 8, answer_all) as (peer, client):
+            while len(peer.heard) < 9:
+                await asyncio.sleep(0)
+            assert (await client.analyze(Query())).turn_number == 0
+
+    run(scene())
+
+
+def test_a_service_that_is_gone_for_good_is_an_error(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with Peer("tcp", hang_up_when_asked) as peer:
+            client = AsyncAnalysisClient(peer.address, retries=Retries(attempts=2, wait_s=0))
+            await client.open()
+        with pytest.raises(EngineUnreachable):
+            await client.analyze(Query())
+        await client.close()
+
+    async def hang_up_when_asked(talk: Talk) -> None:
+        await talk.hear()
+        await talk.drop()
+
+    run(scene())
+
+
+# ---------------------------------------------------------------- streams
+
+
+def test_a_stream_gives_partial_reports_and_ends_after_the_last(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        query = await talk.hear()
+        await talk.say({"id": query["id"], "field": "foo", "warning": "typo?"})
+        for visits in (1, 2):
+            await talk.say(report(query, during=True, visits=visits))
+            await asked_more.wait()
+            asked_more.clear()
+        await talk.say(report(query, visits=3))
+
+    async def scene() -> None:
+        async with connected("tcp", tmp_path, script) as (_, client):
+            seen: list[Analysis] = []
+            async with client.stream(Query(report_every_s=0.1)) as reports:
+                async for each in reports:
+                    seen.append(each)
+                    asked_more.set()
+            assert [(each.root_info.visits, each.is_during_search) for each in seen] == [
+                (1, True),
+                (2, True),
+                (3, False),
+            ]
+            assert [each.text for each in reports.warnings] == ["typo?"] == [each.text for each in client.warnings]
+
+    asked_more = asyncio.Event()
+    run(scene())
+
+
+def test_leaving_a_stream_early_or_cancelling_terminates_the_query(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        first = await talk.hear()
+        await talk.say(report(first, during=True))
+        await talk.hear()
+        # The final report of the terminated query and the terminate's echo are for nobody.
+        await talk.say(report(first), {"id": "q2", "action": "terminate"})
+        await talk.hear()
+        heard_second.set()
+        await talk.hear()
+        await answer_all(talk)
+
+    async def scene() -> None:
+        async with connected("ws", tmp_path, script) as (peer, client):
+            async with client.stream(Query(report_every_s=0.1)) as reports:
+                async for _ in reports:
+                    break
+            cancelled = asyncio.ensure_future(client.analyze(Query()))
+            await heard_second.wait()
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+            assert (await client.analyze(Query())).root_info.visits == 10
+            first, end, second, end_second, _ = peer.heard[0]
+            assert end["action"] == "terminate" and end["terminateId"] == first["id"]
+            assert end_second["terminateId"] == second["id"]
+
+    heard_second = asyncio.Event()
+    run(scene())
+
+
+def test_terminate_still_gives_what_was_found(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        query = await talk.hear()
+        await talk.say(report(query, 0, during=True))
+        end = await talk.hear()
+        await talk.say(report(query, 0, visits=4), *(no_results(query, turn) for turn in (1, 2, 3)), end)
+
+    async def scene() -> None:
+        async with connected("tcp", tmp_path, script) as (_, client), client.stream(GAME) as reports:
+            seen = []
+            async for each in reports:
+                seen.append(each.root_info.visits)
+                await reports.terminate()
+            assert seen == [10, 4] and reports.unanswered == [1, 2, 3]
+
+    run(scene())
+
+
+def test_a_query_that_another_terminated_before_it_began_is_an_error(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.say(no_results(await talk.hear(), 0))
+        await talk.hear()
+
+    async def scene() -> None:
+        async with connected("tcp", tmp_path, script) as (_, client):
+            with pytest.raises(AnalysisTerminated, match="turn 0"):
+                await client.analyze(Query())
+
+    run(scene())
+
+
+def test_a_slow_reader_gets_the_newest_partial_report(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        query = await talk.hear()
+        for visits in range(1, 1001):
+            await talk.say(report(query, during=True, visits=visits))
+        await talk.say(await talk.hear())
+        await talk.say(report(query, visits=2000))
+
+    async def scene() -> None:
+        async with connected("tcp", tmp_path, script) as (_, client), client.stream(Query()) as reports:
+            # Echoed after a thousand reports.
+            await client.clear_cache()
+            first = await reports.__anext__()
+            assert first.root_info.visits in (1000, 2000)
+
+    run(scene())
+
+
+# ---------------------------------------------------------------- time
+
+
+def test_an_answer_that_does_not_come_in_time_is_terminated(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.hear()
+        ends.append(await talk.hear())
+        await answer_all(talk)
+
+    async def scene() -> None:
+        async with connected("tcp", tmp_path, script) as (_, client):
+            with pytest.raises(AnalysisTimeout, match=r"within 0\.05 s"):
+                await client.analyze(Query(), timeout_s=0.05)
+            assert (await client.analyze(Query())).turn_number == 0
+            assert ends[0]["action"] == "terminate"
+
+    ends: list[Fields] = []
+    run(scene())
+
+
+def test_a_stream_that_falls_silent_is_an_error(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.say(report(await talk.hear(), during=True))
+        while True:
+            await talk.hear()
+
+    async def scene() -> None:
+        async with connected("tcp", tmp_path, script) as (_, client), client.stream(Query(), timeout_s=0.05) as reports:
+            assert (await reports.__anext__()).is_during_search
+            with pytest.raises(AnalysisTimeout):
+                await reports.__anext__()
+            with pytest.raises(StopAsyncIteration):
+                await reports.__anext__()
+
+    run(scene())
+
+
+def test_whoever_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    async def mute(talk: Talk) -> None:
+        while True:
+            await talk.hear()
+
+    async def scene() -> None:
+        async with Peer("tcp", mute, greet=False) as peer:
+            with pytest.raises(EngineUnreachable, match="did not answer within"):
+                await AsyncAnalysisClient(peer.address, connect_s=0.05).open()
+        with pytest.raises(EngineUnreachable, match="did not answer within"):
+            await AsyncAnalysisClient(engine("mute"), connect_s=0.05).open()
+
+    run(scene())
+
+
+# ---------------------------------------------------------------- wrong peers
+
+
+def test_errors_of_the_engine_are_raised_where_the_query_was_asked(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        query = await talk.hear()
+        await talk.say({"error": "Illegal move 1: C3", "field": "moves", "id": query["id"]})
+        query = await talk.hear()
+        await talk.say({"error": "the engine is gone", "id": query["id"], "turnNumber": 0})
+        await answer_all(talk)
+
+    async def scene() -> None:
+        async with connected("tcp", tmp_path, script) as (_, client):
+            with pytest.raises(AnalysisRefused, match="moves: Illegal move 1: C3") as refused:
+                await client.analyze(Query())
+            assert refused.value.field == "moves"
+            with pytest.raises(AnalysisFailed, match="the engine is gone"):
+                await client.analyze(Query())
+            assert (await client.analyze(Query())).turn_number == 0
+
+    run(scene())
+
+
+def test_one_error_among_many_queries_terminates_the_others(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        queries = [await talk.hear() for _ in range(3)]
+        await talk.say({"error": "no", "field": "rules", "id": queries[1]["id"]})
+        ends.extend([await talk.hear(), await talk.hear()])
+        both_ended.set()
+
+    async def scene() -> None:
+        async with connected("tcp", tmp_path, script) as (peer, client):
+            with pytest.raises(AnalysisRefused):
+                await client.analyze_all([Query(), Query(), Query()])
+            await both_ended.wait()
+            assert {end["terminateId"] for end in ends} == {peer.heard[0][0]["id"], peer.heard[0][2]["id"]}
+
+    ends: list[Fields] = []
+    both_ended = asyncio.Event()
+    run(scene())
+
+
+def test_gtp_is_recognized() -> None:
+    async def scene() -> None:
+        with pytest.raises(AnswerUnreadable, match="speaks GTP"):
+            await AsyncAnalysisClient(engine("gtp")).open()
+
+    run(scene())
+
+
+def test_another_protocol_on_a_socket_is_an_error_and_chatter_of_a_script_is_none(tmp_path: Path) -> None:
+    async def http(talk: Talk) -> None:
+        await talk.say("HTTP/1.1 400 Bad Request")
+
+    async def scene() -> None:
+        async with Peer("tcp", http, greet=False) as peer:
+            with pytest.raises(AnswerUnreadable, match=r"HTTP/1\.1 400"):
+                await AsyncAnalysisClient(peer.address).open()
+        async with AsyncAnalysisClient(engine("chatty")) as client:
+            assert (await client.analyze(Query())).turn_number == 0
+
+    run(scene())
+
+
+def test_why_a_service_lets_nobody_in_is_told(tmp_path: Path) -> None:
+    async def doorman(talk: Talk) -> None:
+        await talk.say({"error": "the token is wrong"})
+
+    async def scene() -> None:
+        async with Peer("tcp", doorman, greet=False) as peer:
+            with pytest.raises(EngineUnreachable, match="the token is wrong"):
+                await AsyncAnalysisClient(peer.address).open()
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        ("tcp://127.0.0.1:1", "refused"),
+        ("ws://127.0.0.1:1", "refused"),
+        ("unix:///nowhere/agent.sock", "No such file"),
+        (["/no/such/katago", "analysis"], "no program"),
+        ([], "no command"),
+        (["false"], "ended with status 1: it said nothing"),
+    ],
+    ids=str,
+)
+def test_nobody_there_is_one_error(endpoint: Any, reason: str) -> None:
+    async def scene() -> None:
+        with pytest.raises(EngineUnreachable, match=reason):
+            await AsyncAnalysisClient(endpoint).open()
+
+    run(scene())
+
+
+# ---------------------------------------------------------------- addresses
+
+
+def test_addresses_name_endpoints() -> None:
+    assert endpoint_of("tcp://pi:4641") == Tcp("pi", 4641)
+    assert endpoint_of("tcp://[::1]:4641") == Tcp("::1", 4641)
+    assert endpoint_of("unix:///run/katago-agent/analysis.sock") == Unix("/run/katago-agent/analysis.sock")
+    assert endpoint_of("wss://pi/?token=secret") == WebSocket("wss://pi/?token=secret")
+    assert endpoint_of(["katago", "analysis"]) == Stdio(("katago", "analysis"))
+    tls = endpoint_of("tls://pi:4641")
+    assert isinstance(tls, Tcp) and tls.tls is not None
+    assert "secret" not in f"{WebSocket('ws://pi/?token=secret')} {Tcp('pi', 1, token='secret')!r}"
+
+
+@pytest.mark.parametrize("text", ["", "pi:4641", "tcp://pi", "tcp://pi:port", "tcp://pi:70000", "http://pi", "unix://"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no address"):
+        endpoint_of(text)
+
+
+def test_tokens_are_shown_at_the_door(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with Peer("tcp", answer_all) as peer:
+            port = int(peer.address.rpartition(":")[2])
+            async with AsyncAnalysisClient(Tcp("127.0.0.1", port, token="s3")) as client:
+                await client.analyze(Query())
+            assert peer.first_lines == [b"token s3\n"]
+        async with Peer("ws", answer_all) as peer, AsyncAnalysisClient(WebSocket(peer.address, token="s3")) as client:
+            await client.analyze(Query())
+            assert peer.headers[0]["Authorization"] == "Bearer s3"
+
+    run(scene())
+
+
+# ---------------------------------------------------------------- life
+
+
+def test_a_closed_client_says_so_and_closing_wakes_who_waits(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        await talk.hear()
+        heard.set()
+        ended.append(await talk.hear())
+        done.set()
+
+    async def scene() -> None:
+        client = AsyncAnalysisClient("tcp://127.0.0.1:1")
+        with pytest.raises(ClientClosed, match="not open"):
+            await client.analyze(Query())
+        await client.close()
+        async with Peer("tcp", script) as peer:
+            client = AsyncAnalysisClient(peer.address)
+            await client.open()
+            waiting = asyncio.ensure_future(client.analyze(Query()))
+            await heard.wait()
+            await client.close()
+            with pytest.raises(ClientClosed):
+                await waiting
+            await done.wait()
+            assert ended[0]["action"] == "terminate"
+            with pytest.raises(ClientClosed):
+                await client.analyze(Query())
+
+    heard, done = asyncio.Event(), asyncio.Event()
+    ended: list[Fields] = []
+    run(scene())
+
+
+def test_an_engine_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    async def scene() -> None:
+        endpoint = dataclasses.replace(engine("stays", str(tmp_path / "pid")), quit_s=0.01)
+        async with AsyncAnalysisClient(endpoint) as client:
+            await client.analyze(Query())
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / "pid").read_text()), 0)
+
+    run(scene())
+
+
+# ---------------------------------------------------------------- without asyncio
+
+
+def test_the_synchronous_client_does_the_same() -> None:
+    with AnalysisClient(engine("well")) as client:
+        assert client.engine.version == "9.99" and client.warnings == ()
+        assert client.analyze(Query()).best.move == "D4"
+        assert [each.turn_number for each in client.analyze_turns(GAME)] == [0, 1, 2, 3]
+        assert len(client.analyze_all([Query()] * 50)) == 50
+        with client.stream(GAME) as reports:
+            assert [each.turn_number for each in reports] == [0, 1, 2, 3]
+        with client.stream(GAME) as reports:
+            for _ in reports:
+                reports.terminate()
+                break
+        assert client.models() == ()
+        client.clear_cache()
+        client.terminate_all()
+        client.open()
+    client.close()
+    with pytest.raises(ClientClosed):
+        client.analyze(Query())
+
+
+def test_the_synchronous_client_serves_many_threads_and_leaves_none_behind() -> None:
+    with AnalysisClient(engine("well")) as client:
+        found: list[Analysis] = []
+        threads = [threading.Thread(target=lambda: found.append(client.analyze(Query()))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        assert len(found) == 8
+    assert "analysis client" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_synchronous_client_that_cannot_open_leaves_nothing_behind() -> None:
+    with pytest.raises(EngineUnreachable):
+        AnalysisClient(["false"]).open()
+    assert "analysis client" not in [thread.name for thread in threading.enumerate()]
+    with AnalysisClient(engine("dies"), retries=AT_ONCE) as client, pytest.raises(EngineUnreachable):
+        client.analyze(Query())

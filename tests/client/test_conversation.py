@@ -1,0 +1,271 @@
+"""The protocol from the client's side: what is sent, what a line means, what is asked again on a new connection."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+from fakes.analysis_answers import no_results, report
+
+from agent.client.conversation import Conversation, Done, Failed, Report, Unanswered
+from agent.client.query import MoveLimit, Query, wire_fields
+from agent.client.results import EngineWarning
+from agent.errors import AnalysisFailed, AnalysisRefused, AnswerUnreadable
+
+GAME = Query(moves=(("B", "D4"), ("W", "Q16")), rules="japanese", analyze_turns=(0, 1, 2))
+
+
+def sent(line: bytes) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(line)
+    return fields
+
+
+def on_the_wire(query: Query) -> dict[str, Any]:
+    return sent(msgspec.json.encode(wire_fields(query)))
+
+
+def said(conversation: Conversation, fields: dict[str, Any] | str) -> list[object]:
+    return list(conversation.receive((fields if isinstance(fields, str) else json.dumps(fields)).encode()))
+
+
+# ---------------------------------------------------------------- queries
+
+
+def test_a_query_says_what_katago_demands_and_nothing_that_is_left_out() -> None:
+    assert on_the_wire(Query()) == {
+        "moves": [],
+        "rules": "tromp-taylor",
+        "boardXSize": 19,
+        "boardYSize": 19,
+        "overrideSettings": {"reportAnalysisWinratesAs": "BLACK"},
+    }
+
+
+def test_every_field_has_katagos_name() -> None:
+    query = Query(
+        moves=(("B", "D4"),),
+        rules={"ko": "SIMPLE"},
+        komi=0,
+        board_x_size=9,
+        board_y_size=13,
+        initial_stones=(("W", "A1"),),
+        initial_player="W",
+        analyze_turns=(0, 1),
+        max_visits=50,
+        max_time_s=2.5,
+        include_ownership=True,
+        include_ownership_stdev=True,
+        include_moves_ownership=True,
+        include_moves_ownership_stdev=True,
+        include_policy=True,
+        include_pv_visits=True,
+        include_no_result_value=True,
+        report_every_s=0.1,
+        first_report_after_s=0.05,
+        analysis_pv_len=8,
+        root_policy_temperature=1.1,
+        root_fpu_reduction_max=0.1,
+        white_handicap_bonus="N",
+        priorities=(3, -1),
+        avoid_moves=(MoveLimit(player="B", moves=("A1", "pass"), until_depth=3),),
+        allow_moves=(MoveLimit(player="W", moves=("B2",)),),
+        override_settings={"wideRootNoise": 0.04},
+    )
+    assert on_the_wire(query) == {
+        "moves": [["B", "D4"]],
+        "rules": {"ko": "SIMPLE"},
+        "komi": 0,
+        "boardXSize": 9,
+        "boardYSize": 13,
+        "initialStones": [["W", "A1"]],
+        "initialPlayer": "W",
+        "analyzeTurns": [0, 1],
+        "maxVisits": 50,
+        "includeOwnership": True,
+        "includeOwnershipStdev": True,
+        "includeMovesOwnership": True,
+        "includeMovesOwnershipStdev": True,
+        "includePolicy": True,
+        "includePVVisits": True,
+        "includeNoResultValue": True,
+        "reportDuringSearchEvery": 0.1,
+        "firstReportDuringSearchAfter": 0.05,
+        "analysisPVLen": 8,
+        "rootPolicyTemperature": 1.1,
+        "rootFpuReductionMax": 0.1,
+        "whiteHandicapBonus": "N",
+        "priorities": [3, -1],
+        "avoidMoves": [{"player": "B", "moves": ["A1", "pass"], "untilDepth": 3}],
+        "allowMoves": [{"player": "W", "moves": ["B2"], "untilDepth": 1}],
+        "overrideSettings": {"reportAnalysisWinratesAs": "BLACK", "wideRootNoise": 0.04, "maxTime": 2.5},
+    }
+
+
+def test_our_own_service_knows_every_field_that_we_send() -> None:
+    from agent.service.analysis_query import KNOWN_FIELDS
+
+    query = Query(max_visits=1, priority=1, analyze_turns=(0,), priorities=(1,), include_policy=True)
+    assert set(wire_fields(query)) <= KNOWN_FIELDS
+
+
+@pytest.mark.parametrize(
+    "fields", [{"analyze_turns": ()}, {"override_settings": {"reportAnalysisWinratesAs": "WHITE"}}]
+)
+def test_a_query_that_cannot_keep_our_promises_is_none(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"turn|Black"):
+        Query(**fields)
+
+
+# ---------------------------------------------------------------- answers
+
+
+def test_each_turn_ends_once_and_the_last_one_ends_the_query() -> None:
+    conversation = Conversation()
+    name, line = conversation.ask(GAME)
+    query = sent(line)
+    (partial,) = said(conversation, report(query, 1, during=True))
+    (second,) = said(conversation, report(query, 1))
+    assert isinstance(partial, Report) and partial.analysis.is_during_search and not partial.is_last
+    assert isinstance(second, Report) and second.analysis.turn_number == 1 and not second.is_last
+    assert said(conversation, report(query, 1)) == [], "answered again after a reconnect"
+    (none,) = said(conversation, no_results(query, 0))
+    assert none == Unanswered(name, 0, is_last=False)
+    (last,) = said(conversation, report(query, 2))
+    assert isinstance(last, Report) and last.is_last
+    assert not conversation.is_waiting(name)
+
+
+def test_reports_are_typed_and_forgive_fields_that_are_new_or_missing() -> None:
+    conversation = Conversation()
+    _, line = conversation.ask(Query())
+    fields = report(sent(line), visits=100, policy=[0.5, -1], somethingNew={"a": 1})
+    fields["moveInfos"].append({**fields["moveInfos"][0], "order": 1, "move": "pass", "pvVisits": [3, 1], "lcb": 0.25})
+    (heard,) = said(conversation, fields)
+    assert isinstance(heard, Report)
+    analysis = heard.analysis
+    assert (analysis.best.move, analysis.root_info.visits, analysis.policy) == ("D4", 100, (0.5, -1.0))
+    assert (analysis.move_infos[1].pv_visits, analysis.move_infos[1].lcb) == ((3, 1), 0.25)
+    assert analysis.ownership == () and analysis.move_infos[0].lcb is None
+
+
+def test_errors_name_the_field_and_end_the_query() -> None:
+    conversation = Conversation()
+    name, line = conversation.ask(Query())
+    (failed,) = said(conversation, {"id": sent(line)["id"], "error": "Could not parse rules: foo", "field": "rules"})
+    assert isinstance(failed, Failed) and isinstance(failed.error, AnalysisRefused)
+    assert (failed.id, failed.error.field, str(failed.error)) == (name, "rules", "rules: Could not parse rules: foo")
+    assert not conversation.is_waiting(name)
+
+
+def test_an_engine_that_could_not_answer_a_turn_is_told_apart() -> None:
+    conversation = Conversation()
+    name, _ = conversation.ask(Query())
+    (failed,) = said(conversation, {"id": name, "error": "the engine is gone", "turnNumber": 0})
+    assert isinstance(failed, Failed) and isinstance(failed.error, AnalysisFailed)
+
+
+def test_an_error_without_id_is_of_the_query_that_it_quotes() -> None:
+    conversation = Conversation()
+    first, _ = conversation.ask(Query())
+    second, line = conversation.ask(Query(moves=(("B", "D4"),) * 1000))
+    text = f"parse error: line is too long - could not parse input line as json request: {line[:64].decode()}"
+    (failed,) = said(conversation, {"error": text})
+    assert isinstance(failed, Failed) and failed.id == second
+    assert conversation.waiting == (first,)
+    assert said(conversation, {"error": "something else"}) == [EngineWarning("something else")]
+
+
+def test_warnings_end_nothing() -> None:
+    conversation = Conversation()
+    name, _ = conversation.ask(Query())
+    warning = {"id": name, "field": "foo", "warning": "Unexpected or unused field"}
+    assert said(conversation, warning) == [EngineWarning("Unexpected or unused field", "foo", name)]
+    assert conversation.is_waiting(name)
+
+
+def test_answers_to_nobody_are_ignored() -> None:
+    conversation = Conversation()
+    assert said(conversation, {"id": "QUERY:1", "isDuringSearch": False, "turnNumber": 0}) == []
+    assert said(conversation, {"id": "QUERY:1", "error": "no"}) == []
+    assert conversation.receive(b" \r\n") == []
+
+
+@pytest.mark.parametrize("line", ["= ", "[1,2]", "{", "\xff", '{"id": 7}', "[" * 100_000])
+def test_what_is_no_answer_is_refused(line: str) -> None:
+    with pytest.raises(AnswerUnreadable):
+        Conversation().receive(line.encode("latin-1"))
+
+
+def test_an_answer_that_is_no_analysis_fails_its_query_alone() -> None:
+    conversation = Conversation()
+    first, line = conversation.ask(Query())
+    second, _ = conversation.ask(Query())
+    fields = report(sent(line))
+    fields["rootInfo"]["winrate"] = None
+    (failed,) = said(conversation, fields)
+    assert isinstance(failed, Failed) and failed.id == first and isinstance(failed.error, AnswerUnreadable)
+    assert conversation.waiting == (second,)
+
+
+def test_actions_are_done_when_they_are_echoed() -> None:
+    conversation = Conversation()
+    name, line = conversation.act("query_models")
+    assert sent(line) == {"id": name, "action": "query_models"}
+    (done,) = said(conversation, {**sent(line), "models": []})
+    assert done == Done(name, {"id": name, "action": "query_models", "models": []})
+
+
+# ---------------------------------------------------------------- terminating, going on
+
+
+def test_terminate_is_sent_once_and_for_what_waits_only() -> None:
+    conversation = Conversation()
+    name, _ = conversation.ask(Query())
+    (line,) = conversation.terminate(name)
+    assert sent(line)["action"] == "terminate" and sent(line)["terminateId"] == name and sent(line)["id"] != name
+    assert conversation.terminate(name) == []
+    assert conversation.forget(name) == [] and not conversation.is_waiting(name)
+    assert conversation.terminate("nobody") == []
+    # The echo.
+    assert said(conversation, sent(line)) == []
+
+
+def test_a_new_connection_is_asked_what_has_no_final_answer_under_the_same_ids() -> None:
+    conversation = Conversation()
+    whole, line = conversation.ask(Query(moves=GAME.moves, analyze_turns=(2, 0, 1), priorities=(7, 5, 6)))
+    ended, _ = conversation.ask(GAME)
+    single, single_line = conversation.ask(Query())
+    action, action_line = conversation.act("clear_cache")
+    said(conversation, report(sent(line), 0))
+    said(conversation, report(sent(line), 1, during=True))
+    conversation.terminate(ended)
+    lines, heard = conversation.restart()
+    assert heard == [Unanswered(ended, turn, is_last=turn == 2) for turn in (0, 1, 2)]
+    again, single_again, action_again = (sent(each) for each in lines)
+    assert again == {**sent(line), "analyzeTurns": [1, 2], "priorities": [6, 7]}
+    assert single_again == {**sent(single_line), "analyzeTurns": [0]}
+    assert action_again == sent(action_line)
+    assert (again["id"], single_again["id"], action_again["id"]) == (whole, single, action)
+
+
+def test_what_terminate_all_ended_is_not_asked_again() -> None:
+    conversation = Conversation()
+    name, _ = conversation.ask(Query())
+    action, _ = conversation.act("terminate_all")
+    lines, heard = conversation.restart()
+    assert [sent(line)["id"] for line in lines] == [action]
+    assert heard == [Unanswered(name, 0, is_last=True)]
+
+
+def test_the_client_is_imported_without_engine_service_or_numpy() -> None:
+    code = (
+        "import sys, agent.client; print(*sorted(m for m in sys.modules if m.startswith(('agent.', 'numpy', 'web'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = done.stdout.split()
+    assert "agent.client" in modules
+    assert [name for name in modules if not name.startswith("agent.client")] == ["agent.errors"]

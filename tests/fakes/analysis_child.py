@@ -1,0 +1,46 @@
+"""Stands in for an analysis engine on standard input and output; the first argument says how it behaves.
+
+"well" answers; "dies" ends with a message when asked for a position; "dies once FILE" does so the first time only;
+"mute" says nothing; "gtp" speaks another protocol; "chatty" prints lines of its own first; "stays FILE" writes its
+process id and ends neither with its input nor with SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from fakes.analysis_answers import report
+
+
+def main() -> None:
+    manner = sys.argv[1]
+    if manner == "stays":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        Path(sys.argv[2]).write_text(str(os.getpid()))
+    if manner == "chatty":
+        print("Welcome to the board of directors", flush=True)
+    for line in sys.stdin:
+        if manner == "gtp":
+            print("? unknown command\n", flush=True)
+            continue
+        query = json.loads(line)
+        if manner == "mute":
+            continue
+        if "action" in query:
+            print(json.dumps({**query, "version": "9.99"}), flush=True)
+            continue
+        if manner == "dies" or (manner == "dies once" and not Path(sys.argv[2]).exists()):
+            if len(sys.argv) > 2:
+                Path(sys.argv[2]).touch()
+            sys.exit("out of memory: the cat sat on the board")
+        for turn in query.get("analyzeTurns", [len(query["moves"])]):
+            print(json.dumps(report(query, turn)), flush=True)
+    if manner == "stays":
+        signal.pause()
+
+
+main()
