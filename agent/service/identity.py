@@ -14,7 +14,8 @@ from agent.engine.messages import EngineReady
 NAME = "KataGo"
 # The release whose behaviour ours was compared with.
 FOLLOWED_VERSION = "1.17.2"
-VERSION = f"{FOLLOWED_VERSION}+katago-agent-{__version__}"
+# No dot after the third number: Ogatak takes a version of more than three parts for the very oldest.
+VERSION = f"{FOLLOWED_VERSION}+katago-agent-{__version__.replace('.', '-')}"
 GIT_HASH = f"katago-agent-{__version__}"
 
 # What KataGo's two engines say on standard error when they can be asked; KataGoAnal waits for the second.
