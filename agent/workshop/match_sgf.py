@@ -9,7 +9,7 @@ from agent.errors import JournalUnusable
 from agent.model.disk import write_atomically
 from agent.workshop.contestant import GameSettings
 from agent.workshop.gtp_game import GtpGame
-from agent.workshop.sgf import record_text, require_sgf
+from agent.workshop.sgf import record_text
 
 _ENDS = {
     "score": "two passes",
@@ -23,8 +23,6 @@ class GameWriter:
     """One file for each game in `folder`, named by its opening and by who is Black."""
 
     def __init__(self, folder: Path, settings: GameSettings) -> None:
-        """Raises ToolMissing without pysgf."""
-        require_sgf()
         self._folder, self._settings = folder, settings
 
     def write(self, game: GtpGame, names: tuple[str, str]) -> None:

@@ -1,0 +1,128 @@
+"""SGF: what is read of a game, what is refused with its reason, and that what is written can be read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.engine.points import BLACK, EMPTY, WHITE, vertex
+from agent.engine.rules import parse_rules_and_komi
+from agent.errors import RecordUnreadable
+from agent.record.sgf import Record, known_rules, parse_sgf, point_text, position_of, read_sgf
+from agent.record.tree import MAX_SGF_BYTES, append, main_line, new_tree, parse_tree, put, text_of, values, write_tree
+
+
+def moves(record: Record) -> list[str]:
+    letter = {BLACK: "B", WHITE: "W"}
+    return [f"{letter[color]} {vertex(point, record.x_size, record.y_size)}" for color, point in record.moves]
+
+
+def test_a_game_with_everything() -> None:
+    record = parse_sgf(
+        "(;GM[1]FF[4]SZ[13:9]KM[6.5]RU[Chinese]HA[2]PB[黒]PW[W [9d\\]]RE[B+R]DT[2024-01-02]EV[Cup]AB[cc][kg]AW[aa:ba];"
+        "W[gg](;B[];W[mi];B[tt])(;B[dd]))"
+    )
+    assert moves(record) == ["W G3", "B pass", "W N1", "B pass"]
+    assert record.set_up == ((BLACK, 28), (BLACK, 88), (WHITE, 0), (WHITE, 1))
+    assert (record.rules, record.komi, record.black, record.white) == ("Chinese", 6.5, "黒", "W [9d]")
+    assert (record.result, record.date, record.event, record.ends_early) == ("B+R", "2024-01-02", "Cup", "")
+    assert record.initial_player == WHITE and record.first_player is None
+
+
+def test_set_up_over_several_nodes_and_stones_that_are_taken_off_before_the_first_move() -> None:
+    record = parse_sgf("(;SZ[9]AB[aa:bb];AE[ab]PL[B];C[only words];AW[cc];B[ee])")
+    assert record.set_up == ((BLACK, 0), (BLACK, 1), (BLACK, 9), (BLACK, 10), (EMPTY, 9), (WHITE, 20))
+    assert moves(record) == ["B E5"] and record.first_player == BLACK
+
+
+def test_a_board_that_is_edited_later_ends_the_game_there_and_says_so() -> None:
+    record = parse_sgf("(;SZ[9];B[ee];W[cc];AB[aa];B[gg])")
+    assert len(record.moves) == 2 and record.ends_early == "stones are set or taken off after move 2"
+
+
+@pytest.mark.parametrize(
+    ("text", "player"),
+    [
+        ("(;SZ[9])", BLACK),
+        ("(;SZ[9]AB[aa])", BLACK),
+        ("(;SZ[9]AB[aa][bb])", WHITE),
+        ("(;SZ[9]AB[aa][bb]AW[cc])", BLACK),
+        ("(;SZ[9]AB[aa][bb]PL[black])", BLACK),
+        ("(;SZ[9];W[aa])", WHITE),
+    ],
+)
+def test_who_begins(text: str, player: int) -> None:
+    assert parse_sgf(text).initial_player == player
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [("6.5", 6.5), ("3.75", 4.0), ("375", 7.5), ("650", 6.5), ("0", 0.0), ("-7.5", -7.5), ("", 7.5)],
+)
+def test_komi_in_the_ways_of_servers(written: str, read_as: float) -> None:
+    assert position_of(parse_sgf(f"(;SZ[9]KM[{written}];B[ee])"), parse_rules_and_komi("chinese")).komi == read_as
+
+
+def test_rules_by_the_names_of_servers() -> None:
+    assert known_rules("cn") == known_rules("Chinese") and known_rules("") == known_rules("jp")
+    assert known_rules("Martian") is None
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b"\x1f\x8b\x08\x00PNG", "no text"),
+        (b"hello", "no SGF"),
+        (b"(;SZ[9];B[ee]", "no SGF"),
+        (b"(" * 5000 + b";", "no SGF"),
+        (b"x" * (MAX_SGF_BYTES + 1), "larger than 1 MB"),
+        (b"(;SZ[25];B[ee])", "25x25"),
+        (b"(;SZ[0];B[ee])", "0x0"),
+        (b"(;SZ[big];B[ee])", "no size of a board"),
+        (b"(;SZ[9];B[zz])", "'zz', which is no point of 9x9"),
+        (b"(;SZ[9];B[e])", "no point"),
+        (b"(;SZ[9]AB[tt];B[ee])", "no point"),
+        (b"(;SZ[9]KM[six];B[ee])", "komi of six"),
+        (b"(;SZ[9]KM[inf];B[ee])", "komi of inf"),
+        (b"(;GM[3]SZ[8];B[ee])", "another game"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_what_is_no_game_is_refused_with_its_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(RecordUnreadable, match=reason):
+        parse_sgf(data)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(RecordUnreadable, match="No such file"):
+        read_sgf(tmp_path / "absent.sgf")
+    with pytest.raises(RecordUnreadable, match="Is a directory"):
+        read_sgf(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared"),
+    [("utf-8", ""), ("utf-8", "CA[UTF-8]"), ("gb18030", ""), ("gb18030", "CA[GB2312]"), ("utf-8", "CA[klingon]")],
+)
+def test_names_in_the_encodings_of_servers(encoding: str, declared: str) -> None:
+    # GB2312 as declared has both characters; GB18030 is its superset.
+    assert parse_sgf(f"(;SZ[9]{declared}PB[古力];B[ee])".encode(encoding)).black == "古力"
+
+
+def test_what_is_written_is_read_again_whatever_the_text() -> None:
+    odd = "a ] b \\ c [d] : ;B[aa] (\nEnde"
+    root = new_tree()
+    put(root, "SZ", ["9"])
+    put(root, "PB", [odd])
+    node = append(append(root, "B", "ee"), "W", point_text(81, 9, 9))
+    put(node, "C", [odd])
+    append(root, "B", "aa")
+    written = write_tree(root)
+    read = parse_tree(written.encode())
+    nodes = main_line(read)
+    assert [text_of(each, "C") for each in nodes] == ["", "", odd]
+    assert parse_sgf(written).black == odd and values(nodes[2], "W") == [""] and text_of(read, "CA") == "UTF-8"
+    assert len(read.children) == 2
