@@ -1,8 +1,8 @@
 """KataGo's GTP engine for one client, without I/O.
 
-Start reading at `GtpConnection.receive_line`. A command is either answered at once (`_ANSWERS`) or by a job of
-`gtp_jobs.py` that asks the engine (`_JOBS`); while a job runs, further commands wait in order, but analysis is ended by
-the next line, whatever it is.
+Start reading at `GtpConnection.receive_line`. The commands are in `gtp_commands.py`: one is either answered at once or
+by a job that asks the engine; while a job runs, further commands wait in order, but analysis is ended by the next line,
+whatever it is. Between commands the engine may ponder, until one changes the game or needs a search.
 Sources: GTP 2 draft, KataGo docs/GTP_Extensions.md and cpp/command/gtp.cpp.
 """
 
@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from agent.engine.messages import EngineReady, RawReport, SearchReport
+from agent.engine.messages import EngineReady, RawReport, SearchReport, SearchRequest
 from agent.errors import CommandRefused
-from agent.service import gtp_jobs, gtp_settings, gtp_setup
-from agent.service.gtp_jobs import Job
+from agent.service.gtp_commands import ANSWERS, INTERRUPTED, JOBS, UNLISTED
 from agent.service.gtp_reply import Reply
+from agent.service.gtp_searches import Job, ponder_request
 from agent.service.gtp_state import GtpState
-from agent.service.identity import NAME, VERSION
 from agent.service.options import ServiceOptions
-from agent.service.outputs import ClearCache, Close, Output, Stop, Submit
+from agent.service.outputs import ClearCache, Close, Output, Send, Stop, Submit
 
 # Commands that may wait for a running one before reading stops; controllers send one at a time, scripts whole games.
 MAX_WAITING_COMMANDS = 1000
@@ -27,37 +26,45 @@ MAX_WAITING_COMMANDS = 1000
 _MAX_ID_DIGITS = 9
 
 _DROPPED = bytes(byte for byte in range(256) if not (32 <= byte < 127 or byte == ord("\t")))
+# No command that a client can send looks like this: spaces and comments are cut off before.
+_TOO_LONG = b"(line-too-long)"
 
 
 class GtpConnection:
-    """`next_id` gives request ids, `ready` what serves now (None: nothing yet)."""
+    """`next_id` gives request ids, `ready` what serves now (None: nothing yet). `seed` decides random choices, such as
+    where free handicap stones go; None: chance."""
 
     def __init__(
         self,
         options: ServiceOptions,
         next_id: Callable[[], int],
         ready: Callable[[], EngineReady | None],
+        seed: int | None = None,
     ) -> None:
-        self._state = GtpState(options, next_id, ready)
+        self._state = GtpState(options, next_id, ready, seed)
         self._job: Job | None = None
-        self._is_analyzing = False
+        self._reply = Reply()
+        # What ends the reply of a job that the next line interrupts; None for a job that lines wait for.
+        self._interruption: Send | None = None
         self._request_id: int | None = None
-        # Stopped analyses whose last report has not come; a new search of the same client waits for it, as its tree
-        # is still in use.
+        self._pondering: SearchRequest | None = None
+        # Stopped searches whose last report has not come; a new search of the same client waits for it, as its tree is
+        # still in use.
         self._stopping: set[int] = set()
         self._held: Submit | None = None
         self._waiting: deque[bytes] = deque()
         self._has_ended = False
+        self._is_closed = False
 
     @property
     def is_backlogged(self) -> bool:
         return len(self._waiting) >= MAX_WAITING_COMMANDS
 
     def receive_line(self, line: bytes) -> list[Output]:
-        if self._job is not None and not self._is_analyzing:
+        if self._is_busy:
             self._waiting.append(line)
             return []
-        return [*self._end_analysis(), *self._run(_clean(line))]
+        return [*self._interrupt(), *self._run(_clean(line))]
 
     def receive_oversized(self, start: bytes) -> list[Output]:
         # Something that short in its place takes its turn and is refused when that comes.
@@ -71,6 +78,9 @@ class GtpConnection:
                 return []
             self._stopping.discard(report.id)
             return self._release_held()
+        if self._pondering is not None and report.id == self._pondering.id:
+            self._pondering = None if is_final else self._pondering
+            return []
         if self._job is None or report.id != self._request_id:
             return []
         if is_final:
@@ -78,14 +88,20 @@ class GtpConnection:
         try:
             return self._track(self._job.send(report))
         except StopIteration as done:
-            self._job = None
-            return [*done.value, *self._run_waiting()]
+            outputs = list(done.value)
+        except CommandRefused as error:
+            outputs = [self._reply.fail(str(error))]
+        self._job = self._interruption = None
+        return [*outputs, *self._keep_pondering(), *self._run_waiting()]
 
     def receive_end(self) -> list[Output]:
         self._has_ended = True
-        if self._job is not None and not self._is_analyzing:
-            return []
-        return [*self._end_analysis(), Close()]
+        return [] if self._is_busy else [*self._interrupt(), *self._close()]
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether lines have to wait."""
+        return self._job is not None and self._interruption is None
 
     # ------------------------------------------------------------ commands
 
@@ -93,45 +109,57 @@ class GtpConnection:
         digits = len(line) - len(line.lstrip("0123456789"))
         if digits > _MAX_ID_DIGITS:
             return [Reply().fail(f"GTP id '{line[:digits]}' could not be parsed")]
-        reply = Reply(int(line[:digits]) if digits else None)
+        self._reply = Reply(int(line[:digits]) if digits else None)
         words = line[digits:].split()
         if not words:
             return [Reply().fail("empty command")] if digits else []
         command, args = words[0], words[1:]
         try:
-            return self._answer(command, args, reply)
+            outputs = self._answer(command, args, self._reply)
         except CommandRefused as error:
-            return [reply.fail(str(error))]
+            outputs = [self._reply.fail(str(error))]
+        return [*outputs, *self._keep_pondering()]
 
     def _answer(self, command: str, args: list[str], reply: Reply) -> list[Output]:
-        if command in _ANSWERS:
-            return [reply.ok(_ANSWERS[command](self._state, args))]
-        if command in _JOBS:
-            return self._start(_JOBS[command](self._state, args, reply, command), is_analysis=command in _ANALYSES)
-        if command == "clear_cache":
-            return [ClearCache(), reply.ok("")]
-        if command == "quit":
-            return [reply.ok(""), Close()]
-        raise CommandRefused("line is too long" if command == _TOO_LONG.decode() else "unknown command")
+        if command in JOBS:
+            return self._start(JOBS[command](self._state, args, reply, command), INTERRUPTED.get(command))
+        answer = ANSWERS.get(command) or UNLISTED.get(command)
+        if answer is None:
+            raise CommandRefused("line is too long" if command == _TOO_LONG.decode() else "unknown command")
+        options = self._state.options
+        outputs: list[Output] = [reply.ok(answer(self._state, args))]
+        if self._state.options is not options:
+            outputs = [*self._stop_pondering(), *outputs]
+        elif command == "clear_cache":
+            outputs = [*self._stop_pondering(), ClearCache(), *outputs]
+        elif command == "stop":
+            outputs = [*self._stop_pondering(), *outputs]
+        elif command == "quit":
+            self._waiting.clear()
+            outputs += self._close()
+        return outputs
 
-    def _start(self, job: Job, *, is_analysis: bool) -> list[Output]:
+    def _start(self, job: Job, interrupted: Callable[[Reply], Send] | None) -> list[Output]:
         try:
             outputs = next(job)
         except StopIteration as done:
             return list(done.value)
         self._job = job
-        self._is_analyzing = is_analysis
+        self._interruption = interrupted(self._reply) if interrupted else None
         return self._track(outputs)
 
     def _track(self, outputs: list[Output]) -> list[Output]:
-        """Remember whose reports the job waits for; hold a search back while a stopped one still ends."""
+        """Remember whose reports the job waits for; end pondering where it searches, and hold its search back while a
+        stopped one still ends."""
         passed: list[Output] = []
         for output in outputs:
             if isinstance(output, Submit):
                 self._request_id = output.request.id
-                if self._stopping:
-                    self._held = output
-                    continue
+                if isinstance(output.request, SearchRequest):
+                    passed += self._stop_pondering()
+                    if self._stopping:
+                        self._held = output
+                        continue
             passed.append(output)
         return passed
 
@@ -141,124 +169,58 @@ class GtpConnection:
         held, self._held = self._held, None
         return [held]
 
-    def _end_analysis(self) -> list[Output]:
-        """The next line is there: stop, and end the reply with its empty line."""
-        if self._job is None:
+    def _interrupt(self) -> list[Output]:
+        """The next line is there: stop an analysis, and end its reply."""
+        if self._job is None or self._interruption is None:
             return []
-        outputs: list[Output] = [Reply.end()]
-        if self._held is not None:
-            self._held = None
-        elif self._request_id is not None:
-            self._stopping.add(self._request_id)
-            outputs.insert(0, Stop(self._request_id))
-        self._job = None
-        self._is_analyzing = False
-        self._request_id = None
+        outputs: list[Output] = [self._interruption]
+        if self._request_id is not None:
+            outputs = [*self._stop(self._request_id), *outputs]
+        self._job = self._interruption = self._request_id = None
         return outputs
+
+    def _stop(self, request_id: int) -> list[Output]:
+        if self._held is not None and self._held.request.id == request_id:
+            self._held = None
+            return []
+        self._stopping.add(request_id)
+        return [Stop(request_id)]
 
     def _run_waiting(self) -> list[Output]:
         outputs: list[Output] = []
-        while self._waiting and (self._job is None or self._is_analyzing):
-            outputs += [*self._end_analysis(), *self._run(_clean(self._waiting.popleft()))]
-        if self._has_ended and not self._waiting and (self._job is None or self._is_analyzing):
-            outputs += [*self._end_analysis(), Close()]
+        while self._waiting and not self._is_busy:
+            outputs += [*self._interrupt(), *self._run(_clean(self._waiting.popleft()))]
+        if self._has_ended and not self._waiting and not self._is_busy:
+            outputs += [*self._interrupt(), *self._close()]
         return outputs
+
+    def _close(self) -> list[Output]:
+        was_closed, self._is_closed = self._is_closed, True
+        return [] if was_closed else [Close()]
+
+    # ------------------------------------------------------------ pondering
+
+    def _keep_pondering(self) -> list[Output]:
+        """After a command: end pondering about what is not the game any more, and begin where it is wanted."""
+        state = self._state
+        outputs: list[Output] = []
+        if self._pondering is not None and self._pondering.position != state.position:
+            outputs = self._stop_pondering()
+        wanted, state.wants_to_ponder = state.wants_to_ponder, False
+        is_idle = self._job is None and not self._waiting and self._pondering is None and not self._is_closed
+        if not wanted or not is_idle or not state.options.pondering_enabled or state.game.finished:
+            return outputs
+        self._pondering = ponder_request(state)
+        if self._stopping:
+            self._held = Submit(self._pondering)
+            return outputs
+        return [*outputs, Submit(self._pondering)]
+
+    def _stop_pondering(self) -> list[Output]:
+        pondering, self._pondering = self._pondering, None
+        return self._stop(pondering.id) if pondering is not None else []
 
 
 def _clean(line: bytes) -> str:
     """GTP's preprocessing: control and non-ASCII characters out, tabs to spaces, comments off."""
     return line.translate(None, _DROPPED).decode("ascii").partition("#")[0].replace("\t", " ").strip()
-
-
-# ---------------------------------------------------------------- what there is
-
-
-def _protocol_version(state: GtpState, args: list[str]) -> str:
-    del state, args
-    return "2"
-
-
-def _name(state: GtpState, args: list[str]) -> str:
-    del state, args
-    return NAME
-
-
-def _version(state: GtpState, args: list[str]) -> str:
-    del args
-    ready = state.ready()
-    return f"{VERSION}+{ready.network}" if ready is not None else VERSION
-
-
-def _known_command(state: GtpState, args: list[str]) -> str:
-    del state
-    if len(args) != 1:
-        raise CommandRefused(f"Expected single argument for known_command but got '{' '.join(args)}'")
-    return "true" if args[0] in COMMANDS else "false"
-
-
-def _list_commands(state: GtpState, args: list[str]) -> str:
-    del state, args
-    return "\n".join(COMMANDS)
-
-
-def _stop(state: GtpState, args: list[str]) -> str:
-    """Any line ends analysis; this one does nothing else."""
-    del state, args
-    return ""
-
-
-_ANSWERS: dict[str, Callable[[GtpState, list[str]], str]] = {
-    "protocol_version": _protocol_version,
-    "name": _name,
-    "version": _version,
-    "known_command": _known_command,
-    "list_commands": _list_commands,
-    "boardsize": gtp_setup.boardsize,
-    "rectangular_boardsize": gtp_setup.boardsize,
-    "clear_board": gtp_setup.clear_board,
-    "set_position": gtp_setup.set_position,
-    "komi": gtp_setup.komi,
-    "get_komi": gtp_setup.get_komi,
-    "play": gtp_setup.play,
-    "undo": gtp_setup.undo,
-    "kata-get-rules": gtp_setup.kata_get_rules,
-    "kata-set-rule": gtp_setup.kata_set_rule,
-    "kata-set-rules": gtp_setup.kata_set_rules,
-    "kgs-rules": gtp_setup.kgs_rules,
-    "kata-get-models": gtp_settings.kata_get_models,
-    "kata-get-param": gtp_settings.kata_get_param,
-    "kata-set-param": gtp_settings.kata_set_param,
-    "kata-list-params": gtp_settings.kata_list_params,
-    "showboard": gtp_setup.showboard,
-    "fixed_handicap": gtp_setup.fixed_handicap,
-    "set_free_handicap": gtp_setup.set_free_handicap,
-    "time_settings": gtp_settings.time_settings,
-    "kgs-time_settings": gtp_settings.kgs_time_settings,
-    "time_left": gtp_settings.time_left,
-    "kata-list_time_settings": gtp_settings.kata_list_time_settings,
-    "kata-time_settings": gtp_settings.kata_time_settings,
-    "kata-debug-print-tc": gtp_settings.kata_debug_print_tc,
-    "cputime": gtp_settings.cputime,
-    "gomill-cpu_time": gtp_settings.cputime,
-    "stop": _stop,
-}
-
-_JOBS: dict[str, Callable[[GtpState, list[str], Reply, str], Job]] = {
-    "genmove": gtp_jobs.genmove,
-    "kata-search": gtp_jobs.genmove,
-    "place_free_handicap": gtp_jobs.place_free_handicap,
-    "final_score": gtp_jobs.final_score,
-    "final_status_list": gtp_jobs.final_status_list,
-    # Neither "analyze" nor "genmove_analyze": Sabaki prefers them and then misreads the win rate.
-    "lz-genmove_analyze": gtp_jobs.genmove_analyze,
-    "kata-genmove_analyze": gtp_jobs.genmove_analyze,
-    "kata-search_analyze": gtp_jobs.genmove_analyze,
-    "lz-analyze": gtp_jobs.analyze,
-    "kata-analyze": gtp_jobs.analyze,
-    "kata-raw-nn": gtp_jobs.kata_raw_nn,
-}
-_ANALYSES = ("lz-analyze", "kata-analyze")
-# No command that a client can send looks like this: spaces and comments are cut off before.
-_TOO_LONG = b"(line-too-long)"
-
-COMMANDS = (*_ANSWERS, *_JOBS, "clear_cache", "quit")

@@ -112,19 +112,12 @@ def _limit(args: list[str], before: list[MoveLimit], sizes: tuple[int, int], ref
 class RawArguments(msgspec.Struct, frozen=True):
     player: int
     symmetries: tuple[int, ...]
-    optimism: float
+    optimism: float | None
 
 
-def parse_raw(args: list[str], *, to_play: int, optimism: float) -> RawArguments:
-    """[player] all|0-7 [optimism 0-1]. Raises CommandRefused."""
-    try:
-        return _parse_raw(list(args), to_play, optimism)
-    except CommandRefused as error:
-        usage = "an optional color, a symmetry 'all' or index [0-7], and an optional optimism [0-1]"
-        raise CommandRefused(f"{error} for kata-raw-nn (expected {usage})") from error
-
-
-def _parse_raw(rest: list[str], player: int, optimism: float) -> RawArguments:
+def parse_raw(args: list[str], *, to_play: int, optimism: float | None) -> RawArguments:
+    """[player] all|0-7 [optimism 0-1]; no optimism where the default is None. Raises CommandRefused."""
+    rest, player = list(args), to_play
     if rest and (color := parse_color(rest[0])) is not None:
         player = color
         rest.pop(0)
@@ -138,7 +131,7 @@ def _parse_raw(rest: list[str], player: int, optimism: float) -> RawArguments:
         symmetries = (symmetry,)
     else:
         raise CommandRefused(f"Expected a symmetry argument 'all' or index [0-7] but got '{text}'")
-    if rest:
+    if rest and optimism is not None:
         value = parse_float(rest[0])
         if value is None or not 0 <= value <= 1:
             raise CommandRefused(f"Expected an optimism value in [0,1] but got '{rest[0]}'")

@@ -9,6 +9,7 @@ from agent.engine.points import BLACK, MAX_SIZE, WHITE, parse_color, pass_point,
 from agent.engine.rules import Rules, is_supported_by_networks, parse_rules, rules_to_json, update_rule
 from agent.errors import CommandRefused, IllegalMove, RulesError
 from agent.service.analysis_query import MAX_KOMI
+from agent.service.chains import neighbours
 from agent.service.gtp_format import board_text
 from agent.service.gtp_state import GtpState
 from agent.service.numbers import general, parse_float, parse_int
@@ -48,6 +49,8 @@ def komi(state: GtpState, args: list[str]) -> str:
     if value * 2 != int(value * 2):
         raise CommandRefused("komi must be an integer or half-integer")
     state.set_komi(value)
+    # Some controllers tell the komi at every move; the engine thinks on.
+    state.wants_to_ponder = bool(state.position.moves)
     return ""
 
 
@@ -63,6 +66,7 @@ def play(state: GtpState, args: list[str]) -> str:
     point = read_point(args[1], *state.sizes)
     if point is None:
         raise CommandRefused(f"Could not parse vertex: '{args[1]}'")
+    state.wants_to_ponder = True
     try:
         state.play(color, point)
     except IllegalMove as error:
@@ -117,13 +121,6 @@ def _may_stand(stones: list[tuple[int, int]], x_size: int, y_size: int) -> bool:
             free.add(point)
             frontier += [n for n in neighbours(point, x_size, y_size) if board.get(n) == board[point]]
     return len(free) == len(board)
-
-
-def neighbours(point: int, x_size: int, y_size: int) -> list[int]:
-    """The up to four points beside one."""
-    y, x = divmod(point, x_size)
-    sides = ((x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1))
-    return [v * x_size + u for u, v in sides if 0 <= u < x_size and 0 <= v < y_size]
 
 
 # ---------------------------------------------------------------- handicap

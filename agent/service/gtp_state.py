@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from random import Random
 
 import msgspec
 
@@ -22,13 +23,15 @@ Stone = tuple[int, int]
 
 class GtpState:
     """`game` is always the board that `position` leads to. `win_losses` are what each of our genmoves thought
-    (White's winning minus losing, −1 to 1), since the position was last set up."""
+    (White's winning minus losing, −1 to 1), since the position was last set up. A command sets `wants_to_ponder` where
+    the engine may think on in the opponent's time."""
 
     def __init__(
         self,
         options: ServiceOptions,
         next_id: Callable[[], int],
         ready: Callable[[], EngineReady | None],
+        seed: int | None = None,
     ) -> None:
         self.options = options
         self.next_id = next_id
@@ -36,6 +39,8 @@ class GtpState:
         self.clocks: dict[int, TimeControl] = {BLACK: UNLIMITED, WHITE: UNLIMITED}
         self.win_losses: list[float] = []
         self.genmove_s = 0.0
+        self.wants_to_ponder = False
+        self.random = Random(seed)
         # Searches of one client for its moves share a tree, and so do those that only analyse.
         self.tree = f"gtp-{next_id()}"
         self.position = Position(

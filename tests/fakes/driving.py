@@ -68,9 +68,9 @@ class Driver:
                 self.is_closed = True
 
 
-def gtp(options: ServiceOptions | None = None, engine: FakeEngine | None = None) -> Driver:
+def gtp(options: ServiceOptions | None = None, engine: FakeEngine | None = None, seed: int | None = 1) -> Driver:
     engine = engine or FakeEngine()
-    return Driver(GtpConnection(options or ServiceOptions(), engine.next_id, lambda: engine.ready), engine)
+    return Driver(GtpConnection(options or ServiceOptions(), engine.next_id, lambda: engine.ready, seed), engine)
 
 
 def analysis(options: ServiceOptions | None = None, *, quit_without_waiting: bool = False) -> Driver:

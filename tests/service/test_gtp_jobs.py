@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from fakes.driving import Driver, gtp
-from fakes.engine import FakeEngine, answer, move_info, root_info
+from fakes.engine import answer, move_info, root_info
 
 from agent.engine.messages import MoveLimit, RawReport, RawRequest, SearchReport, SearchRequest, SearchStats
 from agent.engine.points import BLACK, WHITE
@@ -407,61 +407,45 @@ def test_raw_nn_failure() -> None:
     assert client.report(RawReport(id=client.engine.submitted[-1].id, error="gone")) == b"? gone\n\n"
 
 
+def policy_of(report: RawReport, points: dict[int, float]) -> RawReport:
+    policy = [points.get(point, 0.0) if chance >= 0 else -1.0 for point, chance in enumerate(report.policy)]
+    return msgspec.structs.replace(report, policy=tuple(policy))
+
+
 def test_place_free_handicap_follows_the_policy() -> None:
     client = gtp()
     client.line("boardsize 9")
-    assert client.ask("place_free_handicap 3") == b"= A9 B9 C9\n\n"
-    assert client.ask("genmove w") == b"= D9\n\n"
+    client.line("place_free_handicap 3")
+    reply = b""
+    for best in (20, 24, 60):
+        answered = answer(client.engine.submitted[-1])
+        assert isinstance(answered, RawReport)
+        # Whatever is ten times less likely is taken once in ten thousand times at this temperature.
+        reply = client.report(policy_of(answered, {20: 1e-4, 24: 1e-4, 60: 1e-4, best: 1.0}))
+    assert reply == b"= C7 G7 G3\n\n"
+    assert client.ask("genmove w") == b"= A9\n\n"
     assert last_search(client).position.initial_player == WHITE
     assert client.line("place_free_handicap 3") == b"? Board is not empty\n\n"
 
 
-# ---------------------------------------------------------------- the end
+def test_free_handicap_goes_elsewhere_with_another_seed_and_stops_where_no_move_is_left() -> None:
+    replies = set()
+    for seed in range(8):
+        client = gtp(seed=seed)
+        client.line("boardsize 9")
+        replies.add(client.ask("place_free_handicap 4"))
+        assert len(client.engine.submitted) == 4
+    assert len(replies) > 4
+    client.line("clear_board")
+    client.line("place_free_handicap 4")
+    answered = answer(client.engine.submitted[-1])
+    assert isinstance(answered, RawReport)
+    assert client.report(policy_of(answered, {81: 1.0})) == b"= \n\n"
 
 
-def test_final_score_of_a_counted_game_needs_no_engine() -> None:
+def test_free_handicap_that_fails_leaves_an_empty_board() -> None:
     client = gtp()
-    for line in ["boardsize 5", "komi 0.5", "play b C3", "play w pass", "play b pass"]:
-        client.line(line)
-    assert client.line("final_score") == b"= B+24.5\n\n"
-    assert client.line("final_status_list alive") == b"= C3\n\n"
-    assert client.line("final_status_list dead") == b"= \n\n"
-    assert not client.engine.submitted
-
-
-@pytest.mark.parametrize(
-    ("komi", "lead", "reply"),
-    [
-        ("7.5", 1.2, "W+1.5"),
-        ("7.5", -1.2, "B+1.5"),
-        ("7.5", 0.1, "W+0.5"),
-        ("7", 1.2, "W+1.0"),
-        ("7", -0.2, "0"),
-        ("7", -1.6, "B+2.0"),
-    ],
-)
-def test_final_score_of_an_open_game_is_the_rounded_lead(komi: str, lead: float, reply: str) -> None:
-    client = gtp()
-    client.line(f"komi {komi}")
-    client.line("final_score")
-    report = answer(last_search(client))
-    assert isinstance(report, SearchReport) and report.root is not None
-    report = msgspec.structs.replace(report, root=root_info(BLACK, score_lead=lead))
-    assert client.report(report).decode() == f"= {reply}\n\n"
-    assert last_search(client).tree == ""
-
-
-def test_final_status_list_asks_who_owns_the_chains() -> None:
-    # The fake gives everything to White by half: the white chain lives, the black stone is dead.
-    for status, points in [("alive", "E4 D3 E3"), ("dead", "A1"), ("seki", "")]:
-        client = gtp()
-        for line in ["boardsize 5", "play b A1", "play w E3", "play b pass", "play w D3", "play b pass", "play w E4"]:
-            client.line(line)
-        assert client.ask(f"final_status_list {status}").decode() == f"= {points}\n\n"
-
-
-def test_a_front_without_a_worker_still_answers() -> None:
-    client = gtp(engine=FakeEngine(ready=None))
-    assert client.line("kata-get-models") == b"= []\n\n"
-    assert client.line("version").startswith(b"= 1.17.2+katago-agent-")
-    assert client.ask("final_score") == b"= W+1.5\n\n"
+    client.line("place_free_handicap 2")
+    client.release()
+    assert client.report(RawReport(id=client.engine.submitted[-1].id, error="gone")) == b"? gone\n\n"
+    assert client.line("fixed_handicap 2") == b"= Q16 D4\n\n"

@@ -10,7 +10,7 @@ from fakes.driving import Driver, analysis, gtp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.service.gtp import COMMANDS
+from agent.service.gtp_commands import COMMANDS
 
 ARGUMENTS = """b w D4 pass A1 Z99 0 1 10 -1 1e9 nan 9999999999 # all 9:9 ownership true interval avoid allow {}
 {"ko":"SIMPLE"} chinese japanese \x00 é"""

@@ -1,21 +1,15 @@
-"""GTP commands for time and parameters. Each takes the state and the arguments and returns the reply's text.
+"""GTP commands for time. Each takes the state and the arguments and returns the reply's text.
 
 Raises CommandRefused with KataGo's text for what cannot be done (cpp/command/gtp.cpp).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from agent.engine.points import BLACK, WHITE, parse_color
-from agent.engine.search_params import SEARCH_PARAMS
-from agent.errors import CommandRefused, SettingRefused
+from agent.errors import CommandRefused
 from agent.service import clock
-from agent.service.analysis_fields import compact
 from agent.service.gtp_state import GtpState
-from agent.service.identity import models
 from agent.service.numbers import general, parse_float, parse_int
-from agent.service.options import ServiceOptions, read_settings
 
 # KataGo's bound on times from a controller; a controller's clock may run a little below zero.
 MAX_TIME_S = 1e25
@@ -23,21 +17,7 @@ MOST_OVERTIME_S = -10.0
 _MAX_STONES = 1_000_000
 _MAX_STONES_LEFT = 100_000
 
-# What kata-get-param says where no time limit is set.
-_NO_TIME_LIMIT = 1e20
-
 TIME_SYSTEMS = ("none", "absolute", "byoyomi", "canadian", "fischer", "fischer-capped")
-
-_RUNTIME: dict[str, Callable[[ServiceOptions], str]] = {
-    "allowResignation": lambda options: compact(options.allow_resignation),
-    "analysisIgnorePreRootHistory": lambda options: compact(options.analysis_ignore_pre_root_history),
-    "analysisWideRootNoise": lambda options: general(options.analysis_wide_root_noise),
-    "maxTime": lambda options: general(_NO_TIME_LIMIT if options.max_time_s is None else options.max_time_s),
-    "maxVisits": lambda options: str(options.max_visits),
-}
-
-
-# ---------------------------------------------------------------- time
 
 
 def time_settings(state: GtpState, args: list[str]) -> str:
@@ -124,6 +104,7 @@ def time_left(state: GtpState, args: list[str]) -> str:
             "stones left in period is > 0 but the time control used does not have any overtime periods"
         )
     state.clocks[color] = control.with_time_left(left, stones)
+    state.wants_to_ponder = bool(state.position.moves)
     return ""
 
 
@@ -157,45 +138,6 @@ def _count(args: list[str], index: int, what: str) -> int:
     if not 0 <= value <= _MAX_STONES:
         raise CommandRefused(f"byo-yomi overtime {what} is an invalid value: {args[index]}")
     return value
-
-
-# ---------------------------------------------------------------- parameters
-
-
-def kata_list_params(state: GtpState, args: list[str]) -> str:
-    del state, args
-    return " ".join(sorted({*_RUNTIME, *SEARCH_PARAMS}))
-
-
-def kata_get_param(state: GtpState, args: list[str]) -> str:
-    if len(args) != 1:
-        raise CommandRefused(f"Expected one arguments for kata-get-param but got '{' '.join(args)}'")
-    name = args[0]
-    if name in _RUNTIME:
-        return _RUNTIME[name](state.options)
-    if name not in SEARCH_PARAMS:
-        raise CommandRefused(f"Invalid parameter: {name}")
-    return compact(state.options.search.get(name, SEARCH_PARAMS[name].default))
-
-
-def kata_set_param(state: GtpState, args: list[str]) -> str:
-    if len(args) not in (1, 2):
-        raise CommandRefused(f"Expected one or two arguments for kata-set-param but got '{' '.join(args)}'")
-    name, text = args[0], args[1] if len(args) == 2 else ""
-    if name not in _RUNTIME and name not in SEARCH_PARAMS:
-        raise CommandRefused(
-            f"Could not set params: Unrecognized or non-overridable parameter in kata-set-params: {name}"
-        )
-    try:
-        state.options, _ = read_settings(state.options, {name: text})
-    except SettingRefused as error:
-        raise CommandRefused(f"Could not set params: {error}") from error
-    return ""
-
-
-def kata_get_models(state: GtpState, args: list[str]) -> str:
-    del args
-    return compact(models(state.ready()))
 
 
 def cputime(state: GtpState, args: list[str]) -> str:

@@ -1,0 +1,109 @@
+"""GTP commands for parameters and models. Each takes the state and the arguments and returns the reply's text.
+
+Raises CommandRefused with KataGo's text for what cannot be done (cpp/command/gtp.cpp). Told and taken is what we
+honour; what KataGo has beyond that is refused like an unknown name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from agent.engine.search_params import SEARCH_PARAMS
+from agent.errors import CommandRefused, SettingRefused
+from agent.service.analysis_fields import compact
+from agent.service.gtp_state import GtpState
+from agent.service.identity import models
+from agent.service.numbers import general
+from agent.service.options import ServiceOptions, read_settings
+
+# What kata-get-param says where no time limit is set.
+_NO_TIME_LIMIT = 1e20
+
+# Told first, in KataGo's order, and as text.
+_TEXTS: dict[str, Callable[[ServiceOptions], str]] = {
+    "analysisWideRootNoise": lambda options: general(options.analysis_wide_root_noise),
+    "analysisIgnorePreRootHistory": lambda options: compact(options.analysis_ignore_pre_root_history),
+    "allowResignation": lambda options: compact(options.allow_resignation),
+    "ponderingEnabled": lambda options: compact(options.pondering_enabled),
+}
+# Told among the search parameters, as numbers.
+_NUMBERS: dict[str, Callable[[ServiceOptions], float | int]] = {
+    "maxVisits": lambda options: options.max_visits,
+    "maxTime": lambda options: _NO_TIME_LIMIT if options.max_time_s is None else options.max_time_s,
+    "maxVisitsPondering": lambda options: options.max_visits_pondering,
+    "maxTimePondering": lambda options: options.max_time_pondering_s,
+    "lagBuffer": lambda options: options.lag_buffer_s,
+    "searchFactorAfterOnePass": lambda options: options.search_factor_after_one_pass,
+    "searchFactorAfterTwoPass": lambda options: options.search_factor_after_two_pass,
+}
+_NAMES = {*_TEXTS, *_NUMBERS, *SEARCH_PARAMS}
+
+
+def kata_list_params(state: GtpState, args: list[str]) -> str:
+    del state, args
+    return " ".join([*_TEXTS, *sorted({*_NUMBERS, *SEARCH_PARAMS})])
+
+
+def kata_get_param(state: GtpState, args: list[str]) -> str:
+    if len(args) != 1:
+        raise CommandRefused(f"Expected one arguments for kata-get-param but got '{' '.join(args)}'")
+    name = args[0]
+    if name in _TEXTS:
+        return _TEXTS[name](state.options)
+    if name not in _NAMES:
+        raise CommandRefused(f"Invalid parameter: {name}")
+    return compact(_number(state.options, name))
+
+
+def kata_get_params(state: GtpState, args: list[str]) -> str:
+    del args
+    numbers = {name: _number(state.options, name) for name in (*_NUMBERS, *SEARCH_PARAMS)}
+    return compact({**numbers, **{name: tell(state.options) for name, tell in _TEXTS.items()}})
+
+
+def _number(options: ServiceOptions, name: str) -> float | int | bool:
+    if name in _NUMBERS:
+        return _NUMBERS[name](options)
+    return options.search.get(name, SEARCH_PARAMS[name].default)
+
+
+def kata_set_param(state: GtpState, args: list[str]) -> str:
+    if len(args) not in (1, 2):
+        raise CommandRefused(f"Expected one or two arguments for kata-set-param but got '{' '.join(args)}'")
+    return _set(state, {args[0]: args[1] if len(args) == 2 else ""})
+
+
+def kata_set_params(state: GtpState, args: list[str]) -> str:
+    """Several at once, as a JSON object."""
+    text = " ".join(args)
+    if not args:
+        raise CommandRefused(f"Expected argument for kata-set-param but got '{text}'")
+    try:
+        given = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CommandRefused(f"Could not set params: {error}") from error
+    if not isinstance(given, dict):
+        raise CommandRefused("Could not set params: Argument to kata-set-params must be a json object")
+    return _set(state, {name: value if isinstance(value, str) else compact(value) for name, value in given.items()})
+
+
+def _set(state: GtpState, given: Mapping[str, str]) -> str:
+    """All or none."""
+    try:
+        options, _ = read_settings(state.options, {name: text for name, text in given.items() if name in _NAMES})
+    except SettingRefused as error:
+        raise CommandRefused(f"Could not set params: {error}") from error
+    for name in sorted(given):
+        if name not in _NAMES:
+            raise CommandRefused(
+                f"Could not set params: Unrecognized or non-overridable parameter in kata-set-params: {name}"
+            )
+    state.options = options
+    return ""
+
+
+def kata_get_models(state: GtpState, args: list[str]) -> str:
+    del args
+    return compact(models(state.ready()))

@@ -1,0 +1,200 @@
+"""What GTP commands ask of the engine: one function for each kind of request, and the shape of a command that waits for
+reports. Pure.
+
+Sources: KataGo cpp/command/gtp.cpp, cpp/program/playutils.cpp (getNoiselessParams, getSearchFactor), and
+cpp/search/search.cpp (runWholeSearch, for the factors after passes).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import TypeAlias
+
+from agent.engine.messages import Position, RawReport, RawRequest, SearchReport, SearchRequest
+from agent.engine.points import BLACK
+from agent.engine.search_params import SEARCH_PARAMS
+from agent.errors import CommandRefused
+from agent.service.clock import move_time_s
+from agent.service.gtp_arguments import AnalyzeArguments
+from agent.service.gtp_state import GtpState
+from agent.service.options import MAX_VISITS
+from agent.service.outputs import Output, Submit
+
+Report: TypeAlias = SearchReport | RawReport
+# Yields what is to be done, is sent the reports of its requests, and returns the last outputs.
+Job: TypeAlias = Generator[list[Output], Report, list[Output]]
+# A part of a job that ends with the one report of a search.
+Asking: TypeAlias = Generator[list[Output], Report, SearchReport]
+
+# KataGo's GTP engine: what differs from a search in self-play.
+_GTP_SEARCH: dict[str, float | int | bool] = {"conservativePass": True, "fillDameBeforePass": True}
+
+# KataGo's analysisPVLen under GTP.
+GTP_PV_LEN = 13
+
+# So many of the latest moves must all be won before the engine hurries.
+_WINNING_MOVES = 3
+
+NO_MOVE = "genmove returned null location or illegal move"
+
+
+# ---------------------------------------------------------------- moves and analysis
+
+
+def move_request(state: GtpState, player: int, arguments: AnalyzeArguments | None = None) -> SearchRequest:
+    options, factor = state.options, _search_factor(state, player)
+    stones = sum(map(bool, state.game.stones()))
+    limits = [
+        None if options.max_time_s is None else options.max_time_s * factor,
+        move_time_s(state.clocks[player], state.area, stones, options.lag_buffer_s, factor),
+    ]
+    given = [limit for limit in limits if limit is not None]
+    return _request(
+        state,
+        player,
+        arguments,
+        max_visits=math.ceil(options.max_visits * factor),
+        max_time_s=min(given) if given else None,
+        tree=f"{state.tree}-play",
+        overrides={**_GTP_SEARCH, **options.search},
+    )
+
+
+def ponder_request(state: GtpState) -> SearchRequest:
+    """The search that goes on in the opponent's time, in the tree of our moves, until it is stopped."""
+    options = state.options
+    return _request(
+        state,
+        state.game.to_play,
+        None,
+        max_visits=options.max_visits_pondering,
+        max_time_s=options.max_time_pondering_s,
+        tree=f"{state.tree}-play",
+        overrides={**_GTP_SEARCH, **options.search},
+        background=True,
+    )
+
+
+def analysis_request(state: GtpState, arguments: AnalyzeArguments) -> SearchRequest:
+    options = state.options
+    return _request(
+        state,
+        arguments.player,
+        arguments,
+        max_visits=MAX_VISITS,
+        max_time_s=None,
+        tree=f"{state.tree}-analyze",
+        overrides={
+            **_GTP_SEARCH,
+            **options.search,
+            "wideRootNoise": options.analysis_wide_root_noise,
+            "ignorePreRootHistory": options.analysis_ignore_pre_root_history,
+        },
+    )
+
+
+def _request(
+    state: GtpState,
+    player: int,
+    arguments: AnalyzeArguments | None,
+    *,
+    max_visits: int,
+    max_time_s: float | None,
+    tree: str,
+    overrides: dict[str, float | int | bool],
+    background: bool = False,
+) -> SearchRequest:
+    asked = arguments or AnalyzeArguments(is_lz=False, player=player)
+    return SearchRequest(
+        id=state.next_id(),
+        position=state.position,
+        player=player,
+        max_visits=max_visits,
+        max_time_s=max_time_s,
+        tree=tree,
+        background=background,
+        report_every_s=asked.interval_s,
+        first_report_after_s=asked.interval_s,
+        limits=asked.limits,
+        pv_len=state.options.pv_len or GTP_PV_LEN,
+        ownership=asked.ownership,
+        ownership_stdev=asked.ownership_stdev,
+        moves_ownership=asked.moves_ownership,
+        moves_ownership_stdev=asked.moves_ownership_stdev,
+        overrides=overrides,
+    )
+
+
+def _search_factor(state: GtpState, player: int) -> float:
+    """The share of visits and time that this move gets: less when it is won anyway, and after the opponent passed."""
+    options, factor = state.options, 1.0
+    threshold = options.search_factor_when_winning_threshold
+    if len(state.win_losses) >= _WINNING_MOVES and threshold < 1.0:
+        recent = state.win_losses[-_WINNING_MOVES:]
+        least_won = min(-value if player == BLACK else value for value in recent)
+        share = max(0.0, (least_won - threshold) / (1.0 - threshold))
+        factor = 1.0 + share * (options.search_factor_when_winning - 1.0)
+    moves = state.position.moves
+    if moves and moves[-1][1] == state.area:
+        twice = len(moves) >= 3 and moves[-3][1] == state.area
+        factor *= options.search_factor_after_two_pass if twice else options.search_factor_after_one_pass
+    return factor
+
+
+# ---------------------------------------------------------------- questions about a position
+
+
+def ask_quietly(state: GtpState, position: Position, player: int, visits: int, *, ownership: bool = False) -> Asking:
+    """Search for the truth: without noise, handicap play or an early end by passing, in a tree of its own.
+
+    Raises CommandRefused where the engine cannot answer.
+    """
+    search = state.options.search
+    overrides = {
+        **_GTP_SEARCH,
+        **search,
+        "conservativePass": True,
+        "playoutDoublingAdvantage": 0.0,
+        "rootPolicyTemperature": 1.0,
+        "rootPolicyTemperatureEarly": 1.0,
+        "rootFpuReductionMax": search.get("fpuReductionMax", SEARCH_PARAMS["fpuReductionMax"].default),
+        "rootFpuLossProp": search.get("fpuLossProp", SEARCH_PARAMS["fpuLossProp"].default),
+        "rootDesiredPerChildVisitsCoeff": 0.0,
+        "rootNumSymmetriesToSample": 1,
+    }
+    request = SearchRequest(
+        id=state.next_id(),
+        position=position,
+        player=player,
+        max_visits=visits,
+        ownership=ownership,
+        overrides=overrides,
+    )
+    report = searched((yield [Submit(request)]))
+    if report.error is not None or report.root is None:
+        raise CommandRefused(report.error or NO_MOVE)
+    return report
+
+
+def raw_request(
+    state: GtpState, position: Position, player: int, symmetry: int = 0, optimism: float = 0.0
+) -> RawRequest:
+    return RawRequest(
+        id=state.next_id(),
+        position=position,
+        player=player,
+        # As KataGo: on a board that is not square, those that would turn it on its side do not.
+        symmetry=symmetry if position.x_size == position.y_size else symmetry & 3,
+        optimism=optimism,
+    )
+
+
+def searched(report: Report) -> SearchReport:
+    assert isinstance(report, SearchReport)
+    return report
+
+
+def evaluated(report: Report) -> RawReport:
+    assert isinstance(report, RawReport)
+    return report
