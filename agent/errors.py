@@ -224,7 +224,7 @@ class FrontRunning(ServiceError):
 
 
 class AddressTaken(ServiceError):
-    fix = "Stop what listens there, or set another address or socket in agent.yaml (gtp_address, analysis_address, …)."
+    fix = "Stop what listens there, or set another address in agent.yaml."
 
 
 class ProofFailed(ServiceError):

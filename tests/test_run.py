@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from fakes.brokers import Broker, free_port
 from fakes.daemons import Client, Daemon
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from agent.service.health import Front, find_front
 from agent.settings import own_command, parse_address
@@ -70,7 +72,7 @@ def test_a_second_daemon_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize("key", ["gtp_address", "analysis_address"])
+@pytest.mark.parametrize("key", ["gtp_address", "analysis_address", "websocket_address"])
 def test_a_taken_address_is_refused_by_name(tmp_path: Path, key: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -119,6 +121,39 @@ def test_gtp_joins_the_running_daemon_and_leaves_it_running(tmp_path: Path) -> N
             analysed = await asyncio.to_thread(verb, "analysis", "--config", str(daemon.config), text=text)
             assert json.loads(analysed.stdout)["id"] == "j"
             assert (await daemon.status()).engine == "up"
+
+    asyncio.run(scene())
+
+
+def test_every_socket_serves_and_joining_needs_no_token(tmp_path: Path) -> None:
+    """With a token, TCP and WebSocket ask for it; `agent gtp` on the same machine comes in by the Unix socket."""
+    secret = "0123456789abcdef0123456789abcdef"
+    (tmp_path / "token").write_text(secret)
+    (tmp_path / "token").chmod(0o600)
+    query = {"id": "QUERY:1", "moves": [], "rules": "japanese", "boardXSize": 9, "boardYSize": 9, "maxVisits": 2}
+
+    async def scene() -> None:
+        async with Daemon(tmp_path, None, visits=5, access={"token_file": "token"}) as daemon:
+            front = daemon.front
+            stranger = await Client.connect(front.gtp_address)
+            assert (await stranger.gtp("name")).startswith("? ")
+            known = await Client.connect(front.gtp_address)
+            known.say(f"token {secret}")
+            assert (await known.gtp("genmove b")).startswith("= ")
+            with pytest.raises(InvalidStatus):
+                await connect(f"ws://{front.websocket_address}/")
+            async with connect(f"ws://{front.websocket_address}/?token={secret}") as remote:
+                await remote.send(json.dumps(query))
+                assert json.loads(await remote.recv())["id"] == "QUERY:1"
+                status = await daemon.status()
+                assert status.clients == 2 and status.websocket_address == front.websocket_address
+            joined = await asyncio.to_thread(verb, "gtp", "--config", str(daemon.config), text="name\nquit\n")
+            assert joined.stdout.startswith("= KataGo") and "worker" not in joined.stderr
+            assert peak_bytes(daemon.process.pid) <= MEMORY_BYTES
+            assert await daemon.end() == 0
+            for client in (stranger, known):
+                client.close()
+        assert sorted(path.name for path in (tmp_path / "box").iterdir()) == ["front.lock"]
 
     asyncio.run(scene())
 

@@ -93,6 +93,10 @@ CONTRADICTIONS = [
     "mqtt: {host: b, tls: {cert: c}}",
     "gtp_address: nowhere",
     "analysis_address: 127.0.0.1:65536",
+    "websocket_address: 4643",
+    "access: {tls: {cert: c}}",
+    "access: {token: secret}",
+    f"gtp_socket: /{'x' * 107}",
 ]
 
 
@@ -100,6 +104,40 @@ CONTRADICTIONS = [
 def test_values_that_contradict_each_other_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
         load_settings(_write(tmp_path, text))
+
+
+@pytest.mark.parametrize("key", ["gtp_address", "analysis_address", "websocket_address"])
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:4640", "[::]:4640", "192.168.1.2:4640", "pi:4640", "127.0.0.1.evil.example:1"]
+)
+def test_an_address_beyond_loopback_is_refused_unless_clients_show_something(
+    tmp_path: Path, key: str, address: str
+) -> None:
+    for access in ("{}", "{tls: {cert: c, key: k}}"):
+        with pytest.raises(ConfigError) as caught:
+            load_settings(_write(tmp_path, f"{key}: '{address}'\naccess: {access}\n"))
+        assert f"{key} {address}" in str(caught.value)
+        assert "access.token_file" in caught.value.fix and "ssh" in caught.value.fix
+    for access in ("{token_file: t}", "{tls: {cert: c, key: k, client_ca: a}}"):
+        loaded = load_settings(_write(tmp_path, f"{key}: '{address}'\naccess: {access}\n"))
+        assert getattr(loaded, key) == address
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.8.9.1:1", "[::1]:1", "localhost:1"])
+def test_loopback_is_for_everybody_on_the_machine(tmp_path: Path, address: str) -> None:
+    assert load_settings(_write(tmp_path, f"gtp_address: '{address}'\n")).gtp_address == address
+
+
+def test_unix_sockets_lie_with_the_state_or_where_systemd_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    text = "state_dir: /s\nanalysis_socket: null\n"
+    loaded = load_settings(_write(tmp_path, text))
+    assert loaded.gtp_socket == Path("/s/gtp.sock") and loaded.analysis_socket is None
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/a:/run/b")
+    assert load_settings(_write(tmp_path, text)).gtp_socket == Path("/run/a/gtp.sock")
+    assert load_settings(_write(tmp_path, "gtp_socket: mine.sock\n")).gtp_socket == tmp_path / "mine.sock"
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    assert load_settings(_write(tmp_path, f"state_dir: /{'x' * 120}\n")).gtp_socket is None
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones(tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ class Doors:
             gtp_address=await self._open_tcp("gtp", gtp, settings.gtp_address),
             analysis_address=await self._open_tcp("analysis", analysis, settings.analysis_address),
             websocket_address=await self._open_websocket(websocket, settings.websocket_address),
-            gtp_socket=await self._open_unix(gtp, settings.gtp_socket),
-            analysis_socket=await self._open_unix(analysis, settings.analysis_socket),
+            gtp_socket=await self._open_unix("gtp", gtp, settings.gtp_socket),
+            analysis_socket=await self._open_unix("analysis", analysis, settings.analysis_socket),
         )
         self._tell("gtp", opened.gtp_address, opened.gtp_socket)
         self._tell("analysis", opened.analysis_address, opened.analysis_socket)
@@ -89,7 +89,7 @@ class Doors:
         try:
             server = await serve_tcp(reception, *parse_address(address), guard=self._guard)
         except OSError as error:
-            raise _taken(address, error) from error
+            raise _taken(f"{name}_address", address, error) from error
         self._stack.callback(server.close)
         self._seats.append(reception.seats)
         return server_address(server)
@@ -102,7 +102,7 @@ class Doors:
         try:
             server = await serve_websocket(make_connection, self._engine, host, port, guard=self._guard, seats=seats)
         except OSError as error:
-            raise _taken(address, error) from error
+            raise _taken("websocket_address", address, error) from error
 
         async def farewell() -> None:
             server.close()
@@ -113,17 +113,18 @@ class Doors:
         self._seats.append(seats)
         return server_address(server)
 
-    async def _open_unix(self, make_connection: MakeConnection, path: Path | None) -> str | None:
+    async def _open_unix(self, name: str, make_connection: MakeConnection, path: Path | None) -> str | None:
         if path is None:
             return None
         reception = Reception(make_connection, self._engine)
         try:
             await self._stack.enter_async_context(listening_unix(reception, path))
         except OSError as error:
-            raise _taken(str(path), error) from error
+            raise _taken(f"{name}_socket", str(path), error) from error
         self._seats.append(reception.seats)
         return str(path)
 
 
-def _taken(where: str, error: OSError) -> AddressTaken:
-    return AddressTaken(f"cannot listen on {where}: {os.strerror(error.errno or 0)}")
+def _taken(key: str, where: str, error: OSError) -> AddressTaken:
+    what = f"cannot listen on {where}: {os.strerror(error.errno or 0)}"
+    return AddressTaken(what, fix=f"Stop what listens there, or set another {key} in agent.yaml.")

@@ -11,6 +11,9 @@ import socket
 import threading
 from typing import Protocol
 
+# drain() then waits until all is with the kernel: what we count as written is. Not 0: asyncio's TLS pauses at "as much
+# as" the mark and would never go on.
+WRITE_HIGH_BYTES = 1
 # As much as a Linux pipe holds.
 READ_BYTES = 64 * 1024
 # A client that has asked and then reads nothing for so long is gone, or as good as gone.
@@ -47,8 +50,7 @@ class TcpStream:
         self._writer = writer
         self._returned = b""
         self._is_tls = writer.get_extra_info("ssl_object") is not None
-        # drain() then waits until all is with the kernel: what we count as written is.
-        writer.transport.set_write_buffer_limits(high=0)
+        writer.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         notice_absence(writer.get_extra_info("socket"))
 
     async def read(self) -> bytes:

@@ -22,7 +22,7 @@ from agent.service.access import TOKEN_S, Guard
 from agent.service.lines import MAX_LINE_BYTES
 from agent.service.listen import Seats
 from agent.service.serve import MakeConnection, Session
-from agent.service.streams import notice_absence
+from agent.service.streams import WRITE_HIGH_BYTES, notice_absence
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ async def serve_websocket(
         max_size=MAX_LINE_BYTES,
         # No frame is read ahead of the one at hand: what a client sends before we take it waits in its own machine.
         max_queue=1,
-        write_limit=0,
+        write_limit=WRITE_HIGH_BYTES,
         open_timeout=TOKEN_S,
         close_timeout=CLOSE_S,
         ping_interval=PING_S,
