@@ -20,49 +20,26 @@ import msgspec
 from agent.errors import AgentError, ConversionFailed
 from agent.events import ChainStep, Converting, DownloadProgress, Reporter, SourceFailed
 from agent.lifeline import die_with_parent
-from agent.settings import Settings, data_folder, encode_settings, own_command
+from agent.plan import PRECISION, Plan
+from agent.settings import NATIVE, Settings, data_folder, encode_settings, own_command, with_built_in_engine
 
 if TYPE_CHECKING:
     from agent.hardware import Hardware
     from agent.model.store import Store, StoredNetwork
-    from agent.profile import Profile
+    from agent.profile import Choice, Profile
 
 # Every backend without a network: nothing is pulled or converted for it.
 WITHOUT_NETWORK: Final = frozenset({"uniform"})
-PRECISION: Final = "fp32"
 # Backends that run the converted file, and those that run the network file itself; the others need an artifact.
 CONVERTED: Final = "onnxruntime"
 RUN_CONVERTED: Final = frozenset({CONVERTED, "check", "cuda", "cuda-tensorrt"})
 RUN_SOURCE: Final = frozenset({"core"})
+# Where a native katago keeps what it tunes, within the state folder.
+KATAGO_HOME: Final = "katago"
 # b18c384nbt on a Cortex-A53 converts in minutes; beyond this it hangs.
 CONVERT_S: Final = 1800.0
 # A plan with the hardware of a 128-core server is 40 kB; asyncio's own limit for a line is 64 kB.
 MAX_LINE_BYTES: Final = 1 << 20
-
-
-class Plan(msgspec.Struct, frozen=True, tag=True):
-    """What this machine runs, and why. `model` is the converted network, None for a backend without one. `max_time_s`
-    ends the search for a move in a game that its visits have not ended; None where the owner set the visits.
-    `precision` is the model's, `sessions` how many of the backend the threads share, `tuning` where backend, model,
-    threads and batch come from: what was measured here, or why the profile's were taken."""
-
-    hardware: str
-    hardware_facts: dict[str, Any]
-    profile: str
-    why: str
-    network: str
-    network_source: str
-    network_sha256: str
-    model: str | None
-    backend: str
-    threads: int
-    batch: int
-    visits: int
-    max_time_s: float | None
-    cache_positions: int
-    precision: str = PRECISION
-    sessions: int = 1
-    tuning: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True, tag=True):
@@ -88,23 +65,42 @@ def provision(settings: Settings, reporter: Reporter, *, tuned: bool = True) -> 
 
     hardware = detect()
     reporter.report(ChainStep("hardware", summary(hardware)))
-    choice = choose(hardware, load_profiles(data_folder("profiles")))
+    rules = load_profiles(data_folder("profiles"))
+    choice = choose(hardware, rules, native=settings.engine.wants_native)
     profile = choice.require()
     reporter.report(ChainStep("profile", f"{profile.name}. {choice.reason}"))
-    if settings.engine.path is not None:
-        reporter.report(ChainStep("katago", f"{settings.engine.path} is not started yet; the built-in engine serves"))
+    if profile.engine == "native":
+        built_in = choose(hardware, rules)
+        return _native_plan(settings, hardware, choice, built_in, reporter, tuned=tuned)
+    if settings.engine.wants_native:
+        reporter.report(ChainStep("katago", "no profile for a native one fits here; the built-in engine serves"))
+    elif settings.engine.path is not None:
+        reporter.report(ChainStep("katago", f"{settings.engine.path} rests: engine.backend names another engine"))
+    return _built_in_plan(settings, hardware, choice, reporter, tuned=tuned)
+
+
+def _built_in_plan(
+    settings: Settings,
+    hardware: Hardware,
+    choice: Choice,
+    reporter: Reporter,
+    *,
+    tuned: bool,
+    instead_of: StoredNetwork | None = None,
+) -> Plan:
+    """The plan of our own engine. With `instead_of` it stands in for another one which runs that network: it takes the
+    same where this machine's profile or the owner names it, and what is active in the store stays so."""
+    profile = choice.require()
     backend = backend_of(settings, profile)
     network, source, sha256, model = "none", "none", "", None
     if backend not in WITHOUT_NETWORK:
+        names = [candidate.network for candidate in profile.networks]
         network, source, sha256, model = _provide_network(
-            settings, [candidate.network for candidate in profile.networks], reporter, as_it_is=backend in RUN_SOURCE
+            settings, names, reporter, as_it_is=backend in RUN_SOURCE, instead_of=instead_of
         )
-    reporter.report(ChainStep("network", f"{network} from {source}"))
+    reporter.report(ChainStep("network" if instead_of is None else "fallback", f"{network} from {source}"))
     plan = Plan(
-        hardware=summary(hardware),
-        hardware_facts=msgspec.to_builtins(hardware),
-        profile=profile.name,
-        why=choice.reason,
+        **_of_machine(hardware, choice),
         network=network,
         network_source=source,
         network_sha256=sha256,
@@ -123,11 +119,81 @@ def provision(settings: Settings, reporter: Reporter, *, tuned: bool = True) -> 
     return plan
 
 
+def _native_plan(
+    settings: Settings, hardware: Hardware, choice: Choice, built_in: Choice, reporter: Reporter, *, tuned: bool
+) -> Plan:
+    """The plan of the owner's katago. Whether it is there and runs is for its worker to find out: then one way leads
+    from any fault to the fallback, and back once it is mended."""
+    from agent.model.store import Store
+
+    profile = choice.require()
+    assert profile.cfg is not None
+    katago = settings.engine.katago
+    reporter.report(ChainStep("katago", f"{katago}{'' if katago.is_absolute() else ' on PATH'}, with {profile.cfg}"))
+    store = Store(settings.state_dir)
+    stored = _have_network(settings, [candidate.network for candidate in profile.networks], store, reporter)
+    store.activate(stored.sha256)
+    reporter.report(ChainStep("network", f"{stored.manifest.name} from {stored.manifest.source}"))
+    return Plan(
+        **_of_machine(hardware, choice),
+        network=stored.manifest.name,
+        network_source=stored.manifest.source,
+        network_sha256=stored.sha256,
+        model=str(stored.path),
+        backend=NATIVE,
+        threads=settings.threads or profile.threads,
+        batch=profile.batch,
+        visits=settings.visits or profile.visits,
+        max_time_s=profile.limits.max_time_s if settings.visits is None else None,
+        cache_positions=profile.cache_positions,
+        katago=str(katago),
+        cfg=str(data_folder("profiles") / profile.cfg),
+        home=str(settings.state_dir / KATAGO_HOME),
+        human_profile=settings.human_profile,
+        fallback=_fallback(settings, hardware, profile, built_in, stored, reporter, tuned=tuned),
+    )
+
+
+def _fallback(
+    settings: Settings,
+    hardware: Hardware,
+    native: Profile,
+    built_in: Choice,
+    stored: StoredNetwork,
+    reporter: Reporter,
+    *,
+    tuned: bool,
+) -> Plan | None:
+    """The engine that serves when katago fails, made ready now: later there may be no connection and no room. None
+    where the owner or the profile wants none, or where there can be none, which is told."""
+    allowed = native.fallback if settings.engine.fallback is None else settings.engine.fallback
+    if not allowed:
+        reporter.report(ChainStep("fallback", "none, as engine.fallback or the profile says"))
+        return None
+    own = with_built_in_engine(settings)
+    try:
+        return _built_in_plan(own, hardware, built_in, reporter, tuned=tuned, instead_of=stored)
+    except AgentError as error:
+        reporter.report(ChainStep("fallback", f"none: {error}"))
+        return None
+
+
+def _of_machine(hardware: Hardware, choice: Choice) -> dict[str, Any]:
+    from agent.hardware.describe import summary
+
+    return {
+        "hardware": summary(hardware),
+        "hardware_facts": msgspec.to_builtins(hardware),
+        "profile": choice.require().name,
+        "why": choice.reason,
+    }
+
+
 def backend_of(settings: Settings, profile: Profile) -> str:
     """The owner's choice, else the profile's. Whom a human-style network imitates is written into the converted file,
     so that such a network needs a backend which runs that."""
-    if settings.engine.backend:
-        return settings.engine.backend
+    if settings.engine.runtime:
+        return settings.engine.runtime
     preferred = profile.networks[0].runtime
     return CONVERTED if settings.human_profile and preferred in RUN_SOURCE else preferred
 
@@ -143,7 +209,7 @@ def _as_tuned(plan: Plan, settings: Settings, hardware: Hardware, memory_percent
         plan.network_sha256,
         memory_limit(hardware, memory_percent),
         threads=settings.threads,
-        backend=settings.engine.backend,
+        backend=settings.engine.runtime,
         human_profile=settings.human_profile,
     )
     timing = found.timing
@@ -169,16 +235,26 @@ def _as_tuned(plan: Plan, settings: Settings, hardware: Hardware, memory_percent
 
 
 def _provide_network(
-    settings: Settings, names: Sequence[str], reporter: Reporter, *, as_it_is: bool
+    settings: Settings,
+    names: Sequence[str],
+    reporter: Reporter,
+    *,
+    as_it_is: bool,
+    instead_of: StoredNetwork | None = None,
 ) -> tuple[str, str, str, str]:
-    """Name, source and hash of the network, and the path of its converted file, or its own where it runs as it is."""
+    """Name, source and hash of the network, and the path of its converted file, or its own where it runs as it is.
+    `instead_of` as in `_built_in_plan`."""
     from agent.export.info import EXPORTER
     from agent.model.store import Manifest, Store
 
     store = Store(settings.state_dir)
-    stored = _have_network(settings, names, store, reporter)
+    if instead_of is not None and (settings.network is not None or _is_among(instead_of, names)):
+        stored = instead_of
+    else:
+        stored = _have_network(settings, names, store, reporter)
+    active = stored if instead_of is None else instead_of
     if as_it_is:
-        store.activate(stored.sha256)
+        store.activate(active.sha256)
         return stored.manifest.name, stored.manifest.source, stored.sha256, str(stored.path)
     kind = conversion_kind(settings)
     converted = store.find_converted(stored.sha256, kind, EXPORTER)
@@ -201,7 +277,7 @@ def _provide_network(
                 exporter=EXPORTER,
             )
             converted = store.add_file(out, made)
-    store.activate(stored.sha256)
+    store.activate(active.sha256)
     return stored.manifest.name, stored.manifest.source, stored.sha256, str(converted.path)
 
 
@@ -218,10 +294,19 @@ def drop_old_conversions(settings: Settings, plan: Plan) -> None:
     from agent.model.store import Store
 
     store = Store(settings.state_dir)
-    converted = store.find_converted(plan.network_sha256, conversion_kind(settings), EXPORTER)
-    if converted is not None:
-        with contextlib.suppress(ModelError):
-            store.drop_conversions(converted)
+    for each in (plan, plan.fallback):
+        sha256 = each.network_sha256 if each else ""
+        converted = store.find_converted(sha256, conversion_kind(settings), EXPORTER)
+        if converted is not None:
+            with contextlib.suppress(ModelError):
+                store.drop_conversions(converted)
+
+
+def _is_among(stored: StoredNetwork, names: Sequence[str]) -> bool:
+    from agent.model.catalogue import load_catalogue
+
+    catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
+    return stored.sha256 in {catalogue.find(name).sha256 for name in names}
 
 
 def _have_network(settings: Settings, names: Sequence[str], store: Store, reporter: Reporter) -> StoredNetwork:
@@ -314,16 +399,3 @@ async def provision_apart(settings: Settings, reporter: Reporter) -> Plan:
     if plan is None:
         raise AgentError(f"provisioning ended with status {status}", fix="Run `agent doctor`.")
     return plan
-
-
-def worker_command(plan: Plan) -> list[str]:
-    """How the worker of this plan is started; the supervisor adds its end of the socket pair."""
-    model = ["--model", plan.model] if plan.model else []
-    numbers = {
-        "--threads": plan.threads,
-        "--sessions": plan.sessions,
-        "--batch": plan.batch,
-        "--cache-positions": plan.cache_positions,
-    }
-    options = [text for name, value in numbers.items() for text in (name, str(value))]
-    return [*own_command(), "engine", "--backend", plan.backend, *model, *options]

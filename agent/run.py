@@ -20,11 +20,13 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from agent import __version__
+from agent.engine.messages import NATIVE_START_S
 from agent.errors import AgentError
 from agent.events import ChainStep, Converting, DownloadProgress, Event, Reporter
 from agent.hardware import Sampler, sample
+from agent.plan import Plan, fallback_command, worker_command
 from agent.prove import METRIC_S, prove
-from agent.provision import Plan, provision, provision_apart, worker_command
+from agent.provision import provision, provision_apart
 from agent.service import health
 from agent.service.access import read_guard
 from agent.service.analysis import AnalysisConnection
@@ -34,6 +36,7 @@ from agent.service.gtp import GtpConnection
 from agent.service.identity import READY_LINES
 from agent.service.listen import server_address
 from agent.service.options import ServiceOptions
+from agent.service.recovery import Limits
 from agent.service.relay import serve_relay
 from agent.service.serve import MakeConnection, serve_stdio
 from agent.service.supervise import Supervisor
@@ -97,7 +100,7 @@ async def serve_client(
             log.warning("the agent cannot be reached at %s: %s", place, error.strerror)
     configuration.options(ServiceOptions())
     plan = _plan_as_wished(settings, reporter, configuration.wishes())
-    supervisor = Supervisor(worker_command(plan), reporter)
+    supervisor = supervise(plan, reporter)
     async with _running(supervisor.run()), _running(_tell_ready(supervisor, reporter, kind)):
         options = configuration.options(_defaults(plan, kind))
         await serve_stdio(service(supervisor, options), supervisor)
@@ -173,7 +176,7 @@ class _Front:
             maker = Maker(self._settings.device_id, boot_id(), first_seq(), os.getpid())
             link = Link(mqtt, f"katago-agent-{maker.device_id}", will=agent_down(maker, time.time()))
             reporters = _Reporters(self._reporter)
-            supervisor = Supervisor(worker_command(plan), reporters)
+            supervisor = supervise(plan, reporters)
             telemetry = Telemetry(link, maker, engine=lambda: supervisor.status, host=_host_reader(supervisor))
             telemetry.announce(_twins(plan, self._settings.report_interval_s))
             reporters.add(telemetry)
@@ -242,9 +245,12 @@ class _Front:
         return front
 
     async def _be_ready(self, plan: Plan, supervisor: Supervisor, link: Link, maker: Maker) -> None:
+        if plan.katago:
+            self._notifier.extend_start(NATIVE_START_S)
         status = await supervisor.settled()
         if status.ready is not None:
-            detail = f"{status.ready.network} on {status.ready.backend}, {plan.threads} threads, {plan.visits} visits"
+            threads = status.ready.threads
+            detail = f"{status.ready.network} on {status.ready.backend}, {threads} threads, {plan.visits} visits"
             link.retain(maker.twin("versions", _versions() | status.ready.runtime_versions))
         else:
             detail = f"degraded: {status.reason} fix: {status.fix}"
@@ -272,13 +278,15 @@ class _Front:
             pid=os.getpid(),
             uptime_s=time.time() - self._started_s,
             profile=plan.profile,
-            network=plan.network,
-            backend=plan.backend,
+            network=status.ready.network if status.ready else plan.network,
+            backend=status.ready.backend if status.ready else plan.backend,
             engine=status.state,
             engine_pid=status.pid,
             reason=status.reason,
             fix=status.fix,
             restarts=status.restarts,
+            fallen_reason=status.fallen_reason,
+            fallen_fix=status.fallen_fix,
             outstanding=status.outstanding,
             clients=clients,
             gtp_address=front.gtp_address,
@@ -290,11 +298,17 @@ class _Front:
             broker_connected=link.connected.is_set(),
             broker_trouble=link.trouble,
             front_rss_bytes=health.rss_bytes(os.getpid()),
-            worker_rss_bytes=health.rss_bytes(status.pid) if status.pid else None,
+            worker_rss_bytes=status.heartbeat.rss_bytes if status.heartbeat else None,
         )
 
 
 # ---------------------------------------------------------------- small parts
+
+
+def supervise(plan: Plan, reporter: Reporter) -> Supervisor:
+    """The engine of this plan, with the one that stands in for it."""
+    limits = Limits(start_s=NATIVE_START_S) if plan.katago else None
+    return Supervisor(worker_command(plan), reporter, fallback=fallback_command(plan), limits=limits)
 
 
 def _defaults(plan: Plan, kind: str) -> ServiceOptions:
@@ -352,10 +366,10 @@ def _host_reader(supervisor: Supervisor) -> Callable[[], HostReading]:
     sampler = Sampler()
 
     def read() -> HostReading:
-        sample, worker = sampler.sample(), supervisor.status.pid
+        sample, beat = sampler.sample(), supervisor.status.heartbeat
         memory = {
             "front_rss_bytes": health.rss_bytes(os.getpid()),
-            "worker_rss_bytes": health.rss_bytes(worker) if worker else None,
+            "worker_rss_bytes": beat.rss_bytes if beat else None,
         }
         return HostReading(values=host_values(sample) | memory, throttling=throttling_reason(sample))
 

@@ -55,6 +55,8 @@ BACKENDS: Final = (
     "check",
     "uniform",
 )
+# The owner's own katago in the place of them all.
+NATIVE: Final = "native"
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,10 +89,28 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`path` names the owner's own `katago` binary; `backend` overrides the profile's network runtime."""
+    """`path` names the owner's own `katago` binary, which serves then; `backend` overrides the profile's network
+    runtime, and "native" means that katago, or the one on PATH. `fallback` tells whether the built-in engine serves
+    when katago fails; None leaves that to the profile."""
 
     path: Path | None = None
     backend: str | None = None
+    fallback: bool | None = None
+
+    @property
+    def wants_native(self) -> bool:
+        """Whether a katago is to serve: one that is named serves unless a runtime of ours is, too."""
+        return self.backend == NATIVE or (self.path is not None and self.backend is None)
+
+    @property
+    def runtime(self) -> str | None:
+        """The network runtime of the built-in engine that the owner wants; None where the profile chooses."""
+        return None if self.backend == NATIVE else self.backend
+
+    @property
+    def katago(self) -> Path:
+        """The binary, or its name on PATH."""
+        return self.path or Path("katago")
 
 
 class ServerTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -211,9 +231,9 @@ def load_settings(path: Path | None = None) -> Settings:
     where = f"{path}: " if path else ""
     _check_addresses(settings, where)
     _check_mqtt(settings.mqtt, where)
-    if settings.engine.backend not in (None, *BACKENDS):
+    if settings.engine.backend not in (None, NATIVE, *BACKENDS):
         wrong = f"{where}engine.backend {settings.engine.backend!r} is not known"
-        raise ConfigError(wrong, fix=f"Choose one of: {', '.join(BACKENDS)}.")
+        raise ConfigError(wrong, fix=f"Choose one of: {', '.join((NATIVE, *BACKENDS))}.")
     state_dir = _absolute(folder, settings.state_dir) if settings.state_dir != Path() else default_state_dir()
     sockets = {
         f"{kind}_socket": _socket_path(getattr(settings, f"{kind}_socket"), folder, state_dir / f"{kind}.sock", where)
@@ -244,6 +264,12 @@ def with_overrides(
     except msgspec.ValidationError as error:
         raise ConfigError(f"command line: {error}", fix="Give a whole number of at least 1.") from error
     return msgspec.structs.replace(settings, **changes)
+
+
+def with_built_in_engine(settings: Settings) -> Settings:
+    """The settings for what only our own engine can do, whoever serves."""
+    engine = msgspec.structs.replace(settings.engine, path=None, backend=settings.engine.runtime)
+    return msgspec.structs.replace(settings, engine=engine)
 
 
 def encode_settings(settings: Settings) -> bytes:

@@ -25,8 +25,9 @@ from agent.hardware.describe import summary
 from agent.model.disk import sha256_of
 from agent.model.sources import check_conversion_room
 from agent.model.store import Manifest, Store
+from agent.plan import Plan
 from agent.profile import choose, load_profiles
-from agent.provision import CONVERTED, RUN_SOURCE, WITHOUT_NETWORK, Plan, convert_apart, provision
+from agent.provision import CONVERTED, RUN_SOURCE, WITHOUT_NETWORK, convert_apart, provision
 from agent.settings import Settings, data_folder
 from agent.workshop.contenders import CONVERTED_BACKEND, CONVERTED_PRECISION, form_of, gather, right_answers
 from agent.workshop.limits import measure_peaks

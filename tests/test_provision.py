@@ -31,8 +31,9 @@ from agent.export.session import open_session
 from agent.hardware import detect
 from agent.model.disk import sha256_of
 from agent.model.store import Store
+from agent.plan import Plan, worker_command
 from agent.profile import choose, load_profiles
-from agent.provision import Plan, backend_of, provision, worker_command
+from agent.provision import backend_of, provision
 from agent.settings import Engine, Settings, data_folder, own_command
 from agent.tuner import _other_form, tune_here
 from agent.workshop.place import artifact_folder

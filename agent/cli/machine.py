@@ -97,6 +97,6 @@ def _tuning(hardware: Hardware, memory_percent: float) -> Standing | None:
         current.sha256,
         memory_limit(hardware, memory_percent),
         threads=settings.threads,
-        backend=settings.engine.backend,
+        backend=settings.engine.runtime,
         human_profile=settings.human_profile,
     )

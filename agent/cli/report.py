@@ -95,7 +95,7 @@ def _deployed(settings: Settings, hardware: Hardware, networks: Iterable[str]) -
             network,
             limit,
             threads=settings.threads,
-            backend=settings.engine.backend,
+            backend=settings.engine.runtime,
             human_profile=settings.human_profile,
         ).timing
         if timing is not None:

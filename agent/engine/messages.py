@@ -258,6 +258,10 @@ class EngineFailed(msgspec.Struct, frozen=True, tag="failed"):
 
 WorkerMessage = SearchReport | RawReport | EngineReady | Heartbeat | EngineFailed
 
+# So long a native katago may take to be ready: a first start tunes OpenCL or builds a TensorRT engine, minutes, on a
+# Jetson a quarter of an hour.
+NATIVE_START_S = 1500.0
+
 # Half the shortest analysis interval a GUI asks for is far below this; a board under load still meets it.
 HEARTBEAT_S = 0.5
 

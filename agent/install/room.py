@@ -14,8 +14,9 @@ from agent.model.catalogue import NetworkEntry, load_catalogue
 from agent.model.sources import CONVERTED_RATIO
 from agent.model.store import Store
 from agent.model.wheel_source import WHEEL_COPIES
+from agent.plan import PRECISION
 from agent.profile import choose, load_profiles
-from agent.provision import PRECISION, RUN_SOURCE, WITHOUT_NETWORK, backend_of
+from agent.provision import RUN_SOURCE, WITHOUT_NETWORK, backend_of
 from agent.settings import Settings, data_folder
 
 # State, locks, logs of the runtime and the file system's own blocks; what a running agent writes is below 1 MB.

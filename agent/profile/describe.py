@@ -28,11 +28,18 @@ def lines(choice: Choice) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def _engine(profile: Profile) -> str:
+    if profile.engine == "builtin":
+        return profile.engine
+    instead = "the built-in engine serves when it fails" if profile.fallback else "nothing serves when it fails"
+    return f"{profile.engine}, {profile.cfg}; {instead}"
+
+
 def _settings(profile: Profile) -> tuple[tuple[str, str], ...]:
     networks = ", then ".join(f"{n.network} ({n.precision}, {n.runtime})" for n in profile.networks)
     limits = profile.limits
     return (
-        ("Engine", profile.engine if profile.cfg is None else f"{profile.engine}, {profile.cfg}"),
+        ("Engine", _engine(profile)),
         ("Networks", networks),
         ("Threads", str(profile.threads)),
         ("Batch", str(profile.batch)),

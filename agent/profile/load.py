@@ -46,6 +46,8 @@ def _check(rule: Rule, path: Path, others: list[tuple[Path, Rule]]) -> None:
         raise ConfigError(f"{where} names {rule.cfg}, which is not there", fix=f"Put {rule.cfg} beside {path.name}.")
     if rule.engine == "native" and rule.cfg is None:
         raise ConfigError(f"{where} has engine native but no cfg", fix="Name the .cfg file that KataGo is given.")
+    if rule.threads.min > rule.threads.max:
+        raise ConfigError(f"{where}: threads.min is above threads.max", fix="Swap the two or change one.")
     if rule.cache.min_positions > rule.cache.max_positions:
         raise ConfigError(
             f"{where}: cache.min_positions is above cache.max_positions", fix="Swap the two or change one."

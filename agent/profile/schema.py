@@ -44,9 +44,11 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Threads(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Search threads: one for each usable core but `spare_cores`, at least 1 and at most `max`."""
+    """Search threads: one for each usable core but `spare_cores`, at least `min` and at most `max`. A GPU wants more
+    than there are cores."""
 
     max: Positive
+    min: Positive = 1
     spare_cores: Annotated[int, Meta(ge=0)] = 0
 
 
@@ -67,7 +69,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A profile as its file says it. Of the rules that match a machine, the one of the highest `priority` is taken."""
+    """A profile as its file says it. Of the rules that match a machine, the one of the highest `priority` is taken.
+    `cfg` is what a native katago is started with, `fallback` whether the built-in engine serves when that one fails."""
 
     name: Name
     about: Annotated[str, Meta(min_length=1)]
@@ -81,6 +84,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache: Cache
     limits: Limits
     cfg: str | None = None
+    fallback: bool = True
 
 
 class RuleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,3 +106,4 @@ class Profile(msgspec.Struct, frozen=True):
     visits: int
     cache_positions: int
     limits: Limits
+    fallback: bool = True

@@ -61,7 +61,7 @@ class Front(msgspec.Struct, frozen=True):
 
 class FrontStatus(msgspec.Struct, frozen=True):
     """What a daemon says of itself. `engine` is the supervisor's state (up, starting, waiting, degraded); `clients` are
-    connected over all sockets."""
+    connected over all sockets. `fallen_reason` tells why another engine serves than the one that should."""
 
     device_id: str
     pid: int
@@ -86,6 +86,8 @@ class FrontStatus(msgspec.Struct, frozen=True):
     broker_trouble: str
     front_rss_bytes: int | None
     worker_rss_bytes: int | None
+    fallen_reason: str = ""
+    fallen_fix: str = ""
 
 
 # ---------------------------------------------------------------- the daemon's side
@@ -272,6 +274,8 @@ def judge(front: Front | None, status: FrontStatus | None) -> Verdict:
         return Verdict("silent", f"the agent (pid {front.pid}) does not answer", fix)
     if status.engine == "degraded":
         return Verdict("degraded", status.reason, status.fix, status)
+    if status.engine == "up" and status.fallen_reason:
+        return Verdict("up", f"{status.fallen_reason}; the built-in engine serves instead", status.fallen_fix, status)
     if status.engine != "up":
         return Verdict("starting", status.reason or "the engine is starting", "Ask again in a moment.", status)
     return Verdict("up", status=status)

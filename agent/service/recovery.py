@@ -7,9 +7,9 @@ How the guilty request is found when the worker keeps dying: every death counts 
 From `SUSPECT_DEATHS` on a request is a suspect, and suspects are asked alone, one after the other, while all others
 wait. One that the worker dies of alone `GUILTY_DEATHS` times is answered with an error; the others are served.
 
-Where there are several `ways` to start a worker (an owner's katago, then the built-in engine), the next one serves when
-one fails: at once where it says that it is hopeless, else after `Limits.fall_back_deaths` in a row. It stays until
-somebody asks for a new try (`begin`) or the daemon starts again: an engine that fails under load is not tried on clients.
+Where there are several `ways` to start a worker (an owner's katago, then the built-in engine), the next one serves
+when one fails: at once where it says that it is hopeless, else after `Limits.fall_back_deaths` in a row. It stays until
+somebody asks for a new try (`begin`) or the daemon starts again: what fails under load is not tried on clients.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from agent.events import EngineFellBack, EngineGone, EngineUp, Event, SearchDone
 SUSPECT_DEATHS: Final = 2
 GUILTY_DEATHS: Final = 2
 
+_RETURNING: Final = "the first engine is to be tried again"
 NO_FIX: Final = "See the service log; `agent doctor` checks each link of the chain."
 
 
@@ -179,7 +180,7 @@ class Recovery:
         fallen, self.way = self.way > 0, 0
         if self.state in ("starting", "up"):
             self._is_returning = fallen
-            return [Kill("the first engine is to be tried again")] if fallen else []
+            return [Kill(_RETURNING)] if fallen else []
         self.deaths = 0
         return self._start(now_s)
 
@@ -188,6 +189,9 @@ class Recovery:
     def hear(self, message: WorkerMessage, now_s: float) -> list[Action]:
         self._seen_s = now_s
         if isinstance(message, EngineReady):
+            if self._is_returning:
+                # It was being started when somebody asked for the first way again.
+                return [Kill(_RETURNING)]
             self.state, self.ready, self._since_s, self._progress_s = "up", message, now_s, now_s
             if not self.way:
                 self.fallen_reason = self.fallen_fix = ""
