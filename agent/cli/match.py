@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
     from agent.events import Reporter
     from agent.settings import Settings
-    from agent.workshop.contestant import Contestant, GameSettings
+    from agent.workshop.contestant import Contestant
     from agent.workshop.elo import Elo
-    from agent.workshop.gtp_match import GtpMatchResult
+    from agent.workshop.gtp_match import GtpMatchOptions, GtpMatchResult
 
 # What `--visits` says unless it is given: enough for moves that a person would not laugh at, few enough for hundreds
 # of games.
 _VISITS = 32
+# Superko ends every game; this ends one that lasts too long all the same, as a draw.
+_MOST_MOVES_PER_POINT = 3
+# An engine that takes so many times what it was given hangs; a little more is shown in the table.
+_SLOWEST = 20
 
 
 def match(
@@ -47,6 +51,9 @@ def match(
     rules: str = typer.Option(None, "--rules", help="Engines: rules with area scoring. Default: tromp-taylor."),
     time_per_move: float = typer.Option(None, "--time-per-move", min=0.01, help="Engines: seconds for every move."),
     concurrency: int = typer.Option(1, "--concurrency", min=1, max=64, help="Engines: games at once."),
+    move_timeout: float = typer.Option(
+        None, "--move-timeout", min=0.1, help="Engines: seconds after which one that gives no move has lost."
+    ),
     sgf: Path = typer.Option(None, "--sgf", help="Engines: a folder for the games' records."),
     first_name: str = typer.Option("", "--first-name", help="Engines: what to call the first."),
     second_name: str = typer.Option("", "--second-name", help="Engines: what to call the second."),
@@ -60,14 +67,19 @@ def match(
     import msgspec
 
     from agent.settings import load_settings
-    from agent.workshop.contestant import Contestant, GameSettings, read_command
+    from agent.workshop.contestant import Contestant, GameSettings, Patience, read_command
+    from agent.workshop.gtp_match import GtpMatchOptions
     from agent.workshop.openings import KOMI, RULES
 
     settings = load_settings(config)
-    commands = [read_command(text) for text in (first, second)]
-    only_engines = (openings, komi, rules, time_per_move, sgf, first_name, second_name, first_setup, second_setup)
+    try:
+        commands = [read_command(text) for text in (first, second)]
+    except ValueError as error:
+        raise typer.BadParameter(f"no command line: {error}") from error
     if not (gtp or any(commands)):
-        if any(only_engines) or concurrency > 1:
+        limits = (komi, rules, time_per_move, move_timeout, openings, sgf)
+        said = (first_name, second_name, first_setup, second_setup)
+        if any(given is not None for given in limits) or any(said) or concurrency > 1:
             raise typer.BadParameter("two networks play in one process; --gtp lets them play as engines")
         _match_networks(first, second, games, visits or _VISITS, board, seed, threads, out, settings, as_json)
         return
@@ -88,11 +100,9 @@ def match(
     one, other = (msgspec.structs.replace(each, name=name, setup=tuple(setup)) for each, name, setup in named)
     networks = [text for text, command in zip((first, second), commands, strict=True) if command is None]
     drawn_by = openings or next(reversed(networks), None)
-    _match_engines((one, other), told, games, concurrency, drawn_by, seed, out, sgf, settings, as_json)
-
-
-# Superko ends every game; this ends one that lasts too long all the same, as a draw.
-_MOST_MOVES_PER_POINT = 3
+    patience = Patience(move_s=move_timeout or max(Patience().move_s, _SLOWEST * (time_per_move or 0.0)))
+    options = GtpMatchOptions(games, told, "", concurrency, patience)
+    _match_engines((one, other), options, drawn_by, seed, out, sgf, settings, as_json)
 
 
 def _match_networks(
@@ -136,9 +146,7 @@ def _match_networks(
 
 def _match_engines(
     contestants: tuple[Contestant, Contestant],
-    told: GameSettings,
-    games: int,
-    concurrency: int,
+    options: GtpMatchOptions,
     drawn_by: str | None,
     seed: int,
     out: Path | None,
@@ -149,13 +157,14 @@ def _match_engines(
     import msgspec
     from rich.console import Console
 
-    from agent.workshop.gtp_match import GtpMatchOptions, play_gtp_match
+    from agent.workshop.gtp_match import play_gtp_match
     from agent.workshop.match_openings import find_openings
     from agent.workshop.match_sgf import GameWriter
 
+    told = options.settings
     with _reporter(as_json) as reporter:
         openings = find_openings(drawn_by, seed, told, settings.state_dir, reporter)
-        options = GtpMatchOptions(games, told, openings.key, concurrency)
+        options = msgspec.structs.replace(options, openings_key=openings.key)
         what = repr((contestants, told, openings.key))
         journal = out or _journal(settings, what, f"{told.size}-gtp-{seed}")
         writer = GameWriter(sgf, told) if sgf is not None else None

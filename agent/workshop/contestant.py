@@ -23,17 +23,25 @@ class Contestant(msgspec.Struct, frozen=True):
     visits: int | None = None
 
 
+class Patience(msgspec.Struct, frozen=True):
+    """After how many seconds without an answer an engine counts as hung."""
+
+    # KataGo with OpenCL tunes itself for minutes at its first start, and loads the network before its first answer.
+    start_s: float = 900.0
+    # A command that is no search: native KataGo loads its network anew for another board size.
+    command_s: float = 120.0
+    move_s: float = 600.0
+
+
 class GameSettings(msgspec.Struct, frozen=True):
     """What both engines are told. `rules` is a name or text that KataGo reads; `seconds_per_move` None means no clock.
-    A game of more than `most_moves`, the opening's included, is a draw. `move_patience_s` is how long a move may take
-    before the engine counts as hung."""
+    A game of more than `most_moves`, the opening's included, is a draw."""
 
     size: int
     komi: float
     rules: str
     most_moves: int
     seconds_per_move: float | None = None
-    move_patience_s: float = 600.0
 
     def judged_by(self) -> Rules:
         """The rules by which the referee judges, and which the players are told: two passes end a game only when the

@@ -7,23 +7,21 @@ own. Finished games stand in a journal, and a match that was killed goes on.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from agent.engine.messages import Position
 from agent.errors import PlayerFailed
 from agent.events import Reporter, WorkshopProgress
-from agent.workshop.contestant import Contestant, GameSettings, command_line
+from agent.workshop.contestant import Contestant, GameSettings, Patience, command_line
 from agent.workshop.elo import Elo, elo_of_pairs
 from agent.workshop.gtp_game import GtpGame, play_game
-from agent.workshop.gtp_player import Player, start_player
-from agent.workshop.gtp_process import PlayerFault
+from agent.workshop.gtp_player import Player
+from agent.workshop.gtp_table import Table, all_or_none
 from agent.workshop.journal import Journal, open_journal
 
 # After so many of its own failures in a row an engine does not play; whoever started it should hear of that.
@@ -32,8 +30,7 @@ MOST_FAULTS_IN_A_ROW: Final = 5
 _TELL_EVERY_S: Final = 1.0
 
 
-@dataclass(frozen=True)
-class GtpMatchOptions:
+class GtpMatchOptions(msgspec.Struct, frozen=True):
     """`games` is rounded up to pairs. `concurrency` is how many of them go on at once. `openings_key` says what the
     openings are, so that a journal of others is left alone."""
 
@@ -41,6 +38,7 @@ class GtpMatchOptions:
     settings: GameSettings
     openings_key: str
     concurrency: int = 1
+    patience: Patience = Patience()
 
     @property
     def pairs(self) -> int:
@@ -108,7 +106,7 @@ class _Match:
     async def play(
         self, openings: Callable[[Sequence[int], set[tuple[int, ...]]], Sequence[Position]], path: Path
     ) -> GtpMatchResult:
-        first_table = _Table(self.contestants)
+        first_table = Table(self.contestants, self.options.patience)
         try:
             # They tell who they are, which belongs to what the journal is of; the first table plays on with them.
             introduced = await first_table.seat()
@@ -155,12 +153,13 @@ class _Match:
         }
         missing = [pair for pair in range(self.options.pairs) if pair not in starts]
         known = {tuple(point for _, point in start.moves) for start in starts.values()}
-        starts.update(zip(missing, openings(missing, known), strict=True))
+        for pair, start in zip(missing, openings(missing, known), strict=True):
+            starts[pair] = msgspec.structs.replace(empty, moves=start.moves)
         return starts
 
     # ------------------------------------------------------------ tables
 
-    async def _play_all(self, first: _Table, starts: dict[int, Position], record: Journal[GtpGame]) -> None:
+    async def _play_all(self, first: Table, starts: dict[int, Position], record: Journal[GtpGame]) -> None:
         coming = iter(
             [
                 (pair, first_is_black)
@@ -170,13 +169,14 @@ class _Match:
             ]
         )
         left = 2 * self.options.pairs - len(self._played)
-        tables = [first, *(_Table(self.contestants) for _ in range(min(self.options.concurrency, left) - 1))]
-        await _all_or_none([self._serve(number, table, coming, starts, record) for number, table in enumerate(tables)])
+        others = range(min(self.options.concurrency, left) - 1)
+        tables = [first, *(Table(self.contestants, self.options.patience) for _ in others)]
+        await all_or_none([self._serve(number, table, coming, starts, record) for number, table in enumerate(tables)])
 
     async def _serve(
         self,
         number: int,
-        table: _Table,
+        table: Table,
         coming: Iterator[tuple[int, bool]],
         starts: dict[int, Position],
         record: Journal[GtpGame],
@@ -259,80 +259,6 @@ class _Match:
             mean_moves=sum(len(game.moves) - game.opening for game in games) / len(games),
             games=games,
         )
-
-
-class _Table:
-    """A pair of processes; a process that failed is replaced when the next game begins."""
-
-    def __init__(self, contestants: tuple[Contestant, Contestant]) -> None:
-        self._contestants = contestants
-        self._players: list[Player | None] = [None, None]
-
-    async def seat(self) -> tuple[Player, Player]:
-        """Both players, started where they are not there."""
-        first, second = await _all_or_none([self._sit(0), self._sit(1)])
-        return first, second
-
-    async def begin(self, start: Position, settings: GameSettings) -> tuple[Player, Player]:
-        """Both, before the first move from `start`. One that fails here is started anew, once.
-
-        Raises:
-            PlayerFailed: a new process fails, too: playing on would be of no use.
-        """
-        first, second = await _all_or_none([self._prepare(0, start, settings), self._prepare(1, start, settings)])
-        return first, second
-
-    async def close(self) -> None:
-        """End both."""
-        players = [player for player in self._players if player is not None]
-        self._players = [None, None]
-        try:
-            await asyncio.gather(*(player.close() for player in players))
-        finally:
-            for player in players:
-                player.kill()
-
-    async def _prepare(self, side: int, start: Position, settings: GameSettings) -> Player:
-        was_there = self._players[side] is not None
-        player = await self._sit(side)
-        try:
-            await player.begin(start, settings)
-        except PlayerFault as fault:
-            await self._leave(side)
-            if was_there and fault.kind != "refused":
-                return await self._prepare(side, start, settings)
-            raise PlayerFailed(f"{player.name} cannot begin a game: it {fault}") from fault
-        return player
-
-    async def _sit(self, side: int) -> Player:
-        player = self._players[side]
-        if player is not None and player.is_usable:
-            return player
-        await self._leave(side)
-        contestant = self._contestants[side]
-        try:
-            player = self._players[side] = await start_player(contestant)
-        except PlayerFault as fault:
-            called = contestant.name or command_line(contestant.command)
-            raise PlayerFailed(f"{called} does not play: it {fault}") from fault
-        return player
-
-    async def _leave(self, side: int) -> None:
-        player, self._players[side] = self._players[side], None
-        if player is not None:
-            await player.close()
-
-
-async def _all_or_none(work: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Run all at once; when one fails the others are cancelled and have ended before its error is raised."""
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait(tasks)
 
 
 def _names(players: tuple[Player, Player]) -> tuple[str, str]:

@@ -9,13 +9,9 @@ from typing import Final
 
 from agent.engine.messages import Position
 from agent.engine.points import BLACK, color_letter, parse_vertex, vertex
-from agent.workshop.contestant import Contestant, GameSettings
+from agent.workshop.contestant import Contestant, GameSettings, Patience
 from agent.workshop.gtp_process import GtpProcess, PlayerFault
 
-# KataGo with OpenCL tunes itself for minutes at its first start, and loads the network before its first answer.
-START_PATIENCE_S: Final = 900.0
-# A command that is no search: native KataGo loads its network anew for another board size.
-COMMAND_PATIENCE_S: Final = 120.0
 # KataGo's largest bound on visits: time alone limits the search then.
 _ALL_VISITS: Final = 1 << 50
 
@@ -31,10 +27,11 @@ class Player:
         name: str,
         version: str,
         commands: frozenset[str],
+        patience: Patience,
         clock: Callable[[], float],
     ) -> None:
         self.contestant, self.name, self.version = contestant, name, version
-        self._process, self._commands, self._clock = process, commands, clock
+        self._process, self._commands, self._patience, self._clock = process, commands, patience, clock
         self._size = 0
 
     @property
@@ -69,7 +66,7 @@ class Player:
         if limit is not None and "time_left" in self._commands and "kata-set-param" not in self._commands:
             await self._ask(f"time_left {color_letter(color)} {limit:g} 1")
         begin = self._clock()
-        text = await self._process.ask(f"genmove {color_letter(color)}", settings.move_patience_s)
+        text = await self._process.ask(f"genmove {color_letter(color)}", self._patience.move_s)
         seconds = self._clock() - begin
         if text.lower() == "resign":
             return None, seconds
@@ -102,27 +99,27 @@ class Player:
         return [*commands, *self.contestant.setup]
 
     async def _ask(self, command: str) -> str:
-        return await self._process.ask(command, COMMAND_PATIENCE_S)
+        return await self._process.ask(command, self._patience.command_s)
 
 
 async def start_player(
-    contestant: Contestant, folder: Path | None = None, clock: Callable[[], float] = time.monotonic
+    contestant: Contestant, patience: Patience, clock: Callable[[], float] = time.monotonic
 ) -> Player:
-    """The engine of `contestant`, ready for a game; it works in `folder`.
+    """The engine of `contestant`, ready for a game.
 
     Raises:
         PlayerFault: it does not start, or does not speak GTP.
     """
-    process = await GtpProcess.start(contestant.command, folder)
+    process = await GtpProcess.start(contestant.command)
     try:
-        name = await process.ask("name", START_PATIENCE_S)
-        version = await process.ask("version", COMMAND_PATIENCE_S)
-        commands = frozenset((await process.ask("list_commands", COMMAND_PATIENCE_S)).split())
+        name = await process.ask("name", patience.start_s)
+        version = await process.ask("version", patience.command_s)
+        commands = frozenset((await process.ask("list_commands", patience.command_s)).split())
     except BaseException:
         process.kill()
         raise
     words = " ".join(name.split()) or Path(contestant.command[0]).name
-    return Player(contestant, process, words, " ".join(version.split()), commands, clock)
+    return Player(contestant, process, words, " ".join(version.split()), commands, patience, clock)
 
 
 def side(first_is_black: bool, color: int) -> int:

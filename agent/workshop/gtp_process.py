@@ -13,7 +13,6 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, Literal, cast
 
 from agent.errors import PlayerFailed
@@ -50,15 +49,19 @@ class _Asked:
         self._size = 0
 
     def take(self, line: str) -> bool:
-        """Whether the line belongs to the reply. The empty line ends it."""
-        if not self._lines and not line.startswith(("=", "?")):
+        """Whether the line belongs to the reply. The empty line ends it.
+
+        Raises:
+            PlayerFault: the reply is longer than any should be.
+        """
+        if self.answer.done() or (not self._lines and not line.startswith(("=", "?"))):
             return False
         self._size += len(line)
         if self._size > MAX_REPLY_BYTES:
-            self.end(PlayerFault("garbage", f"gave no end to its answer to {self.command!r}"))
-        elif line:
+            raise PlayerFault("garbage", f"gave no end to its answer to {self.command!r}")
+        if line:
             self._lines.append(line)
-        elif not self.answer.done():
+        else:
             # The id, which we did not give, is dropped with the mark.
             text = "\n".join([self._lines[0][1:].lstrip("0123456789").strip(), *self._lines[1:]])
             if self._lines[0].startswith("?"):
@@ -91,8 +94,8 @@ class GtpProcess(asyncio.SubprocessProtocol):
         self._exited = asyncio.Event()
 
     @classmethod
-    async def start(cls, command: Sequence[str], folder: Path | None = None) -> GtpProcess:
-        """The process of `command`, which works in `folder`.
+    async def start(cls, command: Sequence[str]) -> GtpProcess:
+        """The process of `command`, in the current folder.
 
         Raises:
             PlayerFault: there is no such program.
@@ -101,7 +104,7 @@ class GtpProcess(asyncio.SubprocessProtocol):
         try:
             # A session of its own: `command` may be a script that starts the engine, and all of it must end with it;
             # and Ctrl-C is for us alone.
-            transport, process = await loop.subprocess_exec(cls, *command, cwd=folder, start_new_session=True)
+            transport, process = await loop.subprocess_exec(cls, *command, start_new_session=True)
         except (OSError, ValueError) as error:
             raise PlayerFault("crash", f"does not start: {getattr(error, 'strerror', None) or error}") from error
         assert isinstance(process, GtpProcess) and isinstance(transport, asyncio.SubprocessTransport)
@@ -134,6 +137,10 @@ class GtpProcess(asyncio.SubprocessProtocol):
             fault = PlayerFault("timeout", f"did not answer {command!r} within {patience_s:g} s{self._words()}")
             self._break(fault)
             raise fault from error
+        except asyncio.CancelledError:
+            # Its answer will come when nobody waits for it any more.
+            self._break(PlayerFault("crash", f"was ended while it answered {command!r}"))
+            raise
         except PlayerFault as fault:
             if fault.kind != "refused":
                 self._break(fault)
@@ -189,9 +196,14 @@ class GtpProcess(asyncio.SubprocessProtocol):
     # ------------------------------------------------------------ inside
 
     def _take(self, line: str) -> None:
-        if self._asked is not None and self._asked.take(line):
+        if self._broken is not None:
             return
-        if self._asked is None and line.startswith(("=", "?")):
+        try:
+            if self._asked is not None and self._asked.take(line):
+                return
+        except PlayerFault as fault:
+            self._break(fault)
+        if line.startswith(("=", "?")):
             self._break(PlayerFault("garbage", f"answered {line[:200]!r} to nothing"))
         self._chatter += bool(line)
         if self._chatter > MAX_CHATTER_LINES:
