@@ -85,7 +85,7 @@ _CAUSES: Final = (
         is_hopeless=False,
     ),
     _Cause(
-        r"(?:what\(\):|Error:|Uncaught exception:)\s*([^\n]*(?:[Cc]onfig|key|\.cfg)[^\n]*)",
+        r"(?:Config\w*Error'\s*what\(\):|what\(\):(?=[^\n]*(?:[Cc]onfig|\.cfg| key )))\s*([^\n]*)",
         "it does not take its configuration: {0}",
         "Correct the .cfg file that the profile names; `agent why` shows which one it is.",
     ),

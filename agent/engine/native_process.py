@@ -53,11 +53,9 @@ def start_katago(
     Raises OSError.
     """
     written = folder / "katago.cfg"
-    written.write_text("".join(f"{key} = {value}\n" for key, value in config.items()))
-    # Of several files KataGo lets the later one win.
-    configs = [text for path in (base, written) if path for text in ("-config", str(path.absolute()))]
+    written.write_text(_without(config, base) + "".join(f"{key} = {value}\n" for key, value in config.items()))
     return subprocess.Popen(
-        [find_program(command), verb, *configs, "-model", str(network.absolute()), *arguments],
+        [find_program(command), verb, "-config", str(written), "-model", str(network.absolute()), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
@@ -66,6 +64,13 @@ def start_katago(
         start_new_session=True,
         preexec_fn=preexec,
     )
+
+
+def _without(config: Mapping[str, object], base: Path | None) -> str:
+    """The lines of `base` that set nothing which `config` sets: KataGo refuses a key that stands twice in a file, and a
+    second file by an absolute path."""
+    lines = base.read_text(encoding="utf-8").splitlines(keepends=True) if base else []
+    return "".join(line for line in lines if line.partition("=")[0].strip() not in config)
 
 
 class NativeProcess:
