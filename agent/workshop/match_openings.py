@@ -70,9 +70,9 @@ def find_openings(
 
 
 def _recorded(folder: Path, start: Position, reporter: Reporter) -> list[Position]:
-    """The records on this board that begin with Black and alternate, by the match's rules and komi."""
+    """The records on this board that begin with Black and alternate, by the match's rules and komi; each once."""
     records, _ = read_folder([folder], reporter)
-    found = []
+    found: dict[tuple[tuple[int, int], ...], Position] = {}
     for record in records:
         moves = record.position.moves
         alternates = all(color == (BLACK, WHITE)[index % 2] for index, (color, _) in enumerate(moves))
@@ -80,8 +80,8 @@ def _recorded(folder: Path, start: Position, reporter: Reporter) -> list[Positio
         if alternates and same_board and not record.position.initial_stones:
             opened = msgspec.structs.replace(start, moves=moves)
             if not _is_over(opened):
-                found.append(opened)
-    return found
+                found[moves] = opened
+    return list(found.values())
 
 
 def _is_over(position: Position) -> bool:

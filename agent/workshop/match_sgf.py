@@ -26,17 +26,17 @@ class GameWriter:
         self._folder, self._settings = folder, settings
 
     def write(self, game: GtpGame, names: tuple[str, str]) -> None:
-        """Write the game unless its file is there.
+        """Write the game unless it lies there already, as those of a match that goes on do.
 
         Raises:
             JournalUnusable: the folder cannot be written to.
         """
         path = self._folder / f"{game.pair + 1:04}{'a' if game.first_is_black else 'b'}.sgf"
-        if path.exists():
-            return
+        text = game_text(game, names, self._settings).encode()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, game_text(game, names, self._settings).encode())
+            if not path.exists() or path.read_bytes() != text:
+                write_atomically(path, text)
         except OSError as error:
             raise JournalUnusable(f"cannot write {path}: {error.strerror or error}") from error
 
