@@ -3,18 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "katago_hash.h"
 #include "move_selector.h"
 #include "ownership_sum.h"
 #include "score_value.h"
-#include "zobrist.h"
 
 namespace katago_agent {
-
-namespace {
-
-bool lessHash(const Hash128& a, const Hash128& b) { return a.high != b.high ? a.high < b.high : a.low < b.low; }
-
-}  // namespace
 
 class ReportBuilder {
  public:
@@ -201,18 +195,8 @@ class ReportBuilder {
 
   void addHashes(Report& report) const {
     const Game& game = s_.game_;
-    report.hash = game.positionHash();
-    report.symmetricHash = report.hash;
-    for (int symmetry = 1; symmetry < 8; symmetry++) {
-      const bool transposed = symmetry >= 4;
-      Board board(transposed ? game.ySize() : game.xSize(), transposed ? game.xSize() : game.ySize());
-      for (Point p = 0; p < game.area(); p++)
-        if (game.board().at(p) != EMPTY) board.setStone(symmetryPoint(p, game.xSize(), game.ySize(), symmetry), game.board().at(p));
-      const Point ko = game.board().koPoint();
-      Hash128 hash = board.positionHash() ^ zobrist().toPlay(game.toPlay());
-      if (ko != NO_POINT) hash ^= zobrist().koBan(symmetryPoint(ko, game.xSize(), game.ySize(), symmetry));
-      if (lessHash(hash, report.symmetricHash)) report.symmetricHash = hash;
-    }
+    report.hash = katagoHash(game.board(), game.toPlay());
+    report.symmetricHash = katagoSymmetricHash(game.board(), game.toPlay());
   }
 
   Search& s_;
