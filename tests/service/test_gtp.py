@@ -211,7 +211,8 @@ def test_version_begins_with_katagos_and_splits_on_dots() -> None:
     version = gtp().line("version").decode()[2:].strip()
     major, minor, *_ = version.split(".")
     assert (int(major), int(minor)) == (1, 17)
-    assert f"katago-agent-{__version__}" in version
+    assert f"katago-agent-{__version__.replace('.', '-')}" in version
+    assert len(version.split("+g170e")[0].split(".")) == 3  # Ogatak reads three parts or none
     assert "g170e-b15c192" in version
 
 
