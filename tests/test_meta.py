@@ -48,7 +48,8 @@ def spoken(text: str) -> Iterator[tuple[str, list[str]]]:
     """Verb and options of each command of ours in a page's code: `agent gtp --visits 5`, `sudo katago-agent doctor`."""
     code = re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL)
     for piece in code:
-        for line in piece.strip("`").splitlines():
+        # What stands in quotes is another program's command line.
+        for line in re.sub(r'"[^"]*"', '""', piece.strip("`")).splitlines():
             match = re.search(r"(?:^|\s|/)(?:katago-)?agent +((?:[a-z]+(?:\s|$))+)(.*)", line)
             if not match:
                 continue
