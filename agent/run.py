@@ -307,7 +307,8 @@ class _Front:
 
 def supervise(plan: Plan, reporter: Reporter) -> Supervisor:
     """The engine of this plan, with the one that stands in for it."""
-    limits = Limits(start_s=NATIVE_START_S) if plan.katago else None
+    # Its worker gives up first, and says why.
+    limits = Limits(start_s=NATIVE_START_S + 10) if plan.katago else None
     return Supervisor(worker_command(plan), reporter, fallback=fallback_command(plan), limits=limits)
 
 

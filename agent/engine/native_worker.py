@@ -2,7 +2,7 @@
 
 Start at `run_native_worker`. One thread hands on what front and katago say; `native_player.py` knows what it means. To
 the front this worker looks like any other: it says that it is ready, beats, answers, and ends with a reason. katago has
-no heartbeat, so this process asks it every `PING_S` for its version, which it answers at once while it searches.
+no heartbeat, so this process asks it every `ping_s` for its version, which it answers at once while it searches.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from agent.engine import native_death
 from agent.engine.messages import (
     HEARTBEAT_S,
+    NATIVE_START_S,
     EngineFailed,
     EngineReady,
     Heartbeat,
@@ -34,20 +34,18 @@ from agent.lifeline import die_with_parent
 
 log = logging.getLogger(__name__)
 
-# Often enough to see a hang within the front's own ten seconds for a heartbeat; each costs katago microseconds.
-PING_S: Final = 2.0
-
 
 @dataclass(frozen=True)
 class Patience:
     """Seconds after which katago is taken for hung. Tests shorten them."""
 
+    # Often enough to see a hang soon; each question costs katago microseconds.
+    ping_s: float = 2.0
     # As long as the front waits for a heartbeat.
     silent_s: float = 10.0
     # While it starts it answers nothing: it hangs when it is stopped, or computes nothing for so long.
     idle_start_s: float = 60.0
-    # A first start tunes OpenCL or builds a TensorRT engine: minutes, on a Jetson a quarter of an hour.
-    start_s: float = 1500.0
+    start_s: float = NATIVE_START_S
     # Looks at the clock further apart than this mean that we slept, not katago.
     slept_s: float = 5.0
 
@@ -137,7 +135,7 @@ class _Service:
     def serve(self) -> None:
         """Until the front is gone. Raises NativeFailed, NativeGarbage, FrontGarbage."""
         self._say(self._player.hello())
-        self._next_ping_s = self._clock() + PING_S
+        self._next_ping_s = self._clock() + self._patience.ping_s
         with selectors.DefaultSelector() as selector:
             selector.register(self._front, selectors.EVENT_READ)
             selector.register(self._child.stdout, selectors.EVENT_READ)
@@ -205,7 +203,7 @@ class _Service:
             self._front.send(self._heartbeat())
             self._next_beat_s = now_s + HEARTBEAT_S
         if now_s >= self._next_ping_s:
-            self._next_ping_s = now_s + PING_S
+            self._next_ping_s = now_s + self._patience.ping_s
             if self._is_ready:
                 self._say(self._player.ping())
             self._judge(now_s)

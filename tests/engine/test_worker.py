@@ -10,11 +10,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import pytest
 from fakes.backends import ImitatingBackend, NanBackend
+from fakes.worker_front import WAIT_S, Front
 
 from agent.engine.backends import BACKENDS, Entry
 from agent.engine.messages import (
@@ -30,53 +31,14 @@ from agent.engine.messages import (
     SearchReport,
     SearchRequest,
     StopRequest,
-    WorkerMessage,
 )
 from agent.engine.points import BLACK
 from agent.engine.rules import Rules
 from agent.engine.worker import WorkerOptions, run_worker
 from agent.engine.worker_socket import MAX_FRAME_BYTES, Frames, FrontGarbage
 
-WAIT_S = 60.0
 EMPTY = Position(9, 9, Rules(), 7.0)
 ENDLESS = 1 << 50
-Message = TypeVar("Message")
-
-
-class Front:
-    """The other end of the socket pair."""
-
-    def __init__(self, end: socket.socket) -> None:
-        self.socket = end
-        self.socket.settimeout(WAIT_S)
-        self._decoder = msgspec.msgpack.Decoder(WorkerMessage)
-
-    def send(self, message: FrontMessage) -> None:
-        self.send_frame(msgspec.msgpack.encode(message))
-
-    def send_frame(self, payload: bytes) -> None:
-        self.socket.sendall(len(payload).to_bytes(4, "big") + payload)
-
-    def next(self) -> Any:
-        return self._decoder.decode(self._read(int.from_bytes(self._read(4), "big")))
-
-    def wait_for(self, kind: type[Message], accept: Callable[[Message], bool] = lambda message: True) -> Message:
-        while True:
-            message = self.next()
-            if isinstance(message, kind) and accept(message):
-                return message
-
-    def final(self, number: int) -> SearchReport:
-        return self.wait_for(SearchReport, lambda report: report.final and report.id == number)
-
-    def _read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            more = self.socket.recv(size - len(data))
-            if not more:
-                raise EOFError
-            data += more
-        return data
 
 
 def search(number: int, visits: int, **kwargs: Any) -> SearchRequest:
