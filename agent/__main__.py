@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from agent.cli import (
+    analyze,
     children,
     export,
     fleet,
@@ -51,6 +52,7 @@ for verb in (
     serving.run,
     serving.gtp,
     serving.analysis,
+    analyze.analyze,
     serving.status,
     measure.bench,
     measure.speed,

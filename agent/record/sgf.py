@@ -30,7 +30,7 @@ _RULES: Final = {
     "": "japanese",
 }
 # Fox writes komi in hundredths, and under Chinese rules counts it in stones: 375 is 3 3/4 stones.
-_FOX_KOMI: Final = {375.0: 7.5, 550.0: 5.5, 650.0: 6.5, 750.0: 7.5}
+_FOX_KOMI: Final = {325.0: 6.5, 375.0: 7.5, 550.0: 5.5, 650.0: 6.5, 750.0: 7.5}
 
 
 class Record(msgspec.Struct, frozen=True):
