@@ -137,12 +137,17 @@ def ended(program: str, status: int, said: Sequence[str], *, was_ready: bool) ->
     return NativeFailed(f"katago {when}: {how}{words}")
 
 
+# ProtectHome= of our unit hides them.
+_HOMES: Final = ("/home/", "/root/")
+
+
 def not_started(program: str, error: OSError) -> NativeFailed:
     """The error for a katago that the kernel does not run."""
+    hidden = " The service sees no home folders: put it under /usr/local/bin." if program.startswith(_HOMES) else ""
     texts = {
         errno.ENOENT: (
             f"{program} is not there",
-            f"Set engine.path in agent.yaml to a katago binary. {build_advice()}",
+            f"Set engine.path in agent.yaml to a katago binary.{hidden} {build_advice()}",
         ),
         errno.EACCES: (f"{program} may not be run", f"Make it executable: chmod +x {program}."),
         errno.ENOEXEC: (f"{program} is no program for this processor", _BUILD_HERE),

@@ -103,3 +103,8 @@ def test_its_own_log_is_not_its_last_words() -> None:
 def test_what_the_kernel_does_not_run(number: int, reason: str, fix: str) -> None:
     failed = not_started("/k", OSError(number, "Cannot allocate memory"))
     assert reason in str(failed) and fix in failed.fix and failed.is_hopeless
+
+
+def test_a_home_folder_is_hidden_from_the_service() -> None:
+    assert "sees no home folders" in not_started("/home/pi/katago", OSError(errno.ENOENT, "")).fix
+    assert "sees no home folders" not in not_started("/opt/katago", OSError(errno.ENOENT, "")).fix

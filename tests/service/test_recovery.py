@@ -20,7 +20,7 @@ from agent.engine.messages import (
     SearchRequest,
 )
 from agent.engine.rules import Rules
-from agent.events import EngineGone, EngineUp
+from agent.events import EngineFellBack, EngineGone, EngineUp
 from agent.service.recovery import Action, Deliver, Kill, Limits, Recovery, Send, Start, Tell
 
 POSITION = Position(x_size=9, y_size=9, rules=Rules(), komi=7.5)
@@ -47,9 +47,11 @@ def beat(visits: int) -> Heartbeat:
 class Machine(RuleBasedStateMachine):
     """A worker that may do anything at any time, and a client that asks and stops."""
 
+    ways = 1
+
     def __init__(self) -> None:
         super().__init__()
-        self.recovery = Recovery()
+        self.recovery = Recovery(ways=self.ways)
         self.now_s = 0.0
         self.alive = False
         self.asked: dict[int, bool] = {}
@@ -61,6 +63,7 @@ class Machine(RuleBasedStateMachine):
         for action in actions:
             if isinstance(action, Start):
                 assert not self.alive, "two workers at once"
+                assert action.way == self.recovery.way < self.ways
                 self.alive = True
             elif isinstance(action, Kill):
                 self.do(self.recovery.gone(1, action.reason, self.now_s) if self.die() else [])
@@ -93,9 +96,10 @@ class Machine(RuleBasedStateMachine):
         self.do(self.recovery.stop(data.draw(st.integers(0, len(self.asked) + 1))))
 
     @precondition(lambda self: self.alive and self.recovery.state == "starting")
-    @rule(fails=st.booleans())
-    def start(self, fails: bool) -> None:
-        self.do(self.recovery.hear(EngineFailed(reason="r", fix="f") if fails else READY, self.now_s))
+    @rule(fails=st.booleans(), hopeless=st.booleans())
+    def start(self, fails: bool, hopeless: bool) -> None:
+        failed = EngineFailed(reason="r", fix="f", hopeless=hopeless)
+        self.do(self.recovery.hear(failed if fails else READY, self.now_s))
 
     @precondition(lambda self: self.alive and self.recovery.state == "up" and self.at_worker)
     @rule(data=st.data(), final=st.booleans())
@@ -143,8 +147,21 @@ class Machine(RuleBasedStateMachine):
         assert self.recovery.outstanding == 0
 
 
+class TwoWays(Machine):
+    """The same with an engine that stands in for the first."""
+
+    ways = 2
+
+    @invariant()
+    def who_stands_in_says_why(self) -> None:
+        if self.recovery.way and self.recovery.state == "up":
+            assert self.recovery.fallen_reason and self.recovery.fallen_fix
+
+
 TestRecovery = Machine.TestCase
 TestRecovery.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestTwoWays = TwoWays.TestCase
+TestTwoWays.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 
 
 def up(limits: Limits | None = None) -> Recovery:
@@ -255,3 +272,86 @@ def test_up_is_told_with_what_serves() -> None:
     recovery = Recovery()
     recovery.begin(0.0)
     assert recovery.hear(READY, 1.0) == [Tell(EngineUp(pid=1, network="n", backend="b"))]
+
+
+# ---------------------------------------------------------------- another engine stands in
+
+
+def two_ways() -> Recovery:
+    recovery = Recovery(ways=2)
+    recovery.begin(0.0)
+    recovery.hear(READY, 0.0)
+    return recovery
+
+
+def die(recovery: Recovery, now_s: float, *, hopeless: bool = False) -> list[Action]:
+    recovery.hear(EngineFailed(reason="no library", fix="Install it.", hopeless=hopeless), now_s)
+    return recovery.gone(1, "no library", now_s)
+
+
+def told(actions: list[Action]) -> list[type]:
+    return [type(action.event) for action in actions if isinstance(action, Tell)]
+
+
+def test_after_three_deaths_in_a_row_the_other_engine_serves_what_was_asked() -> None:
+    recovery = two_ways()
+    recovery.submit(search(1), lambda report: None, 0.0)
+    for death in (1, 2):
+        assert told(die(recovery, float(death))) == [EngineGone]
+        recovery.tick(death + 0.9)
+        recovery.hear(READY, death + 0.9)
+    actions = die(recovery, 3.0)
+    assert told(actions) == [EngineGone, EngineFellBack] and actions[-1] == Start(1)
+    assert (recovery.fallen_reason, recovery.fallen_fix) == ("no library", "Install it.")
+    up = recovery.hear(READY, 4.0)
+    assert up[0].event.is_fallback
+    # The request that the first one died of is asked like any other.
+    assert [action.message.id for action in up if isinstance(action, Send)] == [1]
+
+
+def test_a_hopeless_one_is_not_tried_again() -> None:
+    recovery = Recovery(ways=2)
+    recovery.begin(0.0)
+    assert die(recovery, 0.1, hopeless=True)[-1] == Start(1)
+
+
+def test_a_hopeless_one_that_nobody_stands_in_for_is_tried_as_ever() -> None:
+    recovery = up()
+    assert told(die(recovery, 1.0, hopeless=True)) == [EngineGone] and recovery.state == "waiting"
+
+
+def test_who_stands_in_serves_until_somebody_asks_for_the_first() -> None:
+    recovery = Recovery(ways=2)
+    recovery.begin(0.0)
+    die(recovery, 0.1, hopeless=True)
+    recovery.hear(READY, 1.0)
+    recovery.submit(search(1), lambda report: None, 1.0)
+    assert kinds(recovery.begin(2.0)) == [Kill]
+    actions = recovery.gone(1, "the first engine is to be tried again", 2.1)
+    assert kinds(actions) == [Tell, Start] and actions[-1] == Start(0)
+    assert recovery.fallen_reason, "it is not up yet"
+    again = recovery.hear(READY, 3.0)
+    assert not again[0].event.is_fallback and recovery.fallen_reason == ""
+    assert [action.message.id for action in again if isinstance(action, Send)] == [1]
+
+
+def test_one_that_is_being_started_makes_room_when_it_is_up() -> None:
+    recovery = Recovery(ways=2)
+    recovery.begin(0.0)
+    die(recovery, 0.1, hopeless=True)
+    recovery.begin(0.2)
+    assert kinds(recovery.hear(READY, 0.3)) == [Kill]
+    assert recovery.gone(1, "x", 0.4)[-1] == Start(0)
+
+
+def test_when_both_fail_clients_are_told() -> None:
+    recovery = Recovery(ways=2)
+    recovery.begin(0.0)
+    die(recovery, 0.1, hopeless=True)
+    now_s = 1.0
+    while recovery.state != "degraded":
+        recovery.gone(1, "crashed", now_s)
+        now_s += 10
+        recovery.tick(now_s)
+    assert (recovery.reason, recovery.way) == ("crashed", 1)
+    assert recovery.begin(now_s) == [Start(0)]
