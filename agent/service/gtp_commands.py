@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from agent.errors import CommandRefused
-from agent.service import gtp_end, gtp_jobs, gtp_params, gtp_setup, gtp_time
+from agent.service import gtp_end, gtp_jobs, gtp_params, gtp_setup, gtp_sgf, gtp_time
 from agent.service.gtp_reply import Reply
 from agent.service.gtp_searches import Job
 from agent.service.gtp_state import GtpState
@@ -88,6 +88,7 @@ ANSWERS: dict[str, Answer] = {
     "time_left": gtp_time.time_left,
     "kata-list_time_settings": gtp_time.kata_list_time_settings,
     "kata-time_settings": gtp_time.kata_time_settings,
+    "loadsgf": gtp_sgf.loadsgf,
     "kata-raw-human-nn": gtp_jobs.kata_raw_human_nn,
     "cputime": gtp_time.cputime,
     "gomill-cpu_time": gtp_time.cputime,
@@ -103,6 +104,7 @@ JOBS: dict[str, Start] = {
     "place_free_handicap": gtp_jobs.place_free_handicap,
     "final_score": gtp_end.final_score,
     "final_status_list": gtp_end.final_status_list,
+    "printsgf": gtp_sgf.printsgf,
     # Neither "analyze" nor "genmove_analyze": Sabaki prefers them and then misreads the win rate.
     "lz-genmove_analyze": gtp_jobs.genmove_analyze,
     "kata-genmove_analyze": gtp_jobs.genmove_analyze,

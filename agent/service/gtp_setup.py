@@ -102,13 +102,13 @@ def set_position(state: GtpState, args: list[str]) -> str:
         if point is None or point == pass_point(*state.sizes):
             raise CommandRefused(f"{text}: could not parse vertex: '{vertex_text}'")
         stones.append((color, point))
-    if not _may_stand(stones, *state.sizes):
+    if not may_stand(stones, *state.sizes):
         raise CommandRefused("Illegal stone placements - overlapping stones or stones with no liberties?")
     state.set_up(stones, BLACK)
     return ""
 
 
-def _may_stand(stones: list[tuple[int, int]], x_size: int, y_size: int) -> bool:
+def may_stand(stones: list[tuple[int, int]], x_size: int, y_size: int) -> bool:
     """Whether no two stones overlap and every chain has a liberty."""
     board = {point: color for color, point in stones}
     if len(board) != len(stones):
@@ -137,7 +137,7 @@ def set_free_handicap(state: GtpState, args: list[str]) -> str:
     _refuse_stones(state)
     points = [read_point(text, *state.sizes) for text in args]
     stones = [(BLACK, point) for point in points if point is not None and point != pass_point(*state.sizes)]
-    if len(stones) != len(args) or not _may_stand(stones, *state.sizes):
+    if len(stones) != len(args) or not may_stand(stones, *state.sizes):
         raise CommandRefused("Handicap placement is invalid")
     state.set_up(stones, WHITE)
     return ""

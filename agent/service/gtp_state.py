@@ -71,6 +71,12 @@ class GtpState:
         self._replace(initial_stones=tuple(stones), initial_player=player, moves=())
         self.win_losses.clear()
 
+    def load(self, position: Position) -> None:
+        """Another game altogether. Raises IllegalMove; then nothing changes."""
+        self.game = Game.from_position(position)
+        self.position = position
+        self.win_losses.clear()
+
     def set_komi(self, komi: float) -> None:
         if komi != self.position.komi:
             self._replace(komi=komi)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.engine.messages import Position
-from agent.engine.points import BLACK, WHITE
+from agent.engine.points import WHITE
+from agent.service.history import history_of
 from agent.service.options import ServiceOptions
 
 # KataGo's estimate of a handicap stone's worth in points, and of the komi of an even game.
@@ -26,43 +27,30 @@ def should_resign(
     if own_lead > -options.resign_min_score_difference:
         return False
     area = position.x_size * position.y_size
+    history = history_of(position)
     earliest = int(options.resign_min_moves_per_board_area * area)
-    advantage = black_advantage(position)
+    advantage = black_advantage(position, history.handicap_stones)
     if advantage > 0.9 and player == WHITE:
         # Behind from the start: resign only well behind the pace at which the handicap should melt.
         opening = 1 + area // 5
         pace = max(1.0, 0.6 * area - opening)
-        spent = min(pace, max(0.0, len(position.moves) - opening))
+        spent = min(pace, max(0.0, len(history.moves) - opening))
         if lead > -advantage * (pace - spent) / pace - 5.0 - 0.15 * advantage:
             return False
         earliest = max(earliest, opening)
-    if len(position.moves) < earliest:
+    if len(history.moves) < earliest:
         return False
     sign = 1.0 if player == WHITE else -1.0
     return all(sign * value < options.resign_threshold for value in win_losses[-options.resign_consec_turns :])
 
 
-def black_advantage(position: Position) -> float:
-    """Points by which Black is ahead before the first move of White."""
-    stones = _handicap_stones(position)
+def black_advantage(position: Position, stones: int) -> float:
+    """Points by which Black is ahead before the first move of White, with so many handicap stones."""
     if stones <= 1:
         return FAIR_KOMI - position.komi
     worth = STONE_WORTH_AREA if position.rules.scoring == "AREA" else STONE_WORTH_TERRITORY
     bonus = {"N": stones, "N-1": stones - 1}.get(position.rules.white_handicap_bonus, 0)
     return worth * (stones - 1) + FAIR_KOMI - position.komi - bonus
-
-
-def _handicap_stones(position: Position) -> int:
-    """Black stones before White's first: those placed, and leading black moves."""
-    if any(color == WHITE for color, _ in position.initial_stones):
-        return 0
-    placed = len(position.initial_stones)
-    leading = 0
-    for color, _ in position.moves:
-        if color != BLACK:
-            break
-        leading += 1
-    return placed + leading
 
 
 def win_loss(winrate: float) -> float:

@@ -47,7 +47,7 @@ def test_not_early() -> None:
 
 
 def test_white_waits_for_a_handicap_to_melt() -> None:
-    assert black_advantage(HANDICAP) == 15 * 3 + 7.0 - 0.5
+    assert black_advantage(HANDICAP, 4) == 15 * 3 + 7.0 - 0.5
     assert not should_resign(ServiceOptions(), HANDICAP, WHITE, LOST, -51.5)
     late = msgspec.structs.replace(HANDICAP, moves=((WHITE, 1), (BLACK, 0)) * 90)
     assert not should_resign(ServiceOptions(), late, WHITE, LOST, -20.0)
