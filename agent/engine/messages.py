@@ -221,7 +221,7 @@ class RawReport(msgspec.Struct, frozen=True, tag="raw_report"):
 
 class EngineReady(msgspec.Struct, frozen=True, tag="ready"):
     """Sent once, when the worker can search. `network_version` is the file format's (8 for g170 networks);
-    `has_human_sl` tells that the network imitates players."""
+    `has_human_sl` tells that the network imitates players, `human_profile` whom."""
 
     pid: int
     network: str
@@ -232,6 +232,7 @@ class EngineReady(msgspec.Struct, frozen=True, tag="ready"):
     threads: int
     batch: int
     has_human_sl: bool = False
+    human_profile: str = ""
     runtime_versions: dict[str, str] = {}
 
 

@@ -136,6 +136,15 @@ def rules_to_json(rules: Rules) -> str:
     return json.dumps(rules_to_dict(rules), separators=(",", ":"))
 
 
+def rules_to_text(rules: Rules, komi: float) -> str:
+    """KataGo's short form, which `parse_rules_and_komi` reads too: koSIMPLEscoreAREAtaxNONEsui0komi7.5."""
+    parts = [f"ko{rules.ko}score{rules.scoring}tax{rules.tax}sui{rules.suicide:d}"]
+    parts += ["button1"] if rules.has_button else []
+    parts += [f"whb{rules.white_handicap_bonus}"] if rules.white_handicap_bonus != "0" else []
+    parts += ["fpok1"] if rules.friendly_pass_ok else []
+    return "".join(parts) + f"komi{komi:g}"
+
+
 def is_supported_by_networks(rules: Rules) -> bool:
     """Whether networks of input version 7 know these rules: no spight ko, a button only with area scoring."""
     return rules.ko != "SPIGHT" and not (rules.has_button and rules.scoring == "TERRITORY")

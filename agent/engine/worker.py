@@ -149,6 +149,7 @@ def _ready(backend: Backend, options: WorkerOptions) -> EngineReady:
         threads=options.threads,
         batch=options.batch,
         has_human_sl=bool(network.human_profile),
+        human_profile=network.human_profile,
         runtime_versions=backend.versions(),
     )
 

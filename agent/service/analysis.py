@@ -162,7 +162,7 @@ class AnalysisConnection:
         warnings: list[QueryWarning] = []
         refused: list[Output] = []
         try:
-            query = parse_query(given, self._options, warnings)
+            query = parse_query(given, self._options, warnings, self._ready())
             _try_moves(query)
         except QueryRefused as error:
             refused = [Send(reply.field_error(given["id"], error.field, str(error)))]
@@ -180,11 +180,15 @@ class AnalysisConnection:
 
     def _submit_more(self) -> list[Output]:
         outputs: list[Output] = []
+        window, limit = SUBMIT_WINDOW, SUBMIT_LIMIT
+        if self._options.positions_at_once is not None:
+            # As many as the owner said, and nothing of a higher priority beside them, as in KataGo.
+            window = limit = min(self._options.positions_at_once, SUBMIT_LIMIT)
         while self._waiting:
             task = self._waiting[0][2]
             if not task.is_terminated:
                 ahead = sum(other.priority >= task.priority for other in self._submitted.values())
-                if ahead >= SUBMIT_WINDOW or len(self._submitted) >= SUBMIT_LIMIT:
+                if ahead >= window or len(self._submitted) >= limit:
                     break
                 task.request_id = self._next_id()
                 self._waiting_count -= 1
@@ -217,11 +221,14 @@ def _request(task: Task, request_id: int) -> SearchRequest:
         "ignorePreRootHistory": options.analysis_ignore_pre_root_history,
         **options.search,
     }
+    player = query.player_at(task.turn)
+    if options.advantage_player not in (None, player) and "playoutDoublingAdvantage" in search:
+        search["playoutDoublingAdvantage"] = -search["playoutDoublingAdvantage"]
     return SearchRequest(
         id=request_id,
         position=query.position_at(task.turn),
-        player=query.player_at(task.turn),
-        max_visits=options.max_visits,
+        player=player,
+        max_visits=min(options.max_visits, options.max_playouts or options.max_visits),
         max_time_s=options.max_time_s,
         priority=float(task.priority),
         report_every_s=query.report_every_s,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from typing import Any
 
 from agent.engine.points import parse_color
@@ -76,6 +77,12 @@ def is_too_deep(value: Any) -> bool:
         if not level:
             return False
     return True
+
+
+def to_single(x: float) -> float:
+    """`x` as a 32-bit float holds it."""
+    single: float = struct.unpack("f", struct.pack("f", x))[0]
+    return single
 
 
 def text_of(value: Any) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from agent.engine.messages import MoveLimit, Position
+from agent.engine.messages import EngineReady, MoveLimit, Position
 from agent.engine.points import BLACK, MAX_SIZE, WHITE, opponent, parse_color, pass_point
-from agent.engine.rules import Rules, is_supported_by_networks, parse_rules_and_komi, rules_to_json
+from agent.engine.rules import Rules, is_supported_by_networks, parse_rules_and_komi, rules_to_text
 from agent.errors import RulesError, SettingRefused
 from agent.service.analysis_fields import (
     PRIORITY_LIMIT,
@@ -25,12 +25,16 @@ from agent.service.analysis_fields import (
     player,
     refuse,
     text_of,
+    to_single,
 )
-from agent.service.options import MAX_VISITS, ServiceOptions, read_settings
+from agent.service.analysis_settings import check_human_profile, read_query_settings
+from agent.service.options import MAX_VISITS, ServiceOptions
 from agent.service.vertices import read_point
 
 MAX_KOMI = 400.0
 PV_LEN = 15
+# Beyond KataGo's longest interval.
+NEVER_S = 1e9
 
 _FIELDS = """id action terminateId turnNumbers boardXSize boardYSize initialStones moves initialPlayer analyzeTurns
 priorities rules komi whiteHandicapBonus overrideSettings maxVisits analysisPVLen rootFpuReductionMax
@@ -93,8 +97,11 @@ class Query(msgspec.Struct, frozen=True):
         return opponent(self.position.moves[turn - 1][0]) if turn else self.position.initial_player
 
 
-def parse_query(given: dict[str, Any], defaults: ServiceOptions, warnings: list[QueryWarning]) -> Query:
-    """The query of a JSON object whose "id" is known to be a string. Moves are not yet tried on a board.
+def parse_query(
+    given: dict[str, Any], defaults: ServiceOptions, warnings: list[QueryWarning], ready: EngineReady | None = None
+) -> Query:
+    """The query of a JSON object whose "id" is known to be a string, for the network that is `ready`. Moves are not yet
+    tried on a board.
 
     Raises QueryRefused for the first field that is wrong.
     """
@@ -109,10 +116,10 @@ def parse_query(given: dict[str, Any], defaults: ServiceOptions, warnings: list[
     rules, default_komi = _rules(given)
     komi = _komi(given, default_komi)
     rules = _handicap_bonus(given, rules)
-    options = _settings(given, defaults, warnings)
+    options = _settings(given, defaults, warnings, ready)
     rest = _rest(given, options)
     limits = _move_limits(given, x_size, y_size)
-    rules = _supported(rules, warnings)
+    rules = _supported(rules, komi, warnings)
     position = Position(
         x_size=x_size,
         y_size=y_size,
@@ -206,7 +213,8 @@ def _rules(given: dict[str, Any]) -> tuple[Rules, float]:
 def _komi(given: dict[str, Any], default: float) -> float:
     if "komi" not in given:
         return default
-    komi = number(given, "komi", -MAX_KOMI, MAX_KOMI, _KOMI)
+    # KataGo keeps it in single precision, so a little beside a half is that half.
+    komi = to_single(number(given, "komi", -MAX_KOMI, MAX_KOMI, _KOMI))
     if komi * 2 != int(komi * 2):
         raise refuse("komi", _KOMI)
     return komi
@@ -225,7 +233,7 @@ def _handicap_bonus(given: dict[str, Any], rules: Rules) -> Rules:
     return msgspec.structs.replace(rules, white_handicap_bonus=bonus)
 
 
-def _supported(rules: Rules, warnings: list[QueryWarning]) -> Rules:
+def _supported(rules: Rules, komi: float, warnings: list[QueryWarning]) -> Rules:
     """The nearest rules that networks know."""
     if is_supported_by_networks(rules):
         return rules
@@ -234,23 +242,28 @@ def _supported(rules: Rules, warnings: list[QueryWarning]) -> Rules:
         ko="SITUATIONAL" if rules.ko == "SPIGHT" else rules.ko,
         has_button=rules.has_button and rules.scoring == "AREA",
     )
-    text = f"Rules {rules_to_json(rules)} not supported by neural net, using {rules_to_json(nearest)} instead"
+    asked, used = rules_to_text(rules, komi), rules_to_text(nearest, komi)
+    text = f"Rules {asked} not supported by neural net, using {used} instead"
     warnings.append(QueryWarning("rules", text))
     return nearest
 
 
-def _settings(given: dict[str, Any], defaults: ServiceOptions, warnings: list[QueryWarning]) -> ServiceOptions:
+def _settings(
+    given: dict[str, Any], defaults: ServiceOptions, warnings: list[QueryWarning], ready: EngineReady | None
+) -> ServiceOptions:
     options = defaults
     if "overrideSettings" in given:
         settings = given["overrideSettings"]
         if not isinstance(settings, dict):
             raise refuse("overrideSettings", "Must be an object")
+        texts = {name: text_of(value) for name, value in settings.items()}
         try:
-            options, unknown = read_settings(options, {name: text_of(value) for name, value in settings.items()})
+            options, unknown = read_query_settings(options, texts)
+            if unknown:
+                warnings.append(QueryWarning("overrideSettings", f"Unknown config params: {','.join(unknown)}"))
+            check_human_profile(texts, ready)
         except SettingRefused as error:
             raise refuse("overrideSettings", f"Could not set settings: {error}") from error
-        if unknown:
-            warnings.append(QueryWarning("overrideSettings", f"Unknown config params: {','.join(unknown)}"))
     if "maxVisits" in given:
         visits = integer(given, "maxVisits", 1, MAX_VISITS, "Must be an integer from 1 to 2^50")
         options = msgspec.structs.replace(options, max_visits=visits)
@@ -273,6 +286,9 @@ def _rest(given: dict[str, Any], options: ServiceOptions) -> dict[str, Any]:
     for field, name in _FLAGS:
         if field in given:
             changes[name] = flag(given, field)
+    # Alone, firstReportDuringSearchAfter means one report.
+    if "firstReportDuringSearchAfter" in given:
+        changes["report_every_s"] = NEVER_S
     if "reportDuringSearchEvery" in given:
         every = number(given, "reportDuringSearchEvery", 0.001, 1e6, _SECONDS)
         changes["report_every_s"] = changes["first_report_after_s"] = every

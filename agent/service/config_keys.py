@@ -85,6 +85,8 @@ _PREFIXES_WITHOUT_EFFECT: Final = (
     *("metal", "numEigenThreadsPerModel", "opencl", "trt", "useFP16"),
 )
 
+_OVERRIDES: Final = " and/or command-line and query overrides"
+
 # A cached evaluation on 19×19 and its share of the table (`engine/forest.py`), and how much of the free memory a
 # configuration may give to them: native KataGo's example asks for 12 to 25 GB.
 _CACHED_BYTES: Final = 2000
@@ -140,7 +142,12 @@ class Configuration(msgspec.Struct, frozen=True):
             defaults = msgspec.structs.replace(defaults, max_time_s=None)
         options, _ = read_settings(defaults, own, {name: self._where(name) for name in own})
         wishes = self.wishes()
-        return msgspec.structs.replace(options, config_name=self.name, positions_at_once=wishes.positions)
+        return msgspec.structs.replace(
+            options,
+            positions_at_once=wishes.positions,
+            config_name=NO_FILE if self.name == NO_FILE else self.name + _OVERRIDES,
+            configured=frozenset(self.settings),
+        )
 
     def wishes(self) -> EngineWishes:
         """Raises SettingRefused."""
@@ -207,7 +214,8 @@ def configure(
             settings.pop(key, None)
             if value:
                 settings[key] = Setting(value)
-    config_name = f"{name} and/or command-line and query overrides" if name else NO_FILE
+    # KataGo adds this once for all of the command line's and again for a query's.
+    config_name = NO_FILE if not name else name + _OVERRIDES if any(overrides) else name
     if _ALIAS in settings and "numSearchThreads" in settings:
         raise SettingRefused(f"Cannot specify both {_ALIAS} and numSearchThreads in the same config")
     if _ALIAS in settings:

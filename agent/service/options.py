@@ -33,7 +33,7 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     they are off. `may_use_files` is no setting: whoever starts a service for its own user may let it read and write
     paths. `advantage_player` is who has the search's playoutDoublingAdvantage, None for the side to move.
     `positions_at_once` bounds how many of one client's positions are searched at a time. `config_name` is what errors
-    call the configuration."""
+    call the configuration, `configured` the names that stand in it."""
 
     max_visits: int = 500
     max_time_s: float | None = None
@@ -64,6 +64,7 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     advantage_player: int | None = None
     positions_at_once: int | None = None
     config_name: str = NO_FILE
+    configured: frozenset[str] = frozenset()
     search: dict[str, float | int | bool] = {}
 
 

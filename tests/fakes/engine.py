@@ -157,11 +157,15 @@ def answer(request: SearchRequest | RawRequest, *, final: bool = True) -> Search
             ownership=(0.5,) * area,
         )
     root = root_info(request.player)
-    wants_moves = request.moves_ownership
-    moves = (
-        move_info(best, (area,), ownership=(0.25,) * area if wants_moves else None),
-        move_info(area, order=1, visits=1, edge_visits=1, prior=0.1),
+    best_move = move_info(
+        best,
+        (area,),
+        ownership=(0.25,) * area if request.moves_ownership else None,
+        ownership_stdev=(0.125,) * area if request.moves_ownership_stdev else None,
     )
+    pass_move = move_info(area, order=1, visits=1, edge_visits=1, prior=0.1)
+    # The first visit is the root's own.
+    moves = (best_move, pass_move) if request.max_visits > 1 else ()
     return SearchReport(
         id=request.id,
         final=final,

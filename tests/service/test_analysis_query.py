@@ -10,6 +10,7 @@ from fakes.driving import analysis
 
 from agent.engine.messages import MoveLimit, SearchRequest
 from agent.engine.points import BLACK, WHITE
+from agent.service.analysis_query import NEVER_S
 from agent.service.options import ServiceOptions, read_settings
 
 PAIRS = 'Must be an array of pairs of the form: ["b" or "w", GTP board vertex]'
@@ -23,6 +24,7 @@ SECONDS = "Must be number of seconds from 0.001 to 1000000.0"
 PRIORITY = "Must be a number between -2^62 and 2^62"
 LIMITS = "Must be a list of dicts with subfields 'player', 'moves', 'untilDepth'"
 LEFT_OUT = object()
+CONFIG = " config file agent.yaml and/or command-line and query overrides"
 
 
 def query(**fields: Any) -> dict[str, Any]:
@@ -90,12 +92,12 @@ ERRORS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"overrideSettings": {"wideRootNoise": "x"}},
         "overrideSettings",
-        "Could not set settings: Could not parse 'x' as double for key 'wideRootNoise' in config file agent.yaml and/or command-line and query overrides",
+        "Could not set settings: Could not parse 'x' as double for key 'wideRootNoise' in" + CONFIG,
     ),
     (
         {"overrideSettings": {"wideRootNoise": 99}},
         "overrideSettings",
-        "Could not set settings: Key 'wideRootNoise' must be in the range 0 to 5 in config file agent.yaml and/or command-line and query overrides",
+        "Could not set settings: Key 'wideRootNoise' must be in the range 0 to 5 in" + CONFIG,
     ),
     ({"maxVisits": 10.0}, "maxVisits", VISITS),
     ({"maxVisits": 0}, "maxVisits", VISITS),
@@ -261,7 +263,7 @@ def test_the_first_report_may_come_at_its_own_time() -> None:
     request = asked(reportDuringSearchEvery=2, firstReportDuringSearchAfter=0.25)
     assert (request.report_every_s, request.first_report_after_s) == (2.0, 0.25)
     request = asked(firstReportDuringSearchAfter=0.25)
-    assert (request.report_every_s, request.first_report_after_s) == (None, 0.25)
+    assert (request.report_every_s, request.first_report_after_s) == (NEVER_S, 0.25)
 
 
 def test_move_limits() -> None:
