@@ -102,7 +102,8 @@ async def serve_client(
     plan = _plan_as_wished(settings, reporter, configuration.wishes())
     supervisor = supervise(plan, reporter)
     async with _running(supervisor.run()), _running(_tell_ready(supervisor, reporter, kind)):
-        options = configuration.options(_defaults(plan, kind))
+        # Whoever started us may read and write these files anyway.
+        options = msgspec.structs.replace(configuration.options(_defaults(plan, kind)), may_use_files=True)
         await serve_stdio(service(supervisor, options), supervisor)
 
 
