@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from agent.errors import CommandRefused
-from agent.service import gtp_end, gtp_jobs, gtp_params, gtp_setup, gtp_sgf, gtp_time
+from agent.service import gtp_benchmark, gtp_end, gtp_jobs, gtp_params, gtp_setup, gtp_sgf, gtp_time
 from agent.service.gtp_reply import Reply
 from agent.service.gtp_searches import Job
 from agent.service.gtp_state import GtpState
@@ -113,6 +113,7 @@ JOBS: dict[str, Start] = {
     "lz-analyze": gtp_jobs.analyze,
     "kata-analyze": gtp_jobs.analyze,
     "kata-raw-nn": gtp_jobs.kata_raw_nn,
+    "kata-benchmark": gtp_benchmark.kata_benchmark,
 }
 
 # Served as by KataGo, which lists neither.

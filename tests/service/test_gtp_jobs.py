@@ -449,3 +449,43 @@ def test_free_handicap_that_fails_leaves_an_empty_board() -> None:
     client.release()
     assert client.report(RawReport(id=client.engine.submitted[-1].id, error="gone")) == b"? gone\n\n"
     assert client.line("fixed_handicap 2") == b"= Q16 D4\n\n"
+
+
+# ---------------------------------------------------------------- speed
+
+
+def test_benchmark_searches_ten_positions_of_a_game_without_cached_answers() -> None:
+    client = gtp()
+    client.line("boardsize 9")
+    assert client.line("3 kata-benchmark 40") == b""
+    reply = b""
+    while client.engine.waiting:
+        request = last_search(client)
+        assert (request.max_visits, request.tree) == (40, "")
+        assert client.engine.cleared == len(client.engine.submitted)
+        report = answer(request)
+        assert isinstance(report, SearchReport)
+        stats = SearchStats(visits=40, evaluations=30, cache_hits=0, terminal=10, duration_s=0.5)
+        reply = client.report(msgspec.structs.replace(report, stats=stats))
+    assert reply == (b"=3\nnumSearchThreads =  2: 10 / 10 positions, visits/s = 80.00 nnEvals/s = 60.00 (5.0 secs)\n\n")
+    positions = [request.position.moves for request in client.engine.submitted]
+    assert len(set(positions)) == 10 and not client.line("undo").startswith(b"=")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("", "Expected one argument for kata-benchmark but got ''"),
+        ("1 2", "Expected one argument for kata-benchmark but got '1 2'"),
+        ("x", "Could not parse number of visits: x"),
+        ("-5", "Could not parse number of visits: -5"),
+    ],
+)
+def test_bad_benchmarks(arguments: str, text: str) -> None:
+    assert gtp().line(f"kata-benchmark {arguments}").decode() == f"? {text}\n\n"
+
+
+def test_a_benchmark_that_fails_says_so() -> None:
+    client = gtp()
+    client.line("kata-benchmark 5")
+    assert client.report(SearchReport(id=last_search(client).id, final=True, error="gone")) == b"? gone\n\n"
