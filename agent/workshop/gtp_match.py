@@ -59,14 +59,14 @@ class Showing(msgspec.Struct, frozen=True):
     deaf_to: tuple[str, ...]
 
 
-class GtpMatchResult(msgspec.Struct, frozen=True):
+class GtpMatchResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """`ends` counts games by how they ended, `mean_moves` those after the opening."""
 
     elo: Elo
     contestants: tuple[Showing, Showing]
     ends: dict[str, int]
     mean_moves: float
-    games: tuple[GtpGame, ...]
+    games: tuple[GtpGame, ...] = ()
 
 
 def play_gtp_match(
