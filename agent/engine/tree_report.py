@@ -103,8 +103,8 @@ class _Reader:
             raw_score_selfplay=raw_score,
             raw_score_selfplay_stdev=max(0.0, raw_score_sq - raw_score * raw_score) ** 0.5,
             raw_no_result=raw_no_result,
-            # KataGo prints half the error of win minus loss; −0.5 where the network has none.
-            raw_st_wr_error=0.5 * raw_wl_error,
+            # Of win minus loss, −1 where the network has none: GTP prints it as it is, JSON the half of it.
+            raw_st_wr_error=raw_wl_error,
             raw_st_score_error=raw_score_error,
             raw_var_time_left=raw_time,
         )

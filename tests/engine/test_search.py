@@ -393,6 +393,12 @@ def test_symmetric_moves_are_searched_once_and_reported_all() -> None:
     assert report.root is not None and report.root.this_hash != "0" * 32
 
 
+def test_a_network_without_short_term_heads_says_so_as_katago_does() -> None:
+    root = search(new_tree(), request(position(5), 2)).root
+    assert root is not None
+    assert (root.raw_st_wr_error, root.raw_st_score_error, root.raw_var_time_left) == (-1.0, -1.0, -1.0)
+
+
 def test_hashes_know_symmetry() -> None:
     hashes = []
     for corner in ("C3", "C7", "G3", "G7"):
