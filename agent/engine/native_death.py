@@ -56,7 +56,7 @@ _CAUSES: Final = (
         "Use a newer KataGo, or another network: `network` in agent.yaml.",
     ),
     _Cause(
-        r"(?:Error loading or parsing model file|Model failed to parse|Could not open file)([^\n]*)",
+        r"(?:Error loading or parsing model file|Model failed to parse|Could not open file)([^\n]*?)(?: File: .*)?$",
         "it cannot load the network{0}",
         "Run `agent doctor`, which checks the stored network; `agent pull NAME` fetches a damaged one again.",
     ),
@@ -177,7 +177,7 @@ def _cause(said: Sequence[str]) -> tuple[re.Match[str], _Cause] | None:
     """The first cause of the table that the last words tell of."""
     text = "\n".join(said)
     for cause in _CAUSES:
-        if match := re.search(cause.pattern, text):
+        if match := re.search(cause.pattern, text, re.MULTILINE):
             return match, cause
     return None
 

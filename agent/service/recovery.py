@@ -235,7 +235,7 @@ class Recovery:
         actions = self._blame()
         if self.way + 1 < self.ways and (self._is_hopeless or self.deaths >= self.limits.fall_back_deaths):
             return [*actions, *self._fall_back(pid, now_s)]
-        degraded = self.deaths >= self.limits.deaths
+        degraded = self._is_hopeless or self.deaths >= self.limits.deaths
         actions.append(Tell(EngineGone(pid=pid, reason=reason, degraded=degraded)))
         if not degraded:
             self.state = "waiting"

@@ -315,9 +315,13 @@ def test_a_hopeless_one_is_not_tried_again() -> None:
     assert die(recovery, 0.1, hopeless=True)[-1] == Start(1)
 
 
-def test_a_hopeless_one_that_nobody_stands_in_for_is_tried_as_ever() -> None:
+def test_a_hopeless_one_that_nobody_stands_in_for_is_degraded_at_once() -> None:
     recovery = up()
-    assert told(die(recovery, 1.0, hopeless=True)) == [EngineGone] and recovery.state == "waiting"
+    recovery.submit(search(1), lambda report: None, 0.0)
+    actions = die(recovery, 1.0, hopeless=True)
+    assert told(actions) == [EngineGone] and recovery.state == "degraded"
+    assert "Install it." in [action.report.error for action in actions if isinstance(action, Deliver)][0]
+    assert recovery.begin(2.0) == [Start()]
 
 
 def test_who_stands_in_serves_until_somebody_asks_for_the_first() -> None:
