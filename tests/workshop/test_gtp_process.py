@@ -146,3 +146,9 @@ def test_whoever_stops_waiting_ends_it(tmp_path: Path) -> None:
         return usable
 
     assert not asyncio.run(give_up())
+
+
+def test_an_engine_that_no_longer_listens_is_ended() -> None:
+    deaf = "import os, signal\nos.close(0)\nprint('= D4', flush=True)\nsignal.pause()"
+    answers = converse(script(deaf), *["genmove b"] * 2, patience_s=HASTY_S)
+    assert [answer.split(":")[0] for answer in answers] == ["timeout"] * 2
