@@ -1,14 +1,12 @@
 """The first half of the data path: detect → choose → pull → convert; what comes out is a `Plan`.
 
-`run.py` goes on from there. Start reading at `provision`. The daemon, which must stay small, uses `provision_apart`:
-the same in a child process. What is needed for the work is imported by the work, so that this module stays light.
+`run.py` goes on from there. Start reading at `provision`. The daemon, which must stay small, does the same in a child
+process (`provision_apart.py`). What is needed for the work is imported by the work, so that this module stays light.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -18,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from agent.errors import AgentError, ConversionFailed
-from agent.events import ChainStep, Converting, DownloadProgress, Reporter, SourceFailed
+from agent.events import ChainStep, Converting, Reporter
 from agent.lifeline import die_with_parent
 from agent.plan import PRECISION, Plan
-from agent.settings import NATIVE, Settings, data_folder, encode_settings, own_command, with_built_in_engine
+from agent.settings import NATIVE, Settings, data_folder, own_command, with_built_in_engine
 
 if TYPE_CHECKING:
     from agent.hardware import Hardware
@@ -38,15 +36,6 @@ RUN_SOURCE: Final = frozenset({"core"})
 KATAGO_HOME: Final = "katago"
 # b18c384nbt on a Cortex-A53 converts in minutes; beyond this it hangs.
 CONVERT_S: Final = 1800.0
-# A plan with the hardware of a 128-core server is 40 kB; asyncio's own limit for a line is 64 kB.
-MAX_LINE_BYTES: Final = 1 << 20
-
-
-class Failure(msgspec.Struct, frozen=True, tag=True):
-    """How the provisioning child tells its error."""
-
-    message: str
-    fix: str
 
 
 # ---------------------------------------------------------------- detect → choose → pull → convert
@@ -89,9 +78,12 @@ def _built_in_plan(
     instead_of: StoredNetwork | None = None,
 ) -> Plan:
     """The plan of our own engine. With `instead_of` it stands in for another one which runs that network: it takes the
-    same where this machine's profile or the owner names it, and what is active in the store stays so."""
+    same where this machine's profile or the owner names it, and what is active in the store stays so. But never the
+    same file, which may be what the other one failed of."""
     profile = choice.require()
     backend = backend_of(settings, profile)
+    if instead_of is not None and backend in RUN_SOURCE:
+        backend = CONVERTED
     network, source, sha256, model = "none", "none", "", None
     if backend not in WITHOUT_NETWORK:
         names = [candidate.network for candidate in profile.networks]
@@ -114,9 +106,11 @@ def _built_in_plan(
     )
     if not tuned or backend in WITHOUT_NETWORK:
         return plan
-    plan = _as_tuned(plan, settings, hardware, profile.limits.memory_percent)
-    reporter.report(ChainStep("tuning", plan.tuning))
-    return plan
+    as_tuned = _as_tuned(plan, settings, hardware, profile.limits.memory_percent)
+    if instead_of is not None:
+        return plan if as_tuned.backend in RUN_SOURCE else as_tuned
+    reporter.report(ChainStep("tuning", as_tuned.tuning))
+    return as_tuned
 
 
 def _native_plan(
@@ -134,6 +128,7 @@ def _native_plan(
     stored = _have_network(settings, [candidate.network for candidate in profile.networks], store, reporter)
     store.activate(stored.sha256)
     reporter.report(ChainStep("network", f"{stored.manifest.name} from {stored.manifest.source}"))
+    fallback = _fallback(settings, hardware, profile, built_in, stored, reporter, tuned=tuned)
     return Plan(
         **_of_machine(hardware, choice),
         network=stored.manifest.name,
@@ -150,7 +145,7 @@ def _native_plan(
         cfg=str(data_folder("profiles") / profile.cfg),
         home=str(settings.state_dir / KATAGO_HOME),
         human_profile=settings.human_profile,
-        fallback=_fallback(settings, hardware, profile, built_in, stored, reporter, tuned=tuned),
+        fallback=fallback,
     )
 
 
@@ -171,11 +166,14 @@ def _fallback(
         reporter.report(ChainStep("fallback", "none, as engine.fallback or the profile says"))
         return None
     own = with_built_in_engine(settings)
-    try:
-        return _built_in_plan(own, hardware, built_in, reporter, tuned=tuned, instead_of=stored)
-    except AgentError as error:
-        reporter.report(ChainStep("fallback", f"none: {error}"))
-        return None
+    # The owner's network may be one that we cannot read; the profile's own are.
+    wishes = [own] if own.network is None else [own, msgspec.structs.replace(own, network=None)]
+    for wish in wishes:
+        try:
+            return _built_in_plan(wish, hardware, built_in, reporter, tuned=tuned, instead_of=stored)
+        except AgentError as error:
+            reporter.report(ChainStep("fallback", f"none of {wish.network or 'the profile'}: {error}"))
+    return None
 
 
 def _of_machine(hardware: Hardware, choice: Choice) -> dict[str, Any]:
@@ -356,46 +354,3 @@ def _sha256(path: Path) -> str:
     from agent.model.disk import sha256_of
 
     return sha256_of(path)
-
-
-# ---------------------------------------------------------------- the same in a child process
-
-_Line = ChainStep | DownloadProgress | SourceFailed | Converting | Plan | Failure
-
-
-async def provision_apart(settings: Settings, reporter: Reporter) -> Plan:
-    """As `provision`, in a child process, so that its memory is not ours.
-
-    Raises AgentError with the child's message and fix.
-    """
-    child = await asyncio.create_subprocess_exec(
-        *own_command(),
-        "provision",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,
-        limit=MAX_LINE_BYTES,
-    )
-    assert child.stdin is not None and child.stdout is not None
-    plan: Plan | None = None
-    try:
-        child.stdin.write(encode_settings(settings))
-        child.stdin.close()
-        async for line in child.stdout:
-            said = msgspec.json.decode(line, type=_Line)
-            if isinstance(said, Failure):
-                raise AgentError(said.message, fix=said.fix)
-            if isinstance(said, Plan):
-                plan = said
-            else:
-                reporter.report(said)
-        status = await child.wait()
-    finally:
-        if child.returncode is None:
-            # The whole session: a conversion runs as the child's child.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            await child.wait()
-    if plan is None:
-        raise AgentError(f"provisioning ended with status {status}", fix="Run `agent doctor`.")
-    return plan

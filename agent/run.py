@@ -26,7 +26,8 @@ from agent.events import ChainStep, Converting, DownloadProgress, Event, Reporte
 from agent.hardware import Sampler, sample
 from agent.plan import Plan, fallback_command, worker_command
 from agent.prove import METRIC_S, prove
-from agent.provision import provision, provision_apart
+from agent.provision import provision
+from agent.provision_apart import provision_apart
 from agent.service import health
 from agent.service.access import read_guard
 from agent.service.analysis import AnalysisConnection

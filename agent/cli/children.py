@@ -122,7 +122,8 @@ def provision_for_parent() -> None:
 
 
 def _provision(reporter: Reporter, say: Callable[[msgspec.Struct], None]) -> None:
-    from agent.provision import Failure, drop_old_conversions, provision
+    from agent.provision import drop_old_conversions, provision
+    from agent.provision_apart import Failure
     from agent.settings import decode_settings
 
     try:
