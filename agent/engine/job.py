@@ -42,6 +42,10 @@ class Job:
         return isinstance(self.request, SearchRequest) and self.request.background
 
     @property
+    def visits_asked(self) -> int:
+        return self.request.max_visits if isinstance(self.request, SearchRequest) else 1
+
+    @property
     def nodes(self) -> int:
         """Of the tree while it runs."""
         return 0 if self.tree is None else self.tree.nodes

@@ -130,13 +130,15 @@ class SearchTree:
             self._to_play = opponent(color)
         return self._to_play == player
 
-    def select(self, batch: LeafBatch, max_visits: int) -> int:
-        """Choose up to `batch.capacity` positions that need the network and write their features into `batch`; no
-        playout is begun that would bring the root past `max_visits`. Returns their number; 0 where nothing can be had
-        now, `MADE_PROGRESS` where visits were done without the network and there may be more."""
+    def select(self, batch: LeafBatch, max_visits: int, most: int | None = None) -> int:
+        """Choose up to `most` positions that need the network (as many as fit, by default) and write their features into
+        `batch`; no playout is begun that would bring the root past `max_visits`. Returns their number; 0 where nothing
+        can be had now, `MADE_PROGRESS` where visits were done without the network and there may be more."""
         spatial, global_, ids = batch.addresses
         count = self._check(
-            self._core.ka_search_select(self._handle, batch.capacity, max_visits, spatial, global_, ids)
+            self._core.ka_search_select(
+                self._handle, min(most or batch.capacity, batch.capacity), max_visits, spatial, global_, ids
+            )
         )
         if count > 0:
             batch.show(count, *self._size)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent.engine.job import Job
 from agent.engine.messages import Position, RawReport, RawRequest, SearchReport, SearchRequest
 from agent.engine.rules import Rules
-from agent.engine.turns import Turns
+from agent.engine.turns import BURST_EVALUATIONS, Turns
 
 EMPTY = Position(9, 9, Rules(), 7.0)
 LARGEST_BATCH = 16
@@ -28,13 +28,13 @@ class Queue:
         self.jobs: list[Job] = []
         self.arrivals = 0
 
-    def add(self, client: str, priority: float = 0.0, *, background: bool = False) -> Job:
+    def add(self, client: str, priority: float = 0.0, *, background: bool = False, visits: int = 10**6) -> Job:
         self.arrivals += 1
         request = SearchRequest(
             id=self.arrivals,
             position=EMPTY,
             player=1,
-            max_visits=9,
+            max_visits=visits,
             client=client,
             priority=priority,
             background=background,
@@ -73,7 +73,7 @@ def test_a_priority_is_of_no_use_against_other_clients() -> None:
     queue.add("greedy", 1e18)
     other = queue.add("other")
     served = Counter(queue.serve().request.client for _ in range(100))
-    assert served == {"greedy": 50, "other": 50} and other in queue.jobs
+    assert abs(served["greedy"] - served["other"]) <= 1 and other in queue.jobs
 
 
 def test_a_newcomer_is_served_next() -> None:
@@ -81,7 +81,7 @@ def test_a_newcomer_is_served_next() -> None:
     queue.add("long")
     for _ in range(1000):
         queue.serve(8)
-    queue.add("new")
+    queue.add("new", visits=1)
     assert queue.serve().request.client == "new"
 
 
@@ -90,7 +90,7 @@ def test_nobody_gains_by_leaving_and_coming_back() -> None:
     queue.add("long")
     served: Counter[str] = Counter()
     for _ in range(1000):
-        visit = queue.add("hasty")
+        visit = queue.add("hasty", visits=1)
         job = queue.serve(4)
         served[job.request.client] += 1
         queue.end(visit)
@@ -116,6 +116,29 @@ def test_pondering_costs_its_client_nothing() -> None:
     queue.add("b")
     queue.add("a")
     assert Counter(queue.serve().request.client for _ in range(100)) == {"a": 50, "b": 50}
+
+
+def test_a_move_beside_an_analysis_has_the_network_for_itself_and_pays_later() -> None:
+    queue = Queue()
+    queue.add("analysis")
+    for _ in range(1000):
+        queue.serve()
+    move = queue.add("player", visits=50)
+    assert {queue.serve().request.client for _ in range(50)} == {"player"}
+    queue.end(move)
+    for _ in range(10):
+        queue.serve()
+    queue.add("player", visits=500)
+    # It is 40 ahead; another 24 on top of that, then by turns.
+    served = [queue.serve().request.client for _ in range(124)]
+    assert served[:24] == ["player"] * 24 and abs(Counter(served[24:])["player"] - 50) <= 1
+
+
+def test_the_shortest_request_goes_first_while_all_are_about_level() -> None:
+    queue = Queue()
+    for client, visits in (("a", 1000), ("b", 1), ("c", 50)):
+        queue.add(client, visits=visits)
+    assert [job.request.client for job in queue.turns.order(queue.jobs)] == ["b", "c", "a"]
 
 
 def test_accounts_of_those_who_left_are_forgotten() -> None:
@@ -150,4 +173,4 @@ def test_clients_with_work_get_equal_shares_whoever_comes_and_goes(
                 queue.end(here.pop())
         served[queue.serve(batch).request.client] += batch
     steady = [count for client, count in served.items() if client.startswith("steady")]
-    assert max(steady) - min(steady) <= LARGEST_BATCH
+    assert max(steady) - min(steady) <= BURST_EVALUATIONS + LARGEST_BATCH
