@@ -131,9 +131,9 @@ class SearchTree:
         return self._to_play == player
 
     def select(self, batch: LeafBatch, max_visits: int, most: int | None = None) -> int:
-        """Choose up to `most` positions that need the network (as many as fit, by default) and write their features into
-        `batch`; no playout is begun that would bring the root past `max_visits`. Returns their number; 0 where nothing
-        can be had now, `MADE_PROGRESS` where visits were done without the network and there may be more."""
+        """Choose up to `most` positions that need the network (as many as fit, by default) and write their features
+        into `batch`; no playout is begun that would bring the root past `max_visits`. Returns their number; 0 where
+        nothing can be had now, `MADE_PROGRESS` where visits were done without the network and there may be more."""
         spatial, global_, ids = batch.addresses
         count = self._check(
             self._core.ka_search_select(
