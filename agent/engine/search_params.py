@@ -67,6 +67,8 @@ _ALL: Final = (
     _real("fpuParentWeight", 0.0, 0.0, 1.0),
     _real("policyOptimism", 1.0, 0.0, 1.0),
     _real("nnPolicyTemperature", 1.0, 0.01, 5.0),
+    _flag("useGraphSearch", True),
+    _whole("graphSearchRepBound", 11, 3, 50),
     _flag("nnRandomize", True),
     _real("numVirtualLossesPerThread", 1.0, 0.01, 1000.0),
     _real("minPlayoutsPerThread", 8.0, 0.0, 1e20),

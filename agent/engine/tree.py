@@ -1,4 +1,4 @@
-"""One search tree of the compiled core, with numpy buffers, as Python objects. Start at `SearchTree`.
+"""One search of the compiled core, with numpy buffers, as Python objects. Start at `SearchTree`.
 
 The functions are those of `core/search_api.cpp`; `core/search.h` says how the search works. Knows no threads and no
 clock: `player.py` brings both. All calls release the GIL. Everything is from White's side, as in `messages.py`.
@@ -32,14 +32,18 @@ Floats = NDArray[np.float32]
 
 
 class EvalCache:
-    """Evaluations of up to `capacity` positions, shared by all trees of a worker. Thread-safe."""
+    """Evaluations of up to `capacity` positions, shared by all trees of a worker. Thread-safe.
+
+    Raises EngineError where the core has no memory for it.
+    """
 
     def __init__(self, capacity: int) -> None:
         self._core = _core()
-        self.handle = self._core.ka_cache_new(capacity)
+        self.handle = _made(self._core, self._core.ka_cache_new(capacity))
 
     def __del__(self) -> None:
-        self._core.ka_cache_free(self.handle)
+        if hasattr(self, "handle"):
+            self._core.ka_cache_free(self.handle)
 
     def __len__(self) -> int:
         return int(self._core.ka_cache_size(self.handle))
@@ -75,6 +79,8 @@ class SearchTree:
 
     `begin` and `report` say when they may be called; `select`, `deliver` and `abandon` may be called by any thread at
     any time after `begin`. `seed` decides symmetries and random draws.
+
+    Raises EngineError where the core has no memory for one.
     """
 
     def __init__(self, network: NetworkInfo, cache: EvalCache, seed: int) -> None:
@@ -82,15 +88,17 @@ class SearchTree:
         self._network = network
         self._cache = cache  # the core only borrows it
         params = _post_params(network)
-        self._handle = self._core.ka_search_new(
+        handle = self._core.ka_search_new(
             ctypes.byref(params), network.prefer_pass_alive, cache.handle, seed & 0xFFFFFFFFFFFFFFFF
         )
+        self._handle = _made(self._core, handle)
         self._position: Position | None = None
         self._to_play = BLACK
         self._size = (MAX_SIZE, MAX_SIZE)
 
     def __del__(self) -> None:
-        self._core.ka_search_free(self._handle)
+        if hasattr(self, "_handle"):
+            self._core.ka_search_free(self._handle)
 
     # ------------------------------------------------------------ one search
 
@@ -192,7 +200,7 @@ class SearchTree:
 
     @property
     def virtual_losses(self) -> int:
-        """Sum over the tree; 0 whenever nothing is in flight."""
+        """Sum over all nodes; 0 whenever nothing is in flight."""
         return int(self._core.ka_search_virtual_losses(self._handle))
 
     def is_done(self, max_visits: int) -> bool:
@@ -214,6 +222,13 @@ class SearchTree:
         if result == _FAILED:
             raise EngineError(self._core.ka_search_error().decode(errors="replace"))
         return result
+
+
+def _made(core: ctypes.CDLL, handle: int | None) -> int:
+    """The core's `handle` of something new, where it could make it."""
+    if handle is None:
+        raise EngineError(f"the core could not start a search: {core.ka_search_error().decode(errors='replace')}")
+    return handle
 
 
 def _continues(old: Position, new: Position) -> bool:

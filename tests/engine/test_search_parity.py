@@ -1,7 +1,7 @@
 """Whole searches against native KataGo: the same playouts, move for move (tests/golden/record_search.py recorded them).
 
 What is compared is everything of a search at once: selection, first-play urgency, weights, bias of subtrees, ends of
-games, choice of moves, lines of play, ownership.
+games, transpositions, choice of moves, lines of play, ownership.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def search(player: Player, query: dict[str, Any], *, prevent_encore: bool) -> Se
         player=position.to_play,
         max_visits=query["maxVisits"],
         ownership=True,
-        overrides={"nnRandomize": False},
+        overrides={"nnRandomize": False} | query.get("overrideSettings", {}),
     )
     reports: queue.Queue[SearchReport | RawReport] = queue.Queue()
     player.submit(request, reports.put)

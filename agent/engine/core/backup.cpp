@@ -65,12 +65,12 @@ void Search::addTerminalVisit(Node& node, const Game& game) {
 void Search::backUp(const std::vector<Step>& path, bool lastCounts) {
   bool counts = lastCounts;
   for (size_t i = path.size() - 1; i > 0; i--) {
-    Node& node = *path[i].node;
+    Node& parent = *path[i - 1].node;
     counts = counts && path[i].countsForParent;
-    node.virtualLosses--;
+    path[i].node->virtualLosses--;
     if (!counts) continue;
-    node.edgeVisits++;
-    recompute(*path[i - 1].node, 1);
+    parent.edges[path[i].edge].visits++;
+    recompute(parent, 1);
   }
   if (counts) counts_.visits++;
 }
@@ -82,12 +82,13 @@ void Search::undo(const std::vector<Step>& path) {
 // A node's averages anew from its children and its own evaluation, with `newVisits` visits more.
 void Search::recompute(Node& node, int newVisits) {
   std::vector<WeightedChild> children;
-  children.reserve(node.children.size());
+  children.reserve(node.edges.size());
   double total = 0;
-  for (const auto& child : node.children) {
-    if (child->stats.visits <= 0 || child->stats.weightSum <= 0 || child->edgeVisits <= 0) continue;
-    double self = node.toPlay == WHITE ? child->stats.utility : -child->stats.utility;
-    children.push_back({child.get(), self, child->edgeWeight(), std::max(1e-30, policyOf(node, child->move))});
+  for (const Edge& edge : node.edges) {
+    const NodeStats& stats = edge.node->stats;
+    if (stats.visits <= 0 || stats.weightSum <= 0 || edge.visits <= 0) continue;
+    double self = node.toPlay == WHITE ? stats.utility : -stats.utility;
+    children.push_back({edge.node, self, edge.weight(), std::max(1e-30, policyOf(node, edge.move))});
     total += children.back().weight;
   }
   const double unprunedTotal = total;
@@ -140,12 +141,9 @@ void Search::recompute(Node& node, int newVisits) {
 
 // All utilities anew, children first: after the centre of the score utility moved or parameters changed.
 void Search::recomputeAll() {
-  std::vector<Node*> order = {root_.get()};
-  for (size_t i = 0; i < order.size(); i++)
-    for (const auto& child : order[i]->children) order.push_back(child.get());
-  for (size_t i = order.size(); i-- > 0;) {
-    Node& node = *order[i];
-    if (!node.children.empty()) {
+  for (Node* each : childrenFirst(*root_)) {
+    Node& node = *each;
+    if (!node.edges.empty()) {
       recompute(node, 0);
     } else if (node.stats.weightSum > 0) {
       node.stats.utility = resultUtility(node.stats.winLoss, node.stats.noResult) +

@@ -264,12 +264,6 @@ Hash128 Game::positionHash() const {
   return hash;
 }
 
-Hash128 Game::positionHashWithPrevious() const {
-  const Hash128 hash = positionHash();
-  if (moves_.empty()) return hash;
-  return joinNumber(hash, previous_[0].hash.low) ^ Hash128{0, previous_[0].hash.high};
-}
-
 Hash128 Game::evaluationHash(Color c, double drawEquivalentWinsForWhite) const {
   Hash128 hash = board_.positionHash() ^ zobrist().toPlay(c) ^ zobrist().encore(encorePhase_);
   if (encorePhase_ == 0 && board_.koPoint() != NO_POINT) hash ^= zobrist().koBan(board_.koPoint());

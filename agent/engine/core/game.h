@@ -92,6 +92,8 @@ class Game {
   // Ends and scores the game where every point is pass-alive for one side.
   void endIfAllPassAlive();
 
+  // Passes in a row, of those that count towards an end.
+  int endingPasses() const { return endingPasses_; }
   bool passWouldEndPhase(Color c) const;
   bool passWouldEndGame(Color c) const;
   // A second pass that would end the game, but by friendlyPassOk the search wants a third.
@@ -111,8 +113,6 @@ class Game {
   // Everything that the network's answer for `c` depends on, but the last moves: position, bans, encore, selfKomi, rules, whether a
   // pass ends the phase, whether the game is over. features.h folds the options of an encoding in.
   Hash128 evaluationHash(Color c, double drawEquivalentWinsForWhite = 0.5) const;
-  // positionHash joined with the position one move ago, for graph search and symmetry pruning.
-  Hash128 positionHashWithPrevious() const;
 
  private:
   struct Snapshot {

@@ -5,13 +5,14 @@
 
 namespace katago_agent {
 
-// Lower confidence bound of a child's utility for the side to play, and how far below the mean it is.
-void MoveSelector::lowerBound(const Node& parent, const Node& child, double& lcb, double& radius) const {
+// Lower confidence bound of a move's utility for the side to play, and how far below the mean it is.
+void MoveSelector::lowerBound(const Node& parent, const Edge& edge, double& lcb, double& radius) const {
   const double range = s_.utilityRadius();
   radius = 2.0 * range * s_.params_.lcbStdevs;
   lcb = -radius;
-  double weight = child.edgeWeight();
-  double weightSq = child.edgeWeightSq();
+  const Node& child = *edge.node;
+  double weight = edge.weight();
+  double weightSq = edge.weightSq();
   if (child.stats.visits <= 0 || weight <= 0 || weightSq <= 0) return;
   // A little weight of the widest variance there can be, so that few visits do not look certain.
   const double samples = weight * weight / weightSq;
@@ -23,7 +24,7 @@ void MoveSelector::lowerBound(const Node& parent, const Node& child, double& lcb
   weightSq += priorWeight * priorWeight;
   double shown = utility;
   if (&parent == s_.root_.get())
-    shown += s_.scoreUtilityDiff(child.stats.scoreMean, child.stats.scoreMeanSq, s_.endingBonus(child.move));
+    shown += s_.scoreUtilityDiff(child.stats.scoreMean, child.stats.scoreMeanSq, s_.endingBonus(edge.move));
   radius = std::sqrt((meanSq - utility * utility) / (weight * weight / weightSq)) * s_.params_.lcbStdevs;
   lcb = (parent.toPlay == WHITE ? shown : -shown) - radius;
 }
@@ -32,40 +33,41 @@ void MoveSelector::lowerBound(const Node& parent, const Node& child, double& lcb
 bool MoveSelector::suppressPass(const Node& node) const {
   if (!s_.params_.fillDameBeforePass || &node != s_.root_.get()) return false;
   if (s_.game_.rules().scoring != Scoring::TERRITORY || s_.game_.encorePhase() > 0) return false;
-  const Node* pass = node.childAt(s_.game_.pass());
-  if (pass == nullptr || pass->stats.visits <= 0 || pass->edgeWeight() <= 1e-10) return false;
+  const Edge* pass = node.edgeOf(s_.game_.pass());
+  if (pass == nullptr || pass->node->stats.visits <= 0 || pass->weight() <= 1e-10) return false;
   const double sign = node.toPlay == WHITE ? 1.0 : -1.0;
   const Board& board = s_.game_.board();
   auto owned = [&](Point p) { return sign * node.evaluation->ownership(p); };
-  for (const auto& child : node.children) {
-    if (child.get() == pass) continue;
+  for (const Edge& edge : node.edges) {
+    if (&edge == pass) continue;
     bool nextToOwn = false;
-    for (Point neighbor : board.adjacent(child->move)) nextToOwn = nextToOwn || owned(neighbor) > 0.95;
-    if (owned(child->move) < -0.95 && !nextToOwn) continue;
-    const double weight = child->edgeWeight();
-    if ((child->edgeVisits <= 500 && weight <= 2 * std::sqrt(pass->edgeWeight())) || weight <= 1e-10) continue;
-    const NodeStats& a = child->stats;
-    const NodeStats& b = pass->stats;
+    for (Point neighbor : board.adjacent(edge.move)) nextToOwn = nextToOwn || owned(neighbor) > 0.95;
+    if (owned(edge.move) < -0.95 && !nextToOwn) continue;
+    const double weight = edge.weight();
+    if ((edge.visits <= 500 && weight <= 2 * std::sqrt(pass->weight())) || weight <= 1e-10) continue;
+    const NodeStats& a = edge.node->stats;
+    const NodeStats& b = pass->node->stats;
     if (sign * (a.utility - b.utility) > -0.1 && sign * (a.scoreMean - b.scoreMean) > -0.5 && sign * (a.lead - b.lead) > -0.5)
       return true;
   }
   return false;
 }
 
-// Weight that PUCT would have given a child, had it known at first what it knows now.
-double MoveSelector::reducedWeight(const Node& node, const Node& child, double scaling, double bestValue) const {
-  const double weight = child.edgeWeight();
+// Weight that PUCT would have given a move, had it known at first what it knows now.
+double MoveSelector::reducedWeight(const Node& node, const Edge& edge, double scaling, double bestValue) const {
+  const Node& child = *edge.node;
+  const double weight = edge.weight();
   if (child.stats.visits <= 0 || weight <= 0) return 0;
-  const double prior = s_.policyOf(node, child.move);
+  const double prior = s_.policyOf(node, edge.move);
   if (prior < 0) return 0;
-  double utility = child.stats.utility + s_.scoreUtilityDiff(child.stats.scoreMean, child.stats.scoreMeanSq, s_.endingBonus(child.move));
+  double utility = child.stats.utility + s_.scoreUtilityDiff(child.stats.scoreMean, child.stats.scoreMeanSq, s_.endingBonus(edge.move));
   double explore = bestValue - (node.toPlay == WHITE ? utility : -utility);
   if (explore <= 0) return weight;
   return std::min(weight, std::max(0.0, scaling * prior / explore - 1));
 }
 
 Selection MoveSelector::select(const Node& node, double scaleMaxTo, bool useLcb) const {
-  const size_t n = node.children.size();
+  const size_t n = node.edges.size();
   Selection result;
   result.values.assign(n, 0);
   result.lcb.assign(n, 0);
@@ -73,14 +75,14 @@ Selection MoveSelector::select(const Node& node, double scaleMaxTo, bool useLcb)
   if (n == 0) return result;
   const bool noPass = suppressPass(node);
   double total = 0;
-  size_t stable = 0;  // the child whose value is best known
+  size_t stable = 0;  // the move whose value is best known
   double bestGoodness = -1e30;
   for (size_t i = 0; i < n; i++) {
-    const Node& child = *node.children[i];
-    const double prior = s_.policyOf(node, child.move);
-    total += child.edgeWeight();
-    if (prior >= 0 && !(noPass && child.move == s_.game_.pass())) result.values[i] = child.edgeWeight();
-    const double visits = static_cast<double>(child.edgeVisits);
+    const Edge& edge = node.edges[i];
+    const double prior = s_.policyOf(node, edge.move);
+    total += edge.weight();
+    if (prior >= 0 && !(noPass && edge.move == s_.game_.pass())) result.values[i] = edge.weight();
+    const double visits = static_cast<double>(edge.visits);
     const double goodness = result.values[i] * std::max(0.0, visits - 1) / std::max(1.0, visits) + 2.0 * prior;
     if (goodness > bestGoodness) {
       bestGoodness = goodness;
@@ -91,17 +93,17 @@ Selection MoveSelector::select(const Node& node, double scaleMaxTo, bool useLcb)
   if (&node == s_.root_.get()) {
     const Search::FirstPlay first = s_.firstPlay(node, true, 1.0);
     const double scaling = s_.exploreScaling(total, first.stdevFactor);
-    const double best = s_.selectionValue(node, *node.children[stable], scaling, total, first, true, true, false);
+    const double best = s_.selectionValue(node, node.edges[stable], scaling, total, first, true, true, false);
     for (size_t i = 0; i < n; i++)
-      if (i != stable && result.values[i] > 0) result.values[i] = std::ceil(reducedWeight(node, *node.children[i], scaling, best));
+      if (i != stable && result.values[i] > 0) result.values[i] = std::ceil(reducedWeight(node, node.edges[i], scaling, best));
   }
-  for (size_t i = 0; i < n; i++) lowerBound(node, *node.children[i], result.lcb[i], result.radius[i]);
+  for (size_t i = 0; i < n; i++) lowerBound(node, node.edges[i], result.lcb[i], result.radius[i]);
   if (useLcb && s_.params_.useLcbForSelection) preferBestBound(result, stableWeight);
   finishValues(node, result, scaleMaxTo);
   return result;
 }
 
-// The child with the best lower bound gets as much value as any child would need to be as sure.
+// The move with the best lower bound gets as much value as any would need to be as sure.
 void MoveSelector::preferBestBound(Selection& result, double stableWeight) const {
   int best = -1;
   for (size_t i = 0; i < result.values.size(); i++) {
@@ -122,7 +124,7 @@ void MoveSelector::preferBestBound(Selection& result, double stableWeight) const
 void MoveSelector::finishValues(const Node& node, Selection& result, double scaleMaxTo) const {
   double top = *std::max_element(result.values.begin(), result.values.end());
   if (top <= 1e-50) {
-    for (size_t i = 0; i < result.values.size(); i++) result.values[i] = std::max(0.0, s_.policyOf(node, node.children[i]->move));
+    for (size_t i = 0; i < result.values.size(); i++) result.values[i] = std::max(0.0, s_.policyOf(node, node.edges[i].move));
     top = *std::max_element(result.values.begin(), result.values.end());
     if (top <= 1e-50) return;
   }
@@ -146,7 +148,7 @@ Point MoveSelector::choose(const Node& root) const {
   const Selection selection = select(root, 0.0, true);
   if (selection.valid) {
     values = selection.values;
-    for (const auto& child : root.children) moves.push_back(child->move);
+    for (const Edge& edge : root.edges) moves.push_back(edge.move);
   } else {
     for (int p = 0; p <= s_.game_.area(); p++) {
       const Point move = static_cast<Point>(p);

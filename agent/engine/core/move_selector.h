@@ -8,12 +8,12 @@
 
 namespace katago_agent {
 
-// How much each child of a node deserves to be played, and why.
+// How much each move of a node deserves to be played, and why.
 struct Selection {
-  std::vector<double> values;  // by index of child
+  std::vector<double> values;  // by index of edge
   std::vector<double> lcb;     // of utility, from the side to play
   std::vector<double> radius;
-  bool valid = false;          // false: no child has any weight or prior
+  bool valid = false;          // false: no move has any weight or prior
 };
 
 // Reads a search whose mutex the caller holds. Draws a random number only in `choose`.
@@ -26,9 +26,9 @@ class MoveSelector {
   Point choose(const Node& root) const;
 
  private:
-  void lowerBound(const Node& parent, const Node& child, double& lcb, double& radius) const;
+  void lowerBound(const Node& parent, const Edge& edge, double& lcb, double& radius) const;
   bool suppressPass(const Node& node) const;
-  double reducedWeight(const Node& node, const Node& child, double scaling, double bestValue) const;
+  double reducedWeight(const Node& node, const Edge& edge, double scaling, double bestValue) const;
   void preferBestBound(Selection& result, double stableWeight) const;
   void finishValues(const Node& node, Selection& result, double scaleMaxTo) const;
   size_t draw(const std::vector<double>& values) const;

@@ -1,7 +1,8 @@
-// A node of the search tree: a position after a move, what was found below it, and its children in the order of first visit.
+// A node of the search graph: a position, what was found below it, and the moves tried there in the order of their first visit.
 //
-// A tree, not a graph: each node has one parent, transpositions meet only in the evaluation cache. All values are from White's
-// side. No locks here: Search guards the tree with one mutex, which costs nothing beside an evaluation of 20 ms and more.
+// A graph, not a tree: moves that lead to one position lead to one node (graph_key.h says which positions are one), so a move's own
+// share of visits stands in the edge and not in the node. NodeTable owns all nodes but the root. All values are from White's side.
+// No locks here: Search guards the graph with one mutex, which costs nothing beside an evaluation of 20 ms and more.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,9 @@
 namespace katago_agent {
 
 struct BiasEntry;
+struct Node;
 
-// Averages over the subtree, weighted; `weightSum` is how much there is to average. Each visit weighs about 1.
+// Averages over what lies below, weighted; `weightSum` is how much there is to average. Each visit weighs about 1.
 struct NodeStats {
   int64_t visits = 0;
   double winLoss = 0;      // -1..1
@@ -30,36 +32,42 @@ struct NodeStats {
 
 enum class NodeState : uint8_t { UNEVALUATED, EVALUATING, EXPANDED };
 
-struct Node {
-  Node(Point move_, Color toPlay_) : move(move_), toPlay(toPlay_) {}
-  ~Node();
-  Node(const Node&) = delete;
-  Node& operator=(const Node&) = delete;
+// A move that was tried, and the node that it leads to.
+struct Edge {
+  Node* node;
+  Point move;
+  // Playouts through this move. The node has more visits where other moves lead to it, too, and where visits did not count for the
+  // move (weightless ones, see puct.cpp); fewer only after a playout went in a circle.
+  int64_t visits = 0;
 
-  // The part of this node's weight that visits through its parent's edge account for. Visits that did not count for the parent
-  // (weightless ones, see puct.cpp) make `stats.visits` larger than `edgeVisits`.
-  double edgeWeight() const { return stats.weightSum * edgeShare(); }
-  double edgeWeightSq() const { return stats.weightSqSum * edgeShare(); }
-  double edgeShare() const {
-    return static_cast<double>(edgeVisits) / static_cast<double>(stats.visits > 1 ? stats.visits : 1);
-  }
-  Node* childAt(Point p) const;
+  // The part of the node's weight that these visits account for.
+  double weight() const;
+  double weightSq() const;
+  double share() const;
+};
+
+struct Node {
+  Node(const Hash128& key_, Color toPlay_) : key(key_), toPlay(toPlay_) {}
+
+  const Edge* edgeOf(Point p) const;
 
   NodeStats stats;
   SharedEvaluation evaluation;  // null until evaluated and at ends of the game
-  std::vector<std::unique_ptr<Node>> children;
+  std::vector<Edge> edges;
   std::shared_ptr<BiasEntry> bias;  // see subtree_bias.h; null where it does not apply
   double biasDelta = 0;             // what this node last added to it
   double biasWeight = 0;
-  int64_t edgeVisits = 0;
+  Hash128 key;  // see graph_key.h
   int32_t virtualLosses = 0;
-  Point move;    // that led here; NO_POINT at the root of a fresh tree
-  Color toPlay;  // after it
+  Color toPlay;
   NodeState state = NodeState::UNEVALUATED;
   bool forceNonTerminal = false;  // the search goes on here although the rules ended the game
 };
 
-// Nodes in the subtree, itself included.
-int64_t countNodes(const Node& root);
+inline double Edge::share() const {
+  return static_cast<double>(visits) / static_cast<double>(node->stats.visits > 1 ? node->stats.visits : 1);
+}
+inline double Edge::weight() const { return node->stats.weightSum * share(); }
+inline double Edge::weightSq() const { return node->stats.weightSqSum * share(); }
 
 }  // namespace katago_agent

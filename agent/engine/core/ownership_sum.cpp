@@ -26,11 +26,11 @@ std::vector<float> OwnershipSum::stdev() const {
 bool OwnershipSum::add(const Node& node, double share) {
   if (!node.evaluation) return false;
   double own = share;
-  if (share >= minShare_ && !node.children.empty()) {
+  if (share >= minShare_ && !node.edges.empty() && !isOnPath(node)) {
     double weights = 0;
     double squares = 0;
-    for (const auto& child : node.children) {
-      double weight = child->edgeWeight();
+    for (const Edge& edge : node.edges) {
+      double weight = edge.weight();
       weights += weight;
       squares += weight * weight;
     }
@@ -38,11 +38,13 @@ bool OwnershipSum::add(const Node& node, double share) {
     const double below = share * weights / (weights + ownWeight);
     if (below > 0 && squares > 0) {
       own = share - below;
-      for (const auto& child : node.children) {
-        double weight = child->edgeWeight();
+      path_.push_back(&node);
+      for (const Edge& edge : node.edges) {
+        double weight = edge.weight();
         double part = weight * weight / squares * below;
-        if (part < minShare_ * 0.01 || !add(*child, part)) own += part;
+        if (part < minShare_ * 0.01 || !add(*edge.node, part)) own += part;
       }
+      path_.pop_back();
     }
   }
   for (size_t p = 0; p < sum_.size(); p++) {

@@ -1,6 +1,7 @@
 // The owner of each point, averaged over what a search looked at. Start at the constructor.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <vector>
 
@@ -8,7 +9,7 @@
 
 namespace katago_agent {
 
-// Weighted sum of ownership maps over a subtree; deeper nodes count less, and the tree is left where a part would hardly count. The
+// Weighted sum of ownership maps over what lies below a node; deeper nodes count less, and the walk ends where a part would hardly count. The
 // rules for that are KataGo's.
 class OwnershipSum {
  public:
@@ -21,7 +22,9 @@ class OwnershipSum {
 
  private:
   bool add(const Node& node, double share);
+  bool isOnPath(const Node& node) const { return std::find(path_.begin(), path_.end(), &node) != path_.end(); }
 
+  std::vector<const Node*> path_;  // whose moves are being added; the graph may lead back to one
   std::vector<double> sum_;
   std::vector<double> squares_;
   const double minShare_;

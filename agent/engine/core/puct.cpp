@@ -63,15 +63,16 @@ void Search::addWideRootNoise(double& utility, double& prior, Color player) {
   }
 }
 
-double Search::selectionValue(const Node& node, const Node& child, double scaling, double totalChildWeight, const FirstPlay& first,
+double Search::selectionValue(const Node& node, const Edge& edge, double scaling, double totalChildWeight, const FirstPlay& first,
                               bool isRoot, bool countsEdge, bool duringSearch) {
-  double prior = policyOf(node, child.move);
+  double prior = policyOf(node, edge.move);
   if (prior < 0) return NOTHING;
-  double weight = countsEdge ? child.edgeWeight() : child.stats.weightSum;
+  const Node& child = *edge.node;
+  double weight = countsEdge ? edge.weight() : child.stats.weightSum;
   double utility = first.utility;
   if (child.stats.visits > 0 && weight > 0) {
     utility = child.stats.utility;
-    if (isRoot) utility += scoreUtilityDiff(child.stats.scoreMean, child.stats.scoreMeanSq, endingBonus(child.move));
+    if (isRoot) utility += scoreUtilityDiff(child.stats.scoreMean, child.stats.scoreMeanSq, endingBonus(edge.move));
   }
   if (child.virtualLosses > 0) {
     double lossWeight = child.virtualLosses * params_.numVirtualLossesPerThread;
@@ -108,26 +109,26 @@ Search::Choice Search::chooseChild(const Node& node, const Game& game, int depth
   double visitedPolicy = 0;
   double totalWeight = 0;
   int64_t edgeVisits = 0;
-  for (const auto& child : node.children) {
-    tried.set(child->move);
-    double prior = policyOf(node, child->move);
+  for (const Edge& edge : node.edges) {
+    tried.set(edge.move);
+    double prior = policyOf(node, edge.move);
     if (prior < 0) continue;
     visitedPolicy += prior;
-    totalWeight += child->edgeWeight();
-    edgeVisits += child->edgeVisits;
+    totalWeight += edge.weight();
+    edgeVisits += edge.visits;
   }
   const FirstPlay first = firstPlay(node, isRoot, std::min(visitedPolicy, 1.0));
   const double scaling = exploreScaling(totalWeight, first.stdevFactor);
 
   Choice choice;
   double best = NOTHING;
-  for (size_t i = 0; i < node.children.size(); i++) {
-    const Node& child = *node.children[i];
-    if (limits_.forbids(node.toPlay, child.move, depth)) continue;
-    double value = selectionValue(node, child, scaling, totalWeight, first, isRoot, true, true);
+  for (size_t i = 0; i < node.edges.size(); i++) {
+    const Edge& edge = node.edges[i];
+    if (limits_.forbids(node.toPlay, edge.move, depth)) continue;
+    double value = selectionValue(node, edge, scaling, totalWeight, first, isRoot, true, true);
     if (value > best) {
       best = value;
-      choice = {static_cast<int>(i), child.move, true};
+      choice = {static_cast<int>(i), edge.move, true};
     }
   }
 
@@ -149,7 +150,7 @@ Search::Choice Search::chooseChild(const Node& node, const Game& game, int depth
     double prior = policyOf(node, bestNew);
     if (isRoot && params_.wideRootNoise > 0) addWideRootNoise(utility, prior, node.toPlay);
     double value = scaling * prior + (node.toPlay == WHITE ? utility : -utility);
-    if (value > best) choice = {static_cast<int>(node.children.size()), bestNew, true};
+    if (value > best) choice = {static_cast<int>(node.edges.size()), bestNew, true};
   }
   forcePassOrOther(node, game, bestNew, edgeVisits, choice);
   return choice;
@@ -163,8 +164,8 @@ void Search::forcePassOrOther(const Node& node, const Game& game, Point bestNew,
   const Point pass = game.pass();
   bool hasPass = false;
   bool hasOther = false;
-  for (const auto& child : node.children) (child->move == pass ? hasPass : hasOther) = true;
-  const int next = static_cast<int>(node.children.size());
+  for (const Edge& edge : node.edges) (edge.move == pass ? hasPass : hasOther) = true;
+  const int next = static_cast<int>(node.edges.size());
   if (!hasPass && choice.move != pass)
     choice = {next, pass, false};
   else if (!hasOther && choice.move == pass && bestNew != pass && bestNew != NO_POINT)

@@ -47,9 +47,9 @@ class ReportBuilder {
     NodeStats sum;
     const Selection selection = selector_.select(root, 1.0, false);
     if (selection.valid) {
-      for (size_t i = 0; i < root.children.size(); i++) {
-        const Node& child = *root.children[i];
-        if (child.stats.visits > 0 && child.stats.weightSum > 0 && child.edgeVisits > 0) accumulate(sum, child.stats, selection.values[i]);
+      for (size_t i = 0; i < root.edges.size(); i++) {
+        const NodeStats& stats = root.edges[i].node->stats;
+        if (stats.visits > 0 && stats.weightSum > 0 && root.edges[i].visits > 0) accumulate(sum, stats, selection.values[i]);
       }
       const CompactEvaluation& e = *root.evaluation;
       NodeStats raw;
@@ -87,16 +87,17 @@ class ReportBuilder {
   void addMoves(const Node& root, Report& report) const {
     const Selection selection = selector_.select(root, 1.0, true);
     double visitedPolicy = 0;
-    for (const auto& child : root.children) visitedPolicy += std::max(0.0, s_.policyOf(root, child->move));
+    for (const Edge& edge : root.edges) visitedPolicy += std::max(0.0, s_.policyOf(root, edge.move));
     const Search::FirstPlay first = s_.firstPlay(root, true, std::min(visitedPolicy, 1.0));
-    for (size_t i = 0; i < root.children.size(); i++) {
-      const Node& child = *root.children[i];
-      MoveReport move = describe(root, child, first);
+    for (size_t i = 0; i < root.edges.size(); i++) {
+      const Edge& edge = root.edges[i];
+      const Node& child = *edge.node;
+      MoveReport move = describe(root, edge, first);
       move.playSelectionValue = selection.values[i];
       const double sign = root.toPlay == WHITE ? 1.0 : -1.0;
       move.utilityLcb = sign * selection.lcb[i];
       addWinrateBound(move, selection.radius[i], sign);
-      move.pv = {{child.move, child.stats.visits, child.edgeVisits}};
+      move.pv = {{edge.move, child.stats.visits, edge.visits}};
       appendPv(child, move.pv);
       if (options_.stopPvAtPhaseEnd) cutAtPhaseEnd(move.pv);
       if (options_.movesOwnership || options_.movesOwnershipStdev)
@@ -112,12 +113,13 @@ class ReportBuilder {
     if (s_.params_.rootSymmetryPruning && s_.rootSymmetries_.size() > 1) addSymmetricMoves(report);
   }
 
-  MoveReport describe(const Node& root, const Node& child, const Search::FirstPlay& first) const {
+  MoveReport describe(const Node& root, const Edge& edge, const Search::FirstPlay& first) const {
     MoveReport move;
-    move.move = child.move;
+    const Node& child = *edge.node;
+    move.move = edge.move;
     move.visits = child.stats.visits;
-    move.edgeVisits = child.edgeVisits;
-    move.prior = s_.policyOf(root, child.move);
+    move.edgeVisits = edge.visits;
+    move.prior = s_.policyOf(root, edge.move);
     const bool known = child.stats.visits > 0 && child.stats.weightSum > 1e-30;
     const NodeStats& from = known ? child.stats : root.stats;
     move.utility = known ? from.utility : first.utility;
@@ -140,13 +142,14 @@ class ReportBuilder {
   void appendPv(const Node& from, std::vector<PvStep>& pv) const {
     const Node* node = &from;
     while (static_cast<int>(pv.size()) < options_.pvLength + 1) {
-      if (node->children.empty() || !node->evaluation) return;
+      if (node->edges.empty() || !node->evaluation) return;
       const Selection selection = selector_.select(*node, 1.0, true);
       if (!selection.valid) return;
       const auto top = std::max_element(selection.values.begin(), selection.values.end());
       const size_t best = static_cast<size_t>(top - selection.values.begin());
-      node = node->children[best].get();
-      pv.push_back({node->move, node->stats.visits, node->edgeVisits});
+      const Edge& edge = node->edges[best];
+      node = edge.node;
+      pv.push_back({edge.move, node->stats.visits, edge.visits});
     }
   }
 

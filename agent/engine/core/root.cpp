@@ -9,8 +9,8 @@
 namespace katago_agent {
 
 void Search::clearTree() {
-  root_ = std::make_unique<Node>(NO_POINT, game_.toPlay());
-  nodes_ = 1;
+  root_ = std::make_unique<Node>(game_.positionHash(), game_.toPlay());
+  table_.clear();
   bias_ = BiasTable();
   rootPolicy_.clear();
   scoreCenter_ = 0;
@@ -29,24 +29,41 @@ void Search::advance(Point move, bool preventEncore) {
   const float bonus = game_.handicapBonus();
   const bool passEndsPhase = move == game_.pass() && game_.passWouldEndPhase(game_.toPlay());
   game_.play(move, game_.toPlay(), preventEncore);
-  std::unique_ptr<Node> next;
-  for (auto& child : root_->children)
-    if (child->move == move && child->state == NodeState::EXPANDED) next = std::move(child);
-  root_->children.erase(std::remove(root_->children.begin(), root_->children.end(), nullptr), root_->children.end());
+  const Edge* next = root_->edgeOf(move);
   // The tree below a pass that ended a phase was searched as if the phase had ended; the game may say otherwise. And a pass from the
   // new root may mean something else than the same pass did deeper in the tree.
   const bool nextPassDiffers =
       game_.passWouldEndPhase(game_.toPlay()) &&
       (preventEncore || (params_.conservativePass && game_.passWouldEndGame(game_.toPlay())));
-  if (!next || bonus != game_.handicapBonus() || passEndsPhase || nextPassDiffers || game_.isFinished()) {
+  if (next == nullptr || !next->node->evaluation || bonus != game_.handicapBonus() || passEndsPhase || nextPassDiffers || game_.isFinished()) {
     clearTree();
     return;
   }
-  withdrawBias(*root_, params_.subtreeValueBiasFreeProp);
-  root_ = std::move(next);
-  root_->edgeVisits = 0;
+  // A copy, since other moves may lead to that node, too.
+  auto root = std::make_unique<Node>(*next->node);
+  root->bias = nullptr;
+  root->biasDelta = root->biasWeight = 0;
+  root->forceNonTerminal = false;
+  root_ = std::move(root);
   rootPolicy_.clear();
-  nodes_ = countNodes(*root_);
+  dropUnreachable();
+}
+
+void Search::dropUnreachable() {
+  table_.keepReachable(*root_, [this](Node& node) { withdrawBias(node, params_.subtreeValueBiasFreeProp); });
+}
+
+// Deeper in the tree other moves may be tried than at the root: mirror images, and moves that only repeat a position here.
+void Search::dropRootEdges() {
+  std::vector<Edge>& edges = root_->edges;
+  const auto isOut = [this](const Edge& edge) { return !game_.isLegal(edge.move, root_->toPlay) || !isAllowedAtRoot(edge.move); };
+  const auto end = std::remove_if(edges.begin(), edges.end(), isOut);
+  if (end == edges.end()) return;
+  edges.erase(end, edges.end());
+  root_->stats.visits = 1;
+  for (const Edge& edge : edges) root_->stats.visits += edge.visits;
+  recompute(*root_, 0);
+  dropUnreachable();
 }
 
 int64_t Search::begin(const SearchParams& params, const MoveLimits& limits) {
@@ -72,6 +89,7 @@ int64_t Search::begin(const SearchParams& params, const MoveLimits& limits) {
   if (root_->state == NodeState::EXPANDED) {
     setScoreCenter(root_->stats.scoreMean);
     makeRootPolicy();
+    dropRootEdges();
     recomputeAll();
     // Deeper in the tree this position was evaluated with other options.
     const bool differs = symmetriesWanted_ > 1 ||
@@ -103,7 +121,8 @@ void Search::setScoreCenter(double expectedScore) {
 void Search::makeRootPolicy() {
   const int area = game_.area();
   rootPolicy_.resize(area + 1);
-  for (int p = 0; p <= area; p++) rootPolicy_[p] = root_->evaluation->policy(static_cast<Point>(p));
+  // A position that was reached in another way may have had other bans.
+  for (Point p = 0; p <= area; p++) rootPolicy_[p] = game_.isLegal(p, root_->toPlay) ? root_->evaluation->policy(p) : -1.0f;
   if (params_.rootPolicyTemperature == 1.0 && params_.rootPolicyTemperatureEarly == 1.0) return;
   const double halflives = static_cast<double>(game_.moves().size()) / params_.chosenMoveTemperatureHalflife * 19.0 / sqrtArea_;
   const double temperature = params_.rootPolicyTemperature +

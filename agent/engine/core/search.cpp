@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "graph_key.h"
+
 namespace katago_agent {
 
 namespace {
@@ -106,7 +108,7 @@ int Search::select(int maxLeaves, int64_t maxVisits, float* spatial, float* glob
 // From the root to a leaf. On LEAF and COLLISION the path's virtual losses stay; on DONE the visit is complete.
 Search::Walk Search::walk(Leaf& leaf) {
   leaf.path.clear();
-  leaf.path.push_back({root_.get(), true});
+  leaf.path.push_back({root_.get()});
   leaf.countsPlayout = true;
   if (!symmetriesToDo_.empty()) {
     leaf.game = game_;
@@ -128,27 +130,48 @@ Search::Walk Search::walk(Leaf& leaf) {
       if (leaf.path.size() == 1) counts_.cacheHits++;
       return Walk::DONE;
     }
-    const bool isPass = choice.move == leaf.game.pass();
-    const bool wasFriendly = isPass && leaf.game.shouldSuppressEndFromFriendlyPass(node.toPlay);
-    if (choice.index == static_cast<int>(node.children.size())) {
-      node.children.push_back(std::make_unique<Node>(choice.move, opponent(node.toPlay)));
-      nodes_++;
-      if (params_.subtreeValueBiasFactor != 0) node.children.back()->bias = bias_.entryFor(leaf.game, choice.move);
+    // Another way to this node made the move legal there; here it repeats a position. Very rare (see graph_key.h), and never at the
+    // root: the visit counts for those above, so the search goes on.
+    if (!leaf.game.isLegal(choice.move, node.toPlay)) {
+      backUp(leaf.path, true);
+      counts_.cacheHits++;
+      return Walk::DONE;
     }
-    Node& child = *node.children[choice.index];
-    leaf.game.play(choice.move, node.toPlay, false);
-    if (isPass && leaf.game.isFinished())
-      child.forceNonTerminal = wasFriendly || (params_.conservativePass && &node == root_.get());
+    Edge& edge = follow(leaf, node, choice);
+    Node& child = *edge.node;
+    const bool isCircle = std::any_of(leaf.path.begin(), leaf.path.end(), [&](const Step& step) { return step.node == &child; });
     child.virtualLosses++;
-    leaf.path.push_back({&child, choice.countsEdge});
-    if (!choice.countsEdge) leaf.countsPlayout = false;
-    // The child was seen more often than through this edge: catch up without a walk.
-    if (choice.countsEdge && child.edgeVisits < child.stats.visits) {
+    leaf.path.push_back({&child, choice.index, choice.countsEdge || isCircle});
+    if (!leaf.path.back().countsForParent) leaf.countsPlayout = false;
+    // The child was seen more often than through this edge: catch up without a walk. A circle is walked only once.
+    if (isCircle || (choice.countsEdge && edge.visits < child.stats.visits)) {
       backUp(leaf.path, true);
       counts_.cacheHits++;
       return Walk::DONE;
     }
   }
+}
+
+// Plays the chosen move and gives its edge, new where it was not tried before.
+Edge& Search::follow(Leaf& leaf, Node& node, const Choice& choice) {
+  Game& game = leaf.game;
+  if (choice.index < static_cast<int>(node.edges.size())) {
+    game.play(choice.move, node.toPlay, false);
+    return node.edges[choice.index];
+  }
+  const bool isPass = choice.move == game.pass();
+  const bool wasFriendly = isPass && game.shouldSuppressEndFromFriendlyPass(node.toPlay);
+  std::shared_ptr<BiasEntry> bias = params_.subtreeValueBiasFactor != 0 ? bias_.entryFor(game, choice.move) : nullptr;
+  game.play(choice.move, node.toPlay, false);
+  const bool mustNotEnd =
+      isPass && game.isFinished() && (wasFriendly || (params_.conservativePass && &node == root_.get()));
+  const Hash128 key = graphKey(node.key, game, params_.drawEquivalentWinsForWhite, params_.graphSearchRepBound);
+  const Color next = opponent(node.toPlay);
+  const NodeTable::Found found =
+      params_.useGraphSearch ? table_.nodeFor(key, next, mustNotEnd) : table_.newNode(key, next, mustNotEnd);
+  if (found.isNew) found.node.bias = std::move(bias);
+  node.edges.push_back({&found.node, choice.move, 0});
+  return node.edges.back();
 }
 
 // The walk ends at `node`: the game is over there, the cache knows it, the network must be asked, or somebody else is asking.
@@ -299,7 +322,7 @@ bool Search::isDone(int64_t maxVisits) const {
 
 int64_t Search::nodeCount() const {
   std::lock_guard<std::mutex> lock(mutex_);
-  return nodes_;
+  return table_.size() + 1;
 }
 
 SearchCounts Search::counts() const {
@@ -309,15 +332,7 @@ SearchCounts Search::counts() const {
 
 int64_t Search::virtualLosses() const {
   std::lock_guard<std::mutex> lock(mutex_);
-  int64_t sum = 0;
-  std::vector<const Node*> pending = {root_.get()};
-  while (!pending.empty()) {
-    const Node* node = pending.back();
-    pending.pop_back();
-    sum += node->virtualLosses;
-    for (const auto& child : node->children) pending.push_back(child.get());
-  }
-  return sum;
+  return table_.virtualLosses() + root_->virtualLosses;
 }
 
 }  // namespace katago_agent

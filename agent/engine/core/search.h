@@ -1,11 +1,10 @@
-// PUCT search of one game tree, driven from outside: `select` hands out positions to evaluate, `deliver` takes the answers.
+// PUCT search of one game, driven from outside: `select` hands out positions to evaluate, `deliver` takes the answers.
 //
 // Start reading at `Search::begin` (root.cpp), which prepares a search; then `Search::select` (search.cpp), which walks from the root
 // by `Search::chooseChild` (puct.cpp) to a leaf; then `Search::deliver`, which adds the leaf's value and walks back up by
-// `Search::recompute` (backup.cpp); last report.cpp and move_selector.cpp, which read a finished
-// or running search.
+// `Search::recompute` (backup.cpp); last report.cpp and move_selector.cpp, which read a finished or running search.
 //
-// The state is `root_` (see node.h), the game at the root, and the leaves that are out for evaluation. One mutex guards all of it;
+// The state is `root_` and the nodes below it (see node.h), the game at the root, and the leaves that are out for evaluation. One mutex guards all of it;
 // encoding and reading network outputs, the costly parts, run outside. No clock here and no threads: callers bring both, and a
 // random seed. All values are from White's side unless a name says self.
 #pragma once
@@ -20,6 +19,7 @@
 #include "features.h"
 #include "game.h"
 #include "node.h"
+#include "node_table.h"
 #include "random.h"
 #include "search_params.h"
 #include "subtree_bias.h"
@@ -93,6 +93,7 @@ class Search {
 
   struct Step {
     Node* node;
+    int edge = -1;                // index among the edges of the step before; none at the root
     bool countsForParent = true;  // false: a weightless visit, seen by the node alone
   };
   struct Leaf {
@@ -106,7 +107,7 @@ class Search {
     bool countsPlayout = true;  // towards maxVisits
     bool inUse = false;
   };
-  // The child to go to from a node: an index into its children, or one past them for a new child by `move`; -1 where no move is.
+  // Where to go from a node: an index into its edges, or one past them for a new one by `move`; -1 where no move is.
   struct Choice {
     int index = -1;
     Point move = NO_POINT;
@@ -116,6 +117,8 @@ class Search {
 
   // root.cpp
   void clearTree();
+  void dropUnreachable();
+  void dropRootEdges();
   void setScoreCenter(double expectedScore);
   void makeRootPolicy();
   void findRootSymmetries();
@@ -125,6 +128,7 @@ class Search {
   // search.cpp
   int takeLeaf();
   Walk walk(Leaf& leaf);
+  Edge& follow(Leaf& leaf, Node& node, const Choice& choice);
   Walk arrive(Leaf& leaf, Node& node);
   Walk handOut(Leaf& leaf, Node& node, bool addsVisit);
   bool mayStart(int64_t maxVisits) const;
@@ -146,7 +150,7 @@ class Search {
     double stdevFactor;
   };
   FirstPlay firstPlay(const Node& node, bool isRoot, double visitedPolicy) const;
-  double selectionValue(const Node& node, const Node& child, double scaling, double totalChildWeight, const FirstPlay& first,
+  double selectionValue(const Node& node, const Edge& edge, double scaling, double totalChildWeight, const FirstPlay& first,
                         bool isRoot, bool countsEdge, bool duringSearch);
   void addWideRootNoise(double& utility, double& prior, Color player);
   void forcePassOrOther(const Node& node, const Game& game, Point bestNew, int64_t edgeVisits, Choice& choice) const;
@@ -181,7 +185,8 @@ class Search {
   MoveLimits limits_;
   Random random_;
   Game game_;
-  std::unique_ptr<Node> root_;
+  std::unique_ptr<Node> root_;  // in no table: nothing leads back to it
+  NodeTable table_;
   BiasTable bias_;
   SearchCounts counts_;
 
@@ -201,7 +206,6 @@ class Search {
   int inFlight_ = 0;          // leaves out
   int inFlightPlayouts_ = 0;  // of these, those that will count towards maxVisits
   int instantSinceDelivery_ = 0;
-  int64_t nodes_ = 0;
 };
 
 }  // namespace katago_agent

@@ -1,6 +1,6 @@
 // The C ABI of the search, for ctypes: functions of search.h, report.h and eval_cache.h with flat arrays. agent/engine/tree.py is
-// its only caller and says what the arrays hold. Nothing throws: functions that can fail return FAILED and leave the reason in
-// `ka_search_error`.
+// its only caller and says what the arrays hold. Nothing throws: functions that can fail return FAILED or null and leave the reason
+// in `ka_search_error`.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -30,6 +30,17 @@ auto guarded(Work work) -> decltype(work()) {
   }
 }
 
+// What `make` made; null where it could not.
+template <typename Make>
+void* made(Make make) {
+  try {
+    return make();
+  } catch (const std::exception& error) {
+    lastError = error.what();
+    return nullptr;
+  }
+}
+
 Search& searchOf(void* search) { return *static_cast<Search*>(search); }
 const Report& reportOf(const void* report) { return *static_cast<const Report*>(report); }
 
@@ -43,7 +54,9 @@ KA_API const char* ka_search_error() { return lastError.c_str(); }
 
 // ---------------------------------------------------------------- cache
 
-KA_API void* ka_cache_new(int64_t capacity) { return new EvalCache(capacity); }
+KA_API void* ka_cache_new(int64_t capacity) {
+  return made([&] { return new EvalCache(capacity); });
+}
 KA_API void ka_cache_free(void* cache) { delete static_cast<EvalCache*>(cache); }
 KA_API void ka_cache_clear(void* cache) { static_cast<EvalCache*>(cache)->clear(); }
 KA_API int64_t ka_cache_size(const void* cache) { return static_cast<const EvalCache*>(cache)->size(); }
@@ -51,8 +64,7 @@ KA_API int64_t ka_cache_size(const void* cache) { return static_cast<const EvalC
 // ---------------------------------------------------------------- search
 
 KA_API void* ka_search_new(const KaPostParams* n, int preferPassAlive, void* cache, uint64_t seed) {
-  const PostParams params = readPostParams(*n);
-  return new Search(params, preferPassAlive != 0, *static_cast<EvalCache*>(cache), seed);
+  return made([&] { return new Search(readPostParams(*n), preferPassAlive != 0, *static_cast<EvalCache*>(cache), seed); });
 }
 KA_API void ka_search_free(void* search) { delete static_cast<Search*>(search); }
 
@@ -133,12 +145,7 @@ KA_API void* ka_report_new(void* search, const int32_t options[6]) {
   wanted.ownershipStdev = options[3] != 0;
   wanted.movesOwnership = options[4] != 0;
   wanted.movesOwnershipStdev = options[5] != 0;
-  try {
-    return new Report(makeReport(searchOf(search), wanted));
-  } catch (const std::exception& error) {
-    lastError = error.what();
-    return nullptr;
-  }
+  return made([&] { return new Report(makeReport(searchOf(search), wanted)); });
 }
 KA_API void ka_report_free(void* report) { delete static_cast<Report*>(report); }
 

@@ -65,6 +65,7 @@ constexpr Member<double> DOUBLES[] = {
 
 constexpr Member<bool> BOOLS[] = {
     {"fpuParentWeightByVisitedPolicy", &SearchParams::fpuParentWeightByVisitedPolicy},
+    {"useGraphSearch", &SearchParams::useGraphSearch},
     {"nnRandomize", &SearchParams::nnRandomize},
     {"useNoisePruning", &SearchParams::useNoisePruning},
     {"useUncertainty", &SearchParams::useUncertainty},
@@ -80,6 +81,7 @@ constexpr Member<bool> BOOLS[] = {
 };
 
 constexpr Member<int> INTS[] = {
+    {"graphSearchRepBound", &SearchParams::graphSearchRepBound},
     {"rootNumSymmetriesToSample", &SearchParams::rootNumSymmetriesToSample},
 };
 

@@ -28,6 +28,8 @@ struct SearchParams {
   double fpuParentWeight = 0.0;
   double policyOptimism = 1.0;
   double nnPolicyTemperature = 1.0;
+  bool useGraphSearch = true;  // moves that lead to one position lead to one node
+  int graphSearchRepBound = 11;  // not where the position may come again within so many moves
   bool nnRandomize = true;  // false: the network sees every position as it is, in no symmetry
   double numVirtualLossesPerThread = 1.0;
   double minPlayoutsPerThread = 8.0;  // a search of few visits is shared by few threads

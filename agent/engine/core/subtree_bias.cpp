@@ -1,7 +1,5 @@
 #include "subtree_bias.h"
 
-#include <vector>
-
 #include "node.h"
 #include "random.h"
 
@@ -46,17 +44,11 @@ void BiasTable::dropUnused() {
     entry = entry->second.use_count() == 1 ? entries_.erase(entry) : std::next(entry);
 }
 
-void withdrawBias(Node& subtree, double freeProp) {
-  std::vector<Node*> pending = {&subtree};
-  while (!pending.empty()) {
-    Node* node = pending.back();
-    pending.pop_back();
-    for (auto& child : node->children) pending.push_back(child.get());
-    if (!node->bias) continue;
-    node->bias->deltaSum -= node->biasDelta * freeProp;
-    node->bias->weightSum -= node->biasWeight * freeProp;
-    node->bias = nullptr;
-  }
+void withdrawBias(Node& node, double freeProp) {
+  if (!node.bias) return;
+  node.bias->deltaSum -= node.biasDelta * freeProp;
+  node.bias->weightSum -= node.biasWeight * freeProp;
+  node.bias = nullptr;
 }
 
 }  // namespace katago_agent

@@ -32,7 +32,7 @@ class BiasTable {
   std::unordered_map<uint64_t, std::shared_ptr<BiasEntry>> entries_;
 };
 
-// Takes most of what the nodes of a subtree added out of the table, before they are deleted.
-void withdrawBias(Node& subtree, double freeProp);
+// Takes most of what a node added out of the table, before it is deleted.
+void withdrawBias(Node& node, double freeProp);
 
 }  // namespace katago_agent
