@@ -55,6 +55,7 @@ def match(
         None, "--move-timeout", min=0.1, help="Engines: seconds after which one that gives no move has lost."
     ),
     sgf: Path = typer.Option(None, "--sgf", help="Engines: a folder for the games' records."),
+    logs: Path = typer.Option(None, "--logs", help="Engines: a folder for all that is said to them and by them."),
     first_name: str = typer.Option("", "--first-name", help="Engines: what to call the first."),
     second_name: str = typer.Option("", "--second-name", help="Engines: what to call the second."),
     first_setup: list[str] = typer.Option([], "--first-setup", help="A GTP command for the first before each game."),
@@ -77,7 +78,7 @@ def match(
     except ValueError as error:
         raise typer.BadParameter(f"no command line: {error}") from error
     if not (gtp or any(commands)):
-        limits = (komi, rules, time_per_move, move_timeout, openings, sgf)
+        limits = (komi, rules, time_per_move, move_timeout, openings, sgf, logs)
         said = (first_name, second_name, first_setup, second_setup)
         if any(given is not None for given in limits) or any(said) or concurrency > 1:
             raise typer.BadParameter("two networks play in one process; --gtp lets them play as engines")
@@ -101,7 +102,7 @@ def match(
     networks = [text for text, command in zip((first, second), commands, strict=True) if command is None]
     drawn_by = openings or next(reversed(networks), None)
     patience = Patience(move_s=move_timeout or max(Patience().move_s, _SLOWEST * (time_per_move or 0.0)))
-    options = GtpMatchOptions(games, told, "", concurrency, patience)
+    options = GtpMatchOptions(games, told, "", concurrency, patience, logs)
     _match_engines((one, other), options, drawn_by, seed, out, sgf, settings, as_json)
 
 

@@ -32,13 +32,14 @@ _TELL_EVERY_S: Final = 1.0
 
 class GtpMatchOptions(msgspec.Struct, frozen=True):
     """`games` is rounded up to pairs. `concurrency` is how many of them go on at once. `openings_key` says what the
-    openings are, so that a journal of others is left alone."""
+    openings are, so that a journal of others is left alone. `logs` is a folder for what engines are told and say."""
 
     games: int
     settings: GameSettings
     openings_key: str
     concurrency: int = 1
     patience: Patience = Patience()
+    logs: Path | None = None
 
     @property
     def pairs(self) -> int:
@@ -106,7 +107,7 @@ class _Match:
     async def play(
         self, openings: Callable[[Sequence[int], set[tuple[int, ...]]], Sequence[Position]], path: Path
     ) -> GtpMatchResult:
-        first_table = Table(self.contestants, self.options.patience)
+        first_table = Table(self.contestants, self.options.patience, self.options.logs)
         try:
             # They tell who they are, which belongs to what the journal is of; the first table plays on with them.
             introduced = await first_table.seat()
@@ -170,7 +171,7 @@ class _Match:
         )
         left = 2 * self.options.pairs - len(self._played)
         others = range(min(self.options.concurrency, left) - 1)
-        tables = [first, *(Table(self.contestants, self.options.patience) for _ in others)]
+        tables = [first, *(Table(self.contestants, self.options.patience, self.options.logs) for _ in others)]
         await all_or_none([self._serve(number, table, coming, starts, record) for number, table in enumerate(tables)])
 
     async def _serve(

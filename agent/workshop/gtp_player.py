@@ -10,6 +10,7 @@ from typing import Final
 from agent.engine.messages import Position
 from agent.engine.points import BLACK, color_letter, parse_vertex, vertex
 from agent.workshop.contestant import Contestant, GameSettings, Patience
+from agent.workshop.gtp_log import GtpLog
 from agent.workshop.gtp_process import GtpProcess, PlayerFault
 
 # KataGo's largest bound on visits: time alone limits the search then.
@@ -78,8 +79,8 @@ class Player:
     async def close(self) -> None:
         await self._process.close()
 
-    def kill(self) -> None:
-        self._process.kill()
+    def abandon(self) -> None:
+        self._process.abandon()
 
     def _set_up(self, settings: GameSettings) -> list[str]:
         commands = [f"boardsize {settings.size}", "clear_board"]
@@ -103,20 +104,23 @@ class Player:
 
 
 async def start_player(
-    contestant: Contestant, patience: Patience, clock: Callable[[], float] = time.monotonic
+    contestant: Contestant,
+    patience: Patience,
+    log: GtpLog | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Player:
-    """The engine of `contestant`, ready for a game.
+    """The engine of `contestant`, ready for a game; all that is said goes to `log`.
 
     Raises:
         PlayerFault: it does not start, or does not speak GTP.
     """
-    process = await GtpProcess.start(contestant.command)
+    process = await GtpProcess.start(contestant.command, log)
     try:
         name = await process.ask("name", patience.start_s)
         version = await process.ask("version", patience.command_s)
         commands = frozenset((await process.ask("list_commands", patience.command_s)).split())
     except BaseException:
-        process.kill()
+        process.abandon()
         raise
     words = " ".join(name.split()) or Path(contestant.command[0]).name
     return Player(contestant, process, words, " ".join(version.split()), commands, patience, clock)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, cast
 
 from agent.errors import PlayerFailed
+from agent.workshop.gtp_log import GtpLog
 
 # showboard on 19×19 takes 2 kB, all of KataGo's parameters 4 kB.
 MAX_REPLY_BYTES: Final = 1 << 20
@@ -83,7 +84,8 @@ class _Asked:
 class GtpProcess(asyncio.SubprocessProtocol):
     """Made by `start`. One command at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: GtpLog | None = None) -> None:
+        self._log = log
         self._transport: asyncio.SubprocessTransport | None = None
         self._asked: _Asked | None = None
         self._half = b""
@@ -94,8 +96,8 @@ class GtpProcess(asyncio.SubprocessProtocol):
         self._exited = asyncio.Event()
 
     @classmethod
-    async def start(cls, command: Sequence[str]) -> GtpProcess:
-        """The process of `command`, in the current folder.
+    async def start(cls, command: Sequence[str], log: GtpLog | None = None) -> GtpProcess:
+        """The process of `command`, in the current folder. All that is said goes to `log`, which ends with it.
 
         Raises:
             PlayerFault: there is no such program.
@@ -104,7 +106,7 @@ class GtpProcess(asyncio.SubprocessProtocol):
         try:
             # A session of its own: `command` may be a script that starts the engine, and all of it must end with it;
             # and Ctrl-C is for us alone.
-            transport, process = await loop.subprocess_exec(cls, *command, start_new_session=True)
+            transport, process = await loop.subprocess_exec(lambda: cls(log), *command, start_new_session=True)
         except (OSError, ValueError) as error:
             raise PlayerFault("crash", f"does not start: {getattr(error, 'strerror', None) or error}") from error
         assert isinstance(process, GtpProcess) and isinstance(transport, asyncio.SubprocessTransport)
@@ -128,6 +130,7 @@ class GtpProcess(asyncio.SubprocessProtocol):
         try:
             if self._has_ended:
                 raise await self._ended()
+            self._note(">", command)
             cast(asyncio.WriteTransport, self._transport.get_pipe_transport(_STDIN)).write(f"{command}\n".encode())
             answer = await asyncio.wait_for(asked.answer, patience_s)
             if answer is None:
@@ -158,8 +161,15 @@ class GtpProcess(asyncio.SubprocessProtocol):
         self.kill()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._exited.wait(), _REAP_S)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """As `close` for who cannot wait: end the process at once."""
+        self.kill()
         if self._transport is not None:
             self._transport.close()
+        if self._log is not None:
+            self._log.close()
 
     def kill(self) -> None:
         """End the process and what it started, at once. Again is nothing."""
@@ -176,6 +186,7 @@ class GtpProcess(asyncio.SubprocessProtocol):
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd != _STDOUT:
             self._last_words = (self._last_words + data)[-_LAST_WORDS_BYTES:]
+            self._note("!", data.decode(errors="replace"))
             return
         *lines, self._half = (self._half + data).split(b"\n")
         for line in lines:
@@ -198,6 +209,7 @@ class GtpProcess(asyncio.SubprocessProtocol):
     def _take(self, line: str) -> None:
         if self._broken is not None:
             return
+        self._note("<", line or " ")
         try:
             if self._asked is not None and self._asked.take(line):
                 return
@@ -215,6 +227,10 @@ class GtpProcess(asyncio.SubprocessProtocol):
             if self._asked is not None:
                 self._asked.end(fault)
             self.kill()
+
+    def _note(self, mark: str, text: str) -> None:
+        if self._log is not None:
+            self._log.add(mark, text)
 
     async def _ended(self) -> PlayerFault:
         with contextlib.suppress(asyncio.TimeoutError):

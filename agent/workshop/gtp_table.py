@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 from agent.engine.messages import Position
 from agent.errors import PlayerFailed
 from agent.workshop.contestant import Contestant, GameSettings, Patience, command_line
+from agent.workshop.gtp_log import GtpLogs
 from agent.workshop.gtp_player import Player, start_player
 from agent.workshop.gtp_process import PlayerFault
 
@@ -17,8 +19,11 @@ from agent.workshop.gtp_process import PlayerFault
 class Table:
     """A pair of processes; a process that failed is replaced when the next game begins."""
 
-    def __init__(self, contestants: tuple[Contestant, Contestant], patience: Patience) -> None:
+    def __init__(
+        self, contestants: tuple[Contestant, Contestant], patience: Patience, logs: Path | None = None
+    ) -> None:
         self._contestants, self._patience = contestants, patience
+        self._logs = GtpLogs(logs) if logs is not None else None
         self._players: list[Player | None] = [None, None]
 
     async def seat(self) -> tuple[Player, Player]:
@@ -43,7 +48,7 @@ class Table:
             await asyncio.gather(*(player.close() for player in players))
         finally:
             for player in players:
-                player.kill()
+                player.abandon()
 
     async def _prepare(self, side: int, start: Position, settings: GameSettings) -> Player:
         was_there = self._players[side] is not None
@@ -63,8 +68,9 @@ class Table:
             return player
         await self._leave(side)
         contestant = self._contestants[side]
+        log = self._logs.open(side) if self._logs is not None else None
         try:
-            player = self._players[side] = await start_player(contestant, self._patience)
+            player = self._players[side] = await start_player(contestant, self._patience, log)
         except PlayerFault as fault:
             called = contestant.name or command_line(contestant.command)
             raise PlayerFailed(f"{called} does not play: it {fault}") from fault

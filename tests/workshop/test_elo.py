@@ -19,6 +19,7 @@ def test_counts_and_score() -> None:
     assert (found.games, found.pairs, found.wins, found.draws, found.losses) == (7, 3, 3, 1, 3)
     assert found.score == pytest.approx(0.5) and found.elo == pytest.approx(0.0)
     assert found.low < found.elo < found.high
+    assert to_elo(found.score_low) == pytest.approx(found.low) and to_elo(found.score_high) == pytest.approx(found.high)
 
 
 def test_exchanging_the_players_turns_the_signs() -> None:
@@ -38,6 +39,7 @@ def test_pairs_that_exchange_wins_say_more_than_single_games() -> None:
 def test_few_or_equal_pairs_have_wide_and_finite_intervals() -> None:
     swept = elo_of_pairs([(1.0, 1.0)] * 3)
     assert np.isfinite([swept.elo, swept.low, swept.high]).all() and swept.low < 0 < swept.elo
+    assert 0 <= swept.score_low < swept.score_high == 1.0
     single = elo_of_pairs([(1.0,)])
     assert single.low < -300 and single.high > 300
     with pytest.raises(ValueError, match="no game"):

@@ -219,6 +219,23 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
         play(tmp_path, contestant(), Contestant(("/no/such/engine", "--gtp")))
 
 
+def test_what_was_said_can_be_read_afterwards(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    failing = contestant("--manner", "crash", "--once", "--lives", str(tmp_path / "lives"), "--only-life", "1")
+    options = GtpMatchOptions(2, SMALL, "plain", 1, PATIENCE, logs)
+    play_gtp_match((failing, contestant()), options, plain, tmp_path / "match.jsonl", SilentReporter())
+    assert sorted(path.name for path in logs.iterdir()) == ["first-1.log", "first-2.log", "second-1.log"]
+    crashed = (logs / "first-1.log").read_text()
+    assert crashed.startswith("> name\n< = Fake\n<  \n> version\n") and "> genmove B\n! out of memory\n" in crashed
+    assert (logs / "second-1.log").read_text().endswith("> quit\n< = \n<  \n")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalUnusable, match="cannot write logs"):
+        play_gtp_match(
+            *((contestant(), contestant()), GtpMatchOptions(2, SMALL, "plain", logs=tmp_path / "file")),
+            *(plain, tmp_path / "other.jsonl", SilentReporter()),
+        )
+
+
 # ---------------------------------------------------------------- several at once, and again
 
 
