@@ -102,7 +102,7 @@ def plan(target: Target, system: System, provision: Callable[[], None], *, start
         Step("units", "write the systemd units and enable them", lambda: _write_units(target, system)),
         Step("user", f"make the system user {USER}", lambda: _make_user(target, system)),
         Step("state", f"make {target.state_dir}", lambda: _make_state_folders(target, system)),
-        Step("command", "make /usr/local/bin/katago-agent", lambda: _link_command(target)),
+        Step("command", "make /usr/local/bin/katago-agent and katago-agent-katago", lambda: _link_commands(target)),
     ]
     if not target.is_image:
         steps.append(Step("network", f"as {USER}: pull the network, then write {MARKER}", lambda: _as_user(system)))
@@ -195,9 +195,17 @@ def _make_state_folders(target: Target, system: System) -> str:
     return f"{path} belongs to {USER}"
 
 
-def _link_command(target: Target) -> str:
-    # Not as `agent`: that name is common, and /usr/local/bin is everybody's.
-    link, command = target.inside("usr/local/bin/katago-agent"), target.prefix / "bin" / "agent"
+# Not as `agent`: that name is common, and /usr/local/bin is everybody's.
+_COMMANDS: Final = {"katago-agent": "agent", "katago-agent-katago": "katago-agent-katago"}
+
+
+def _link_commands(target: Target) -> str:
+    told = [_link_command(target, name, command) for name, command in _COMMANDS.items()]
+    return UNCHANGED if set(told) == {UNCHANGED} else "; ".join(each for each in told if each != UNCHANGED)
+
+
+def _link_command(target: Target, name: str, target_name: str) -> str:
+    link, command = target.inside(f"usr/local/bin/{name}"), target.prefix / "bin" / target_name
     try:
         if link.is_symlink() and link.readlink() == command:
             return UNCHANGED

@@ -53,6 +53,7 @@ def test_an_image_gets_units_configuration_and_command_but_no_marker(tmp_path: P
         SERVICE,
         "etc/sysusers.d/katago-agent.conf",
         "usr/local/bin/katago-agent",
+        "usr/local/bin/katago-agent-katago",
     ]
     assert heard.steps == ["configuration", "units", "user", "state", "command"]
     assert system.asked == [
@@ -94,6 +95,7 @@ def test_units_start_the_command_of_this_installation(tmp_path: Path) -> None:
     install(plan(image(tmp_path, prefix="/srv/go"), RecordingSystem(), nothing, start=False), Heard())
     assert "ExecStart=/srv/go/bin/agent run" in files(tmp_path)[SERVICE]
     assert files(tmp_path)["usr/local/bin/katago-agent"] == "/srv/go/bin/agent"
+    assert files(tmp_path)["usr/local/bin/katago-agent-katago"] == "/srv/go/bin/katago-agent-katago"
 
 
 @pytest.mark.parametrize(

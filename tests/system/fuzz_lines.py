@@ -14,7 +14,8 @@ from agent.service.gtp_commands import COMMANDS
 
 _ARGUMENTS = """b w B black White D4 pass resign A1 T19 Z99 I9 (3,3) (-1,99) 0 1 3 7 10 19 -1 6.5 7.5 1e9 1e400 nan inf
 0x10 9999999999 99999999999999999999 +5 # all dead alive seki 9:9 9 13 19x19 ownership true false pvVisits
-movesOwnership rootInfo interval 5 avoid allow minmoves maxmoves {} [] {"ko":"SIMPLE"} {"ko": chinese japanese tromp-taylor kgs foo
+movesOwnership rootInfo interval 5 avoid allow minmoves maxmoves {} [] {"ko":"SIMPLE"} {"ko": chinese japanese
+tromp-taylor kgs foo
 fischer byoyomi canadian absolute none maxVisits wideRootNoise 0.04 auto \x00 \x01 \t é 囲碁 " ' \\"""
 WORDS = _ARGUMENTS.replace("\n", " ").split(" ")
 
