@@ -13,6 +13,7 @@ from agent.engine.points import BLACK, COLUMNS, vertex
 from agent.engine.rules import rules_to_dict
 from agent.service.analysis_fields import compact
 from agent.service.gtp_arguments import AnalyzeArguments
+from agent.service.history import last_beginning
 from agent.service.numbers import general, round_half_away
 from agent.service.perspective import Side
 
@@ -25,8 +26,9 @@ def board_text(position: Position, game: Game) -> str:
     """showboard: X is Black, O White, the last three moves numbered."""
     x_size, y_size = position.x_size, position.y_size
     colors = game.stones()
+    begin = last_beginning(position.initial_player, position.moves)
     marks: dict[int, str] = {}
-    for number, (_, point) in enumerate(position.moves[-_MARKED_MOVES:], start=1):
+    for number, (_, point) in enumerate(position.moves[begin:][-_MARKED_MOVES:], start=1):
         marks.setdefault(point, str(number))
     rows = ["   " + " ".join(COLUMNS[:x_size])]
     for y in range(y_size):
@@ -42,7 +44,7 @@ def board_text(position: Position, game: Game) -> str:
         f"B stones captured: {game.captures[0]}",
         f"W stones captured: {game.captures[1]}",
     ]
-    return "\n".join([f"MoveNum: {len(position.moves)} HASH: {game.hash.upper()}", *rows, *tail])
+    return "\n".join([f"MoveNum: {len(position.moves) - begin} HASH: {game.hash.upper()}", *rows, *tail])
 
 
 # ---------------------------------------------------------------- analysis

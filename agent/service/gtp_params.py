@@ -38,6 +38,8 @@ _NUMBERS: dict[str, Callable[[ServiceOptions], float | int]] = {
     "searchFactorAfterOnePass": lambda options: options.search_factor_after_one_pass,
     "searchFactorAfterTwoPass": lambda options: options.search_factor_after_two_pass,
 }
+# KataGo reads the new values of a search first by themselves, as a configuration without a name.
+_NO_NAME = " and/or command-line and query overrides"
 _NAMES = {*_TEXTS, *_NUMBERS, *SEARCH_PARAMS}
 
 
@@ -91,8 +93,10 @@ def kata_set_params(state: GtpState, args: list[str]) -> str:
 
 def _set(state: GtpState, given: Mapping[str, str]) -> str:
     """All or none."""
+    where = {name: _NO_NAME for name in given if name not in _TEXTS or name.startswith("analysis")}
     try:
-        options, _ = read_settings(state.options, {name: text for name, text in given.items() if name in _NAMES})
+        known = {name: text for name, text in given.items() if name in _NAMES}
+        options, _ = read_settings(state.options, known, where)
     except SettingRefused as error:
         raise CommandRefused(f"Could not set params: {error}") from error
     for name in sorted(given):

@@ -16,7 +16,7 @@ class Reply:
 
     def fail(self, text: str) -> Send:
         # A line break in the text would end the reply early.
-        return Send(f"?{self._id} {' '.join(text.split())}\n\n".encode())
+        return Send(f"?{self._id} {' '.join(filter(None, text.splitlines()))}\n\n".encode())
 
     def header(self) -> Send:
         """The beginning of a reply that comes line by line."""

@@ -193,7 +193,8 @@ def _standard_points(count: int, x_size: int, y_size: int) -> list[int]:
 
 def kata_get_rules(state: GtpState, args: list[str]) -> str:
     if args:
-        raise CommandRefused(f"Expected no arguments for kata-get-rules but got '{' '.join(args)}'")
+        # No error, as in KataGo.
+        return f"Expected no arguments for kata-get-rules but got '{' '.join(args)}'"
     return rules_to_json(state.position.rules)
 
 

@@ -62,6 +62,10 @@ class NativeProcess:
         self._process.stdin.write(line.encode() + b"\n")
         self._process.stdin.flush()
 
+    def write_file(self, name: str, text: str) -> None:
+        """Put a file where the process finds it by its name."""
+        (Path(self._folder.name) / name).write_text(text, encoding="utf-8")
+
     def end_input(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
