@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from agent.engine.game import Game
-from agent.engine.messages import EngineReady, RawReport, SearchReport, SearchRequest
-from agent.engine.points import vertex
+from agent.engine.messages import EngineReady, Position, RawReport, RawRequest, SearchReport, SearchRequest
+from agent.engine.points import BLACK, vertex
+from agent.engine.rules import Rules
 from agent.errors import IllegalMove, QueryRefused
 from agent.service import analysis_format as reply
 from agent.service.analysis_fields import compact, integers, is_too_deep
@@ -32,6 +33,10 @@ SUBMIT_WINDOW = 8
 SUBMIT_LIMIT = 16
 # Reading stops until fewer turns wait. KaTrain asks for whole games, some hundred turns each.
 MAX_WAITING_TURNS = 10_000
+
+# A client asks once, perhaps again after a while.
+MAX_ASKED_MODELS = 16
+_SMALLEST = Position(x_size=2, y_size=2, rules=Rules(), komi=7.5)
 
 _ACTIONS = "'action' field must be 'query_version' or 'query_models' or 'clear_cache' or 'terminate' or 'terminate_all'"
 _TURN_NUMBERS = "If provided, must be an array of integers indicating turns to terminate"
@@ -71,6 +76,8 @@ class AnalysisConnection:
         self._waiting_count = 0
         self._arrivals = 0
         self._submitted: dict[int, Task] = {}
+        # Questions for the models that wait for a network to be there, by the request that tells us.
+        self._asked_models: dict[int, dict[str, Any]] = {}
         self._has_ended = False
 
     @property
@@ -100,6 +107,9 @@ class AnalysisConnection:
         return [Send(reply.general_error(_parse_error("line is too long", start)))]
 
     def receive_report(self, report: SearchReport | RawReport) -> list[Output]:
+        if report.id in self._asked_models:
+            given = self._asked_models.pop(report.id)
+            return [_echo({**given, "models": models(self._ready())}), *self._close_when_done()]
         task = self._submitted.get(report.id)
         if task is None or isinstance(report, RawReport):
             return []
@@ -113,8 +123,9 @@ class AnalysisConnection:
         self._has_ended = True
         if not self._quit_without_waiting:
             return self._close_when_done()
-        stops: list[Output] = [Stop(request_id) for request_id in self._submitted]
+        stops: list[Output] = [Stop(request_id) for request_id in (*self._submitted, *self._asked_models)]
         self._submitted.clear()
+        self._asked_models.clear()
         return [*stops, Close()]
 
     # ------------------------------------------------------------ actions
@@ -124,12 +135,21 @@ class AnalysisConnection:
         if action == "query_version":
             return [_echo({**given, "version": VERSION, "git_hash": GIT_HASH})]
         if action == "query_models":
-            return [_echo({**given, "models": models(self._ready())})]
+            return self._tell_models(given)
         if action == "clear_cache":
             return [ClearCache(), _echo(given)]
         if action in ("terminate", "terminate_all"):
             return self._terminate(given)
         return [Send(reply.general_error(_ACTIONS))]
+
+    def _tell_models(self, given: dict[str, Any]) -> list[Output]:
+        """KataGo reads its first line when its network is loaded, and a client asks once; so while there is none, the
+        answer waits for one. The least evaluation there is tells when that is, or that there will be none."""
+        if self._ready() is not None or len(self._asked_models) >= MAX_ASKED_MODELS:
+            return [_echo({**given, "models": models(self._ready())})]
+        request_id = self._next_id()
+        self._asked_models[request_id] = given
+        return [Submit(RawRequest(id=request_id, position=_SMALLEST, player=BLACK))]
 
     def _terminate(self, given: dict[str, Any]) -> list[Output]:
         target = given.get("terminateId")
@@ -198,7 +218,8 @@ class AnalysisConnection:
         return outputs
 
     def _close_when_done(self) -> list[Output]:
-        return [Close()] if self._has_ended and not self._submitted and not self._waiting_count else []
+        is_open = self._submitted or self._waiting_count or self._asked_models
+        return [] if is_open or not self._has_ended else [Close()]
 
 
 def _try_moves(query: Query) -> None:

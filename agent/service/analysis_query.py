@@ -331,8 +331,15 @@ def _move_limits(given: dict[str, Any], x_size: int, y_size: int) -> tuple[MoveL
         limit = _move_limit(entry, field, x_size, y_size, allow=allow)
         if allow and any(other.player == limit.player for other in limits):
             raise refuse(field, "Cannot specify allowMoves more than once for the same player")
-        limits.append(limit)
+        # A later entry decides of its points, also where it forbids them for fewer moves.
+        limits = [_without(other, limit) for other in limits] + [limit]
     return tuple(limits)
+
+
+def _without(limit: MoveLimit, later: MoveLimit) -> MoveLimit:
+    if limit.player != later.player:
+        return limit
+    return msgspec.structs.replace(limit, points=tuple(point for point in limit.points if point not in later.points))
 
 
 def _move_limit(entry: Any, field: str, x_size: int, y_size: int, *, allow: bool) -> MoveLimit:

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 from fakes.driving import Driver, analysis
-from fakes.engine import answer, move_info, root_info
+from fakes.engine import READY, answer, move_info, root_info
 
-from agent.engine.messages import SearchReport, SearchRequest
+from agent.engine.messages import RawReport, SearchReport, SearchRequest
 from agent.engine.points import WHITE
-from agent.service.analysis import MAX_WAITING_TURNS, SUBMIT_LIMIT, SUBMIT_WINDOW
+from agent.service.analysis import MAX_ASKED_MODELS, MAX_WAITING_TURNS, SUBMIT_LIMIT, SUBMIT_WINDOW
 from agent.service.options import ServiceOptions, read_settings
 
 
@@ -124,6 +124,37 @@ def test_query_models() -> None:
             "version": 8,
         }
     ]
+
+
+def test_query_models_waits_for_a_network() -> None:
+    client = analysis()
+    client.engine.ready = None
+    assert client.line('{"id":"a","action":"query_models","x":1}') == b""
+    (reply,) = replies(client.line('{"id":"b","action":"query_version"}'))
+    assert reply["id"] == "b"
+    client.engine.ready = READY
+    (reply,) = replies(client.release())
+    assert (reply["id"], reply["x"], [model["name"] for model in reply["models"]]) == ("a", 1, [READY.network])
+
+
+def test_query_models_says_none_where_no_network_will_come() -> None:
+    client = analysis()
+    client.engine.ready = None
+    client.line('{"id":"a","action":"query_models"}')
+    assert client.end() == b"" and not client.is_closed
+    (request_id,) = client.engine.waiting
+    assert replies(client.report(RawReport(id=request_id, error="the engine is down")))[0]["models"] == []
+    assert client.is_closed
+
+
+def test_who_asks_for_the_models_without_an_end_is_answered_at_once() -> None:
+    client = analysis(quit_without_waiting=True)
+    client.engine.ready = None
+    for _ in range(MAX_ASKED_MODELS):
+        assert client.line('{"id":"a","action":"query_models"}') == b""
+    assert replies(client.line('{"id":"z","action":"query_models"}'))[0]["models"] == []
+    client.end()
+    assert client.is_closed and not client.engine.waiting
 
 
 def test_clear_cache() -> None:

@@ -266,6 +266,15 @@ def test_the_first_report_may_come_at_its_own_time() -> None:
     assert (request.report_every_s, request.first_report_after_s) == (NEVER_S, 0.25)
 
 
+def test_a_later_limit_decides_of_its_points() -> None:
+    request = asked(
+        avoidMoves=[limit(moves=["A5", "B5"], untilDepth=8), limit(moves=["A5"]), limit(player="w", moves=["A5"])]
+    )
+    assert [(each.player, each.points, each.until_depth) for each in request.limits] == [
+        *((BLACK, (1,), 8), (BLACK, (0,), 1), (WHITE, (0,), 1)),
+    ]
+
+
 def test_move_limits() -> None:
     request = asked(avoidMoves=[limit(moves=["A5", "pass"], untilDepth=4), limit(player="w", moves=[])])
     assert request.limits == (
