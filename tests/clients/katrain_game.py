@@ -178,6 +178,16 @@ class Session:
         self._analysed("the moves of the AIs")
         return f"{len(names)} strategies"
 
+    def plays_on_without_a_human_style_network(self) -> str:
+        # KaTrain takes the refusal, logs it and plays the network's first choice.
+        for name in HUMAN_STYLE:
+            _, played = generate_ai_move(self.game, name, self.katrain.config(f"ai/{name}"))
+            assert played is not None, name
+            refusals = [trouble for trouble in self.katrain.troubles if "humanSLProfile" in trouble]
+            assert refusals == self.katrain.troubles != [], self.katrain.troubles
+            self.katrain.troubles.clear()
+        return ", ".join(HUMAN_STYLE)
+
     def _last_node(self) -> Any:
         node = self.game.root
         while node.children:
@@ -258,6 +268,7 @@ STEPS: tuple[Callable[[Session], str], ...] = (
     Session.loads_a_game,
     Session.survives_a_cut,
     Session.plays_with_every_strategy,
+    Session.plays_on_without_a_human_style_network,
     Session.reports_on_the_game,
     Session.analyses_in_every_mode,
     Session.ponders_and_stops,
