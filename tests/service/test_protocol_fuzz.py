@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.service.gtp_commands import COMMANDS
+from agent.service.options import ServiceOptions
 
 ARGUMENTS = """b w D4 pass A1 Z99 0 1 10 -1 1e9 nan 9999999999 # all 9:9 ownership true interval avoid allow {}
 {"ko":"SIMPLE"} chinese japanese \x00 é"""
@@ -48,11 +49,13 @@ ANALYSIS_LINES = st.one_of(st.binary(max_size=60), QUERIES, VALUES.map(lambda va
 
 
 def drive(client: Driver, lines: list[bytes], answers: list[bool]) -> None:
-    """Give the lines; after each, let the engine answer or not."""
+    """Give the lines; after each, let the engine answer or not. It never has two searches of one tree to do."""
     for number, line in enumerate(lines):
         if client.is_closed:
             break
         client.line(line.replace(b"\n", b" "))
+        trees = [tree for request, _ in client.engine.waiting.values() if (tree := getattr(request, "tree", ""))]
+        assert len(set(trees)) == len(trees)
         if client.engine.waiting and answers[number % len(answers)]:
             client.engine.release(final=number % 3 > 0)
     if not client.is_closed:
@@ -63,11 +66,14 @@ def drive(client: Driver, lines: list[bytes], answers: list[bool]) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(COMMAND_LINES, max_size=25), st.lists(st.booleans(), min_size=1, max_size=5))
-def test_gtp(lines: list[bytes], answers: list[bool]) -> None:
+@given(
+    st.lists(COMMAND_LINES, max_size=25), st.lists(st.booleans(), min_size=1, max_size=5), st.booleans(), st.booleans()
+)
+def test_gtp(lines: list[bytes], answers: list[bool], ponders: bool, stops_late: bool) -> None:
     # An id alone is answered without it, as KataGo does; so no line is empty.
     numbered = [b"%d %s" % (number, line) for number, line in enumerate(lines, start=1)]
-    client = gtp()
+    client = gtp(ServiceOptions(pondering_enabled=ponders))
+    client.engine.ignores_stops = stops_late
     drive(client, numbered, answers)
     heads = [line for line in client.output.decode().split("\n") if line[:1] in ("=", "?")]
     ids = [int(head[1:].split(" ")[0]) for head in heads]
