@@ -31,7 +31,7 @@ function place(vertex) {
   return vertex.toLowerCase() === "pass" || x < 0 || !(y >= 0) ? null : { x, y };
 }
 
-const percent = share => `${(100 * share).toFixed(1)} %`;
+const percent = share => `${(100 * share).toFixed(1)}\u00a0%`;
 const score = lead => Math.abs(lead) < 0.05 ? "even" : `${lead > 0 ? "B" : "W"}+${Math.abs(lead).toFixed(1)}`;
 const short = count => count < 1000 ? `${count}` : count < 99950 ? `${(count / 1000).toFixed(1)}k` : `${Math.round(count / 1000)}k`;
 // From the side of whoever is to move: of two of Black's numbers the better one for White is the smaller.
@@ -160,7 +160,7 @@ function drawCandidates(position) {
       stroke: index === 0 ? "#fff" : "none", "stroke-width": .05 }, group);
     const lines = isNarrow.matches && review.xSize > 13
       ? [[.15, .46, 700, (100 * forSide(position.toPlay, move.winrate)).toFixed(0)]]
-      : [[-.13, .33, 700, (100 * forSide(position.toPlay, move.winrate)).toFixed(1)], [.13, .26, 500, score(move.score)], [.36, .23, 400, short(move.visits)]];
+      : [[-.13, .33, 700, (100 * forSide(position.toPlay, move.winrate)).toFixed(1)], [.13, .25, 500, score(move.score)], [.36, .23, 400, short(move.visits)]];
     for (const [dy, size, weight, text] of lines)
       make("text", { x: at.x, y: at.y + dy, "font-size": size, "font-weight": weight, "text-anchor": "middle", fill: "#08121c" }, group, text);
   }

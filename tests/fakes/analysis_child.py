@@ -2,7 +2,8 @@
 
 "well" answers; "dies" ends with a message when asked for a position; "dies once FILE" does so the first time only;
 "mute" says nothing; "gtp" speaks another protocol; "chatty" prints lines of its own first; "stays FILE" writes its
-process id and ends neither with its input nor with SIGTERM.
+process id and ends neither with its input nor with SIGTERM; "waits FILE" writes it when asked for a position, and never
+answers.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ def main() -> None:
             if len(sys.argv) > 2:
                 Path(sys.argv[2]).touch()
             sys.exit("out of memory: the cat sat on the board")
+        if manner == "waits":
+            Path(sys.argv[2]).write_text(str(os.getpid()))
+            continue
         for turn in query.get("analyzeTurns", [len(query["moves"])]):
             print(json.dumps(report(query, turn)), flush=True)
     if manner == "stays":

@@ -1,4 +1,4 @@
-"""A real Chromium, driven over its DevTools protocol: opens a page, presses keys, moves the mouse, asks, takes pictures."""
+"""A real Chromium, driven over its DevTools protocol: opens a page, presses keys, moves the mouse, asks, pictures."""
 
 from __future__ import annotations
 
@@ -15,11 +15,20 @@ from websockets.sync.client import ClientConnection, connect
 
 # A start takes a second on an idle machine; a picture of a large page on a busy one takes longer.
 PATIENCE_S = 60.0
-_KEY_CODES = {"ArrowLeft": 37, "ArrowRight": 39, "PageUp": 33, "PageDown": 34, "Home": 36, "End": 35, "Escape": 27, "Tab": 9}
+_KEY_CODES = {
+    "ArrowLeft": 37,
+    "ArrowRight": 39,
+    "PageUp": 33,
+    "PageDown": 34,
+    "Home": 36,
+    "End": 35,
+    "Escape": 27,
+    "Tab": 9,
+}
 
 
 class Browser:
-    """Use it as a context manager. `errors` are what the page's script threw, `fetched` the addresses that it asked for."""
+    """Use it as a context manager. `errors` are what the page's script threw, `fetched` what the page asked for."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
@@ -28,7 +37,14 @@ class Browser:
 
     def __enter__(self) -> Browser:
         self._home = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", "--hide-scrollbars"]
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-sync",
+            "--hide-scrollbars",
+        ]
         options += ["--disable-background-networking", "--disable-component-update", "--disable-extensions"]
         options += [f"--user-data-dir={self._home.name}", "--remote-debugging-port=0", "about:blank"]
         self._process = subprocess.Popen(
@@ -70,7 +86,9 @@ class Browser:
 
     def size(self, width: int, height: int, *, dark: bool = False, phone: bool = False) -> None:
         scale = 2 if phone else 1
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=phone)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=phone
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
@@ -95,7 +113,8 @@ class Browser:
     def middle(self, selector: str, across: float = 0.5) -> tuple[float, float]:
         found = self.ask(
             f"(e => {{ e.scrollIntoView({{block: 'nearest'}}); const b = e.getBoundingClientRect(); "
-            f"return [b.x + b.width * {across}, b.y + b.height / 2]; }})(document.querySelector({json.dumps(selector)}))"
+            f"return [b.x + b.width * {across}, b.y + b.height / 2]; }})"
+            f"(document.querySelector({json.dumps(selector)}))"
         )
         return found[0], found[1]
 
@@ -108,11 +127,14 @@ class Browser:
         return reply["result"].get("value")
 
     def text(self, selector: str) -> str:
-        return str(self.ask(f"document.querySelector({json.dumps(selector)}).textContent"))
+        """With plain spaces for those that keep a line together."""
+        return str(self.ask(f"document.querySelector({json.dumps(selector)}).textContent")).replace("\u00a0", " ")
 
     def wait_until(self, expression: str) -> None:
         """Looks at each frame that the page draws."""
-        waiting = f"new Promise(done => {{ const look = () => ({expression}) ? done() : setTimeout(look, 5); look(); }})"
+        waiting = (
+            f"new Promise(done => {{ const look = () => ({expression}) ? done() : setTimeout(look, 5); look(); }})"
+        )
         self.call("Runtime.evaluate", expression=waiting, awaitPromise=True)
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
