@@ -1,9 +1,9 @@
 """Gives a protocol object its client and the engine; `doors.py` lets the clients in.
 
 Start reading at `Session`. The only I/O of the protocols is here and in the streams. Memory is bounded on every side:
-lines by `lines.MAX_LINE_BYTES`; what waits for the engine by the connection's own `is_backlogged`; output by
-`OUTPUT_HIGH_BYTES`, above which no line is read, partial reports are dropped (the next one says more) and final ones
-wait, so that the connection submits nothing new; clients by `doors.MAX_CLIENTS`.
+lines by `lines.MAX_LINE_BYTES`; what waits for the engine by the connection's own `is_backlogged`; reports to come by
+`share.MAX_REPORT_BYTES`; output by `OUTPUT_HIGH_BYTES`, above which no line is read, partial reports are dropped (the
+next one says more) and final ones wait, so that the connection submits nothing new; clients by `listen.MAX_CLIENTS`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 from agent.engine.messages import Engine, RawReport, SearchReport
 from agent.service.lines import Line, LineSplitter, Oversized
 from agent.service.outputs import ClearCache, Close, Connection, Output, Send, Stop, Submit
+from agent.service.share import Share
 from agent.service.streams import STALLED_CLIENT_S, ByteStream, StdioStream
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ OUTPUT_HIGH_BYTES = 64 * 1024
 PROBE_S = 5.0
 
 _Report = SearchReport | RawReport
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(_Report).decode
 
 
 class Session:
@@ -41,13 +44,15 @@ class Session:
         self._connection = connection
         self._probe_s = probe_s
         self._engine = engine
-        # Under this name the engine gives the client its turns.
-        self._client = str(engine.next_id())
+        # Under its number the engine gives the client its turns.
+        self._share = Share(
+            engine, str(engine.next_id()), self._deliver, lambda *call: asyncio.get_running_loop().call_soon(*call)
+        )
         self._stream = stream
         self._output: deque[bytes] = deque()
         self._output_bytes = 0
-        self._held: deque[_Report] = deque()
-        self._running: set[int] = set()
+        # Final reports that wait, packed: as objects they take three to four times as much.
+        self._held: deque[bytes] = deque()
         self._is_closing = False
         self._is_over = False
         self._has_output = asyncio.Event()
@@ -64,8 +69,7 @@ class Session:
         finally:
             self._is_over = True
             reading.cancel()
-            for request_id in list(self._running):
-                self._engine.stop(request_id)
+            self._share.end()
             await self._stream.close()
             await asyncio.gather(reading, return_exceptions=True)
 
@@ -107,22 +111,24 @@ class Session:
                 self._output_bytes -= len(data)
                 self._update_flow()
                 while self._held and self._output_bytes < OUTPUT_HIGH_BYTES:
-                    self._react(partial(self._connection.receive_report, self._held.popleft()))
+                    self._take_report(_unpack(self._held.popleft()))
             if self._is_closing:
                 return
             self._has_output.clear()
 
     def _deliver(self, report: _Report) -> None:
         """Reports of the engine arrive here, on the event loop."""
-        is_final = isinstance(report, RawReport) or report.final
-        if is_final:
-            self._running.discard(report.id)
         if self._is_over:
             return
         if self._output_bytes < OUTPUT_HIGH_BYTES and not self._held:
-            self._react(partial(self._connection.receive_report, report))
-        elif is_final:
-            self._held.append(report)
+            self._take_report(report)
+        elif _is_final(report):
+            self._held.append(_pack(report))
+
+    def _take_report(self, report: _Report) -> None:
+        self._react(partial(self._connection.receive_report, report))
+        if _is_final(report):
+            self._share.taken(report.id)
 
     def _react(self, ask: Callable[[], list[Output]]) -> None:
         try:
@@ -140,10 +146,9 @@ class Session:
             if isinstance(output, Send):
                 self._send(output.data)
             elif isinstance(output, Submit):
-                self._running.add(output.request.id)
-                self._engine.submit(msgspec.structs.replace(output.request, client=self._client), self._deliver)
+                self._share.submit(output.request)
             elif isinstance(output, Stop):
-                self._engine.stop(output.request_id)
+                self._share.stop(output.request_id)
             elif isinstance(output, ClearCache):
                 self._engine.clear_cache()
             else:
@@ -162,6 +167,10 @@ class Session:
             self._may_read.set()
         else:
             self._may_read.clear()
+
+
+def _is_final(report: _Report) -> bool:
+    return isinstance(report, RawReport) or report.final
 
 
 async def serve_stdio(make_connection: MakeConnection, engine: Engine) -> None:

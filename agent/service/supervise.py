@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 # The largest report is moves' ownership on 19×19: 362 moves × 361 points × 9 bytes, twice with deviations.
 MAX_FRAME_BYTES: Final = 16 * 2**20
+# So much of what the worker says is read before it is looked at; a longer frame is gathered all the same. Above twice
+# that the worker waits, instead of the front's memory growing.
+READ_AHEAD_BYTES: Final = 64 * 1024
 # A killed process is gone in milliseconds unless it hangs in the kernel; then we go on without waiting for it.
 REAP_S: Final = 5.0
 # At an orderly end: so long for the worker to end by itself when its socket closes.
@@ -250,7 +253,7 @@ class _Worker:
             with contextlib.suppress(OSError):
                 Path(f"/proc/{process.pid}/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
             ours.setblocking(False)
-            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_FRAME_BYTES)
+            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=READ_AHEAD_BYTES)
         except BaseException:
             # A child that is there already ends at this.
             ours.close()

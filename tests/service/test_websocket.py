@@ -125,11 +125,12 @@ def test_nonsense_is_answered_and_the_connection_goes_on(frame: str | bytes) -> 
 
 def test_katrains_settings_are_taken_and_no_warning_is_sent() -> None:
     """A warning with a query's id would be taken for its answer."""
-    settings = {"playoutDoublingAdvantage": 1.5, "humanSLProfile": "rank_5k", "ignorePreRootHistory": False}
+    settings = {"reportAnalysisWinratesAs": "BLACK", "wideRootNoise": 0.04, "maxTime": 8.0}
+    handicap = {"playoutDoublingAdvantage": 1.5, "playoutDoublingAdvantagePla": "BLACK", "ignorePreRootHistory": False}
 
     async def test(service: Service) -> None:
         async with service.connect() as client:
-            query = {**QUERY, "overrideSettings": {**settings, "noSuchKey": 1}, "noSuchField": 2}
+            query = {**QUERY, "overrideSettings": {**settings, **handicap, "noSuchKey": 1}, "noSuchField": 2}
             await client.send(json.dumps(query))
             await service.engine.until(lambda: bool(service.engine.waiting))
             service.engine.release()
