@@ -79,6 +79,7 @@ class EngineGone(Event, frozen=True):
     pid: int
     reason: str
     degraded: bool
+    fix: str = ""
 
 
 class EngineFellBack(Event, frozen=True):
@@ -119,7 +120,8 @@ def describe(event: Event) -> str:
     if isinstance(event, EngineUp):
         return f"worker    up: {event.network} on {event.backend}, pid {event.pid}"
     if isinstance(event, EngineGone):
-        return f"worker    {'degraded' if event.degraded else 'gone'}: {event.reason}"
+        fix = f" fix: {event.fix}" if event.fix else ""
+        return f"worker    {'degraded' if event.degraded else 'gone'}: {event.reason}{fix}"
     if isinstance(event, EngineFellBack):
         return f"worker    the built-in engine serves instead. fix: {event.fix}"
     return ""

@@ -114,10 +114,11 @@ def ended(program: str, status: int, said: Sequence[str], *, was_ready: bool) ->
     when = "died" if was_ready else "does not start"
     number = -status if status < 0 else status - _SHELL_SIGNAL if status > _SHELL_SIGNAL else 0
     cause = _cause(said)
-    words = _last_words(said)
+    words = _last_words(said, with_log=not was_ready)
     if cause is not None:
         match, found = cause
-        text = match[1].strip() if match.lastindex else ""
+        # Whole paths of ours would fill the line.
+        text = re.sub(r"(?<!\S)/\S*/", "", match[1].strip()) if match.lastindex else ""
         # KataGo begins with a colon or with a blank what goes on after a word of ours.
         joined = found.reason.format(_joined(text, found.reason))
         return NativeFailed(
@@ -134,7 +135,7 @@ def ended(program: str, status: int, said: Sequence[str], *, was_ready: bool) ->
         how = f"status {status}, which a shell gives for a program that is not there"
     else:
         how = f"it ended with status {status}"
-    return NativeFailed(f"katago {when}: {how}{words}")
+    return NativeFailed(f"katago {when}: {how}{words or '; it said nothing'}")
 
 
 # ProtectHome= of our unit hides them.
@@ -164,7 +165,7 @@ def build_advice() -> str:
 def hung(what: str, words: Sequence[str]) -> NativeFailed:
     """The error for a katago that is there and does nothing."""
     return NativeFailed(
-        f"katago hangs: {what}{_last_words(words)}",
+        f"katago hangs: {what}{_last_words(words, with_log=True)}",
         fix="It was killed. If it hangs again, look at the driver (`dmesg`), or set engine.backend to a built-in one.",
     )
 
@@ -182,13 +183,18 @@ def _cause(said: Sequence[str]) -> tuple[re.Match[str], _Cause] | None:
     return None
 
 
-# KataGo's own log lines begin with the time; what is beside them is an error of a library or of C++.
+# KataGo's own log lines begin with the time; what is beside them is an error of a library or of C++, but for the
+# settings that it lists and for its warnings.
 _LOGGED: Final = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4}: ")
 
 
-def _last_words(said: Sequence[str]) -> str:
+_SETTING: Final = re.compile(r"^(?:\w+ = |-----|WARNING: )")
+
+
+def _last_words(said: Sequence[str], *, with_log: bool) -> str:
+    """The last that is no log; `with_log` where there is none, to show how far it came."""
     lines = [line.strip() for line in said if line.strip()]
-    errors = [line for line in lines if not _LOGGED.match(line) and not line.startswith(("-----", "WARNING: "))]
-    chosen = (errors or lines)[-2:]
-    text = " ".join(_LOGGED.sub("", line) for line in chosen)[-LAST_WORDS:]
-    return f"; its last words: {text}" if text else "; it said nothing"
+    errors = [line for line in lines if not (_LOGGED.match(line) or _SETTING.match(line))]
+    logged = [line for line in lines if _LOGGED.match(line)] if with_log else []
+    text = " ".join(_LOGGED.sub("", line) for line in (errors or logged)[-2:])[-LAST_WORDS:]
+    return f"; its last words: {text}" if text else ""

@@ -288,6 +288,8 @@ def lines(verdict: Verdict) -> list[tuple[str, str]]:
     status = verdict.status
     if status is None:
         return rows
+    if status.restarts and status.reason and verdict.state == "up" and not verdict.reason:
+        rows += [("last end", status.reason), ("its fix", status.fix)]
     memory = [("front", status.front_rss_bytes), ("worker", status.worker_rss_bytes)]
     return [
         *rows,

@@ -141,6 +141,7 @@ class Recovery:
     _progress_s: float = 0.0
     _tick_s: float | None = None
     _is_hopeless: bool = False
+    _told_fix: str = ""
     _is_returning: bool = False
     _alone: int | None = None
     _alone_since_s: float = 0.0
@@ -203,7 +204,7 @@ class Recovery:
             self.heartbeat = message
             return []
         if isinstance(message, EngineFailed):
-            self.fix, self._is_hopeless = message.fix, message.hopeless
+            self._told_fix, self._is_hopeless = message.fix, message.hopeless
             return [Kill(message.reason)]
         return self._hear_report(message, now_s)
 
@@ -230,13 +231,13 @@ class Recovery:
         self.ready, self.heartbeat = None, None
         if self._is_returning:
             return self._return(pid, reason, now_s)
-        self.reason, self.fix = reason, self.fix or NO_FIX
+        self.reason, self.fix = reason, self._told_fix or NO_FIX
         self.deaths += 1
         actions = self._blame()
         if self.way + 1 < self.ways and (self._is_hopeless or self.deaths >= self.limits.fall_back_deaths):
             return [*actions, *self._fall_back(pid, now_s)]
         degraded = self._is_hopeless or self.deaths >= self.limits.deaths
-        actions.append(Tell(EngineGone(pid=pid, reason=reason, degraded=degraded)))
+        actions.append(Tell(EngineGone(pid=pid, reason=reason, degraded=degraded, fix=self.fix)))
         if not degraded:
             self.state = "waiting"
             self._due_s = now_s + self.limits.backoff_s[max(0, self.deaths - 1)]
@@ -311,7 +312,7 @@ class Recovery:
         if now_s - self._progress_s > self.limits.progress_s:
             return self._kill(f"the worker made no progress for {self.limits.progress_s:.0f} s", now_s)
         if now_s - self._since_s > self.limits.stable_s and now_s - self._progress_s < self.limits.heartbeat_s:
-            self.deaths, self.fix = 0, ""
+            self.deaths = 0
         suspect = self._requests.get(self._alone) if self._alone is not None else None
         if suspect and self._alone_progressed and now_s - self._alone_since_s > self.limits.probation_s:
             suspect.deaths = suspect.deaths_alone = 0
@@ -323,7 +324,7 @@ class Recovery:
 
     def _start(self, now_s: float) -> list[Action]:
         self.restarts += self.state != "new"
-        self.state, self._since_s, self.fix, self._is_hopeless = "starting", now_s, "", False
+        self.state, self._since_s, self._told_fix, self._is_hopeless = "starting", now_s, "", False
         return [Start(self.way)]
 
     def _kill(self, reason: str, now_s: float) -> list[Action]:

@@ -92,7 +92,13 @@ class Telemetry:
             self._link.retain(self._maker.health(ENGINE, False, now_s, pid=event.pid, reason=event.reason))
             self._link.send(
                 self._maker.event(
-                    "engine_gone", event.reason, now_s, service=ENGINE, pid=event.pid, degraded=event.degraded
+                    "engine_gone",
+                    event.reason,
+                    now_s,
+                    service=ENGINE,
+                    pid=event.pid,
+                    degraded=event.degraded,
+                    fix=event.fix,
                 )
             )
             if event.degraded:

@@ -21,7 +21,7 @@ from agent.engine.messages import (
 )
 from agent.engine.rules import Rules
 from agent.events import EngineFellBack, EngineGone, EngineUp
-from agent.service.recovery import Action, Deliver, Kill, Limits, Recovery, Send, Start, Tell
+from agent.service.recovery import NO_FIX, Action, Deliver, Kill, Limits, Recovery, Send, Start, Tell
 
 POSITION = Position(x_size=9, y_size=9, rules=Rules(), komi=7.5)
 READY = EngineReady(
@@ -216,7 +216,7 @@ def test_the_first_restart_is_at_once_and_later_ones_back_off() -> None:
         waits.append(round(now_s - begun_s, 1))
     assert waits == [0.0, 0.5, 1.0, 2.0, 4.0]
     (told,) = recovery.gone(1, "x", now_s)
-    assert isinstance(told, Tell) and told.event == EngineGone(pid=1, reason="x", degraded=True)
+    assert isinstance(told, Tell) and told.event == EngineGone(pid=1, reason="x", degraded=True, fix=NO_FIX)
 
 
 def test_from_degraded_it_tries_again_after_the_pause_and_once_more_dead_is_degraded_again() -> None:
@@ -320,7 +320,7 @@ def test_a_hopeless_one_that_nobody_stands_in_for_is_degraded_at_once() -> None:
     recovery.submit(search(1), lambda report: None, 0.0)
     actions = die(recovery, 1.0, hopeless=True)
     assert told(actions) == [EngineGone] and recovery.state == "degraded"
-    assert "Install it." in [action.report.error for action in actions if isinstance(action, Deliver)][0]
+    assert "Install it." in next(action.report.error for action in actions if isinstance(action, Deliver))
     assert recovery.begin(2.0) == [Start()]
 
 
