@@ -38,11 +38,14 @@ def board_text(position: Position, game: Game) -> str:
             cells += _STONES[colors[point]] + marks.get(point, "" if is_last else " ")
         rows.append(f"{y_size - y:2d} {cells}")
     rules = compact({**rules_to_dict(position.rules), "komi": position.komi})
+    now = game.state()
     tail = [
-        f"Next player: {'Black' if game.to_play == BLACK else 'White'}",
+        f"Next player: {'Black' if now.to_play == BLACK else 'White'}",
+        *([f"Game phase: {now.encore_phase}"] if now.encore_phase else []),
         f"Rules: {rules}",
-        f"B stones captured: {game.captures[0]}",
-        f"W stones captured: {game.captures[1]}",
+        *([f"Handicap bonus score: {general(now.handicap_bonus)}"] if now.handicap_bonus else []),
+        f"B stones captured: {now.captured_black}",
+        f"W stones captured: {now.captured_white}",
     ]
     return "\n".join([f"MoveNum: {len(position.moves) - begin} HASH: {game.hash.upper()}", *rows, *tail])
 

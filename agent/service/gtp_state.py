@@ -87,7 +87,7 @@ class GtpState:
 
     def play(self, color: int, point: int) -> None:
         """Raises IllegalMove; then nothing changes."""
-        self.game.play(color, point)
+        self.game.play(color, point, prevent_encore=self.position.prevent_encore)
         self.position = msgspec.structs.replace(self.position, moves=(*self.position.moves, (color, point)))
 
     def undo(self) -> bool:

@@ -566,12 +566,14 @@ SCENARIOS = (
         kata-set-rules chinese
         fixed_handicap 2
         play w E5
+        showboard
         printsgf
         clear_board
         kata-set-rules aga
         play b C3
         play b G7
         play w E5
+        showboard
         printsgf
         play w E6
         printsgf
@@ -614,6 +616,26 @@ SCENARIOS = (
             "overlap.sgf": "(;SZ[9]AB[aa]AW[aa])",
             "nothing.sgf": "(;SZ[7])",
         },
+    ),
+    scenario(
+        "the encore",
+        """
+        boardsize 5
+        kata-set-rules japanese
+        play b C3
+        play w pass
+        play b pass
+        showboard
+        play w pass
+        play b pass
+        showboard
+        play w pass
+        play b pass
+        final_score
+        final_status_list alive
+        printsgf
+        """,
+        {"preventCleanupPhase": "false"},
     ),
     scenario(
         "pondering is not heard",
