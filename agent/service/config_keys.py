@@ -62,22 +62,19 @@ _ANALYSIS_ONLY: Final = _names(
 # Native KataGo reads them for every search, so a query may hold them; here they change nothing.
 SEARCH_KEYS_WITHOUT_EFFECT: Final = _names(
     """alwaysComputePassAliveUnderSuicideRules antiMirror avoidRepeatedPatternUtility endgameTurnTimeDecay
-    evalCacheMinVisits futileVisitsThreshold graphSearchCatchUpLeakProb graphSearchRepBound lagBuffer
-    maxPlayoutsPondering maxTimePondering maxVisitsPondering midgameTimeFactor midgameTurnPeakTime
-    nodeTableShardsPowerOfTwo numBots numSearchThreads obviousMovesPolicyEntropyTolerance
+    evalCacheMinVisits futileVisitsThreshold graphSearchCatchUpLeakProb maxPlayoutsPondering midgameTimeFactor
+    midgameTurnPeakTime nodeTableShardsPowerOfTwo numBots numSearchThreads obviousMovesPolicyEntropyTolerance
     obviousMovesPolicySurpriseTolerance obviousMovesTimeFactor overallocateTimeFactor
-    rootDirichletNoiseTotalConcentration rootDirichletNoiseWeight rootNoiseEnabled searchFactorAfterOnePass
-    searchFactorAfterTwoPass treeReuseCarryOverTimeFactor useEvalCache useGraphSearch useNonBuggyLcb"""
+    rootDirichletNoiseTotalConcentration rootDirichletNoiseWeight rootNoiseEnabled treeReuseCarryOverTimeFactor
+    useEvalCache useNonBuggyLcb"""
 )
 _KEYS_WITHOUT_EFFECT: Final = SEARCH_KEYS_WITHOUT_EFFECT | _names(
-    """assumeMultipleStartingBlackMovesAreHandicap avoidMYTDaggerHack cleanupBeforePass debugSkipNeuralNet
-    defaultBoardSize defaultBoardXSize defaultBoardYSize delayMoveMax delayMoveScale
-    dynamicPlayoutDoublingAdvantageCapPerOppLead forDeterministicTesting friendlyPass gtpForceMaxNNSize homeDataDir
-    ignoreGTPAndForceKomi inputsUseNHWC logConfigContents logSearchInfo logSearchInfoForChosenMove
-    maxBoardSizeForNNBuffer maxBoardXSizeForNNBuffer maxBoardYSizeForNNBuffer nnForcedSymmetry
-    nnMutexPoolSizePowerOfTwo nnRandSeed numNNServerThreadsPerModel ogsChatToStderr ponderingEnabled
-    requireMaxBoardSize searchFactorWhenWinning searchFactorWhenWinningThreshold searchRandSeed
-    startupPrintMessageToStderr whiteBonusPerHandicapStone"""
+    """assumeMultipleStartingBlackMovesAreHandicap avoidMYTDaggerHack debugSkipNeuralNet defaultBoardSize
+    defaultBoardXSize defaultBoardYSize delayMoveMax delayMoveScale dynamicPlayoutDoublingAdvantageCapPerOppLead
+    forDeterministicTesting gtpForceMaxNNSize homeDataDir ignoreGTPAndForceKomi inputsUseNHWC logConfigContents
+    logSearchInfo logSearchInfoForChosenMove maxBoardSizeForNNBuffer maxBoardXSizeForNNBuffer
+    maxBoardYSizeForNNBuffer nnForcedSymmetry nnMutexPoolSizePowerOfTwo nnRandSeed numNNServerThreadsPerModel
+    ogsChatToStderr requireMaxBoardSize searchRandSeed startupPrintMessageToStderr whiteBonusPerHandicapStone"""
 )
 # KataGo's backends have keys of their own, one for each model and thread where wanted.
 _PREFIXES_WITHOUT_EFFECT: Final = (

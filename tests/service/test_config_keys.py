@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from agent.engine.points import BLACK, WHITE
-from agent.engine.search_params import NO_FILE
+from agent.engine.search_params import NO_FILE, SEARCH_PARAMS
 from agent.errors import SettingRefused
-from agent.service.config_file import parse_config
+from agent.service.config_file import Setting, parse_config
 from agent.service.config_keys import Configuration, EngineWishes, configure
-from agent.service.options import ServiceOptions
+from agent.service.options import OWN_KEYS, ServiceOptions
 
 # The settings in force in KataGo's gtp_example.cfg and analysis_example.cfg.
 GTP_EXAMPLE = """
@@ -159,3 +160,11 @@ def test_errors_name_the_command_line_where_a_setting_came_from_it() -> None:
         configure("gtp", overrides=["maxVisits=x"]).options(ServiceOptions())
     # As KataGo does, a query's is added once more.
     assert of("gtp", "", "maxVisits=5").options(ServiceOptions()).config_name.count("and/or") == 2
+
+
+def test_no_key_that_takes_effect_is_named_as_having_none() -> None:
+    both = [of(protocol, "") for protocol in ("gtp", "analysis")]
+    for name in (*OWN_KEYS, *SEARCH_PARAMS):
+        for empty in both:
+            configuration = msgspec.structs.replace(empty, settings={name: Setting("1")})
+            assert name not in configuration.leftovers().without_effect
