@@ -80,16 +80,16 @@ async def run(place: Place, *command: str | Path) -> str:
         await process.wait()
         raise Failed(f"did not end within {CLIENT_S:.0f} s") from error
     if process.returncode != 0:
-        last = (output.decode().splitlines() or errors.decode().splitlines() or ["nothing"])[-1]
-        raise Failed(_first_failure(last))
+        raise Failed(_failure(output.decode().splitlines(), errors.decode().splitlines()))
     return output.decode()
 
 
-def _first_failure(line: str) -> str:
+def _failure(output: list[str], errors: list[str]) -> str:
+    """The step that failed, or what looks like the cause."""
     try:
-        steps = json.loads(line)
-    except ValueError:
-        return line
+        steps = json.loads(output[-1])
+    except (IndexError, ValueError):
+        return next((line for line in errors if "rror" in line), ([*errors, *output] or ["it said nothing"])[-1])
     return "; ".join(f"{step['step']}: {step['failed']}" for step in steps if "failed" in step)
 
 
@@ -121,7 +121,7 @@ async def katrain_over_websocket(place: Place) -> str:
 
 async def sabaki(place: Place, *command: str | Path) -> str:
     modules = packages.node_modules(*packages.SABAKI)
-    parser = ["--sabaki", place.given.sabaki] if place.given.sabaki else []
+    parser = ["--sabaki", Path(place.given.sabaki).resolve()] if place.given.sabaki else []
     node = ["env", f"NODE_PATH={modules}", packages.tool("node")]
     return steps_of(await run(place, *node, HERE / "sabaki_gtp.js", *parser, *command))
 
