@@ -48,7 +48,7 @@ def detect(
 
 def why(
     root: Root = Path("/"),
-    native: bool = typer.Option(False, "--native", help="The profile for a native katago, started by hand."),
+    native: bool = typer.Option(False, "--native", help="The profile for a katago of your own, as if there were one."),
     as_json: Json = False,
 ) -> None:
     """Show which profile this machine gets, and why. Each other profile tells why it lost."""
@@ -61,10 +61,11 @@ def why(
     from agent.hardware.describe import summary
     from agent.profile import choose, load_profiles
     from agent.profile.describe import lines
-    from agent.settings import data_folder
+    from agent.settings import data_folder, load_settings
     from agent.workshop.tuned_lines import why_lines
 
     hardware = detect_hardware(root)
+    native = native or (root == Path("/") and load_settings().engine.wants_native)
     choice = choose(hardware, load_profiles(data_folder("profiles")), native=native)
     # Another root's state folder is not ours to find, and its runtimes cannot be asked for their versions.
     here = root == Path("/") and choice.profile is not None and not native

@@ -22,7 +22,8 @@ def bench(
     against_threads: int = typer.Option(None, "--against-threads", min=1, help="Its search threads; default: cores."),
     as_json: Json = False,
 ) -> None:
-    """Measure network and search. Ten 19×19 positions; --against measures a native katago on the same ones."""
+    """Measure network and search of the built-in engine. Ten 19×19 positions; --against, or where agent.yaml has one
+    the katago that serves, is measured on the same ones."""
     import contextlib
     import os
 
@@ -38,9 +39,11 @@ def bench(
     from agent.hardware import sample
     from agent.model.store import Store
     from agent.provision import provision
-    from agent.settings import load_settings, with_overrides
+    from agent.settings import load_settings, with_built_in_engine, with_overrides
 
-    settings = with_overrides(load_settings(config), network=network, threads=threads)
+    wanted = load_settings(config).engine
+    beside = against or (wanted.katago if wanted.wants_native else None)
+    settings = with_built_in_engine(with_overrides(load_settings(config), network=network, threads=threads))
     cores = len(os.sched_getaffinity(0))
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
@@ -59,13 +62,13 @@ def bench(
             available_bytes=memory if isinstance(memory, int) else 0,
         )
         opponent = None
-        if against is not None:
+        if beside is not None:
             source = Store(settings.state_dir).find(plan.network_sha256)
             if source is None:
                 raise typer.BadParameter(
                     "needs a network; the backend of this profile has none", param_hint="--against"
                 )
-            native = NativeKatago(against, source.path, threads=against_threads or cores, batch=options.batch)
+            native = NativeKatago(beside, source.path, threads=against_threads or cores, batch=options.batch)
             opponent = stack.enter_context(native)
         result = run_bench(
             backend,

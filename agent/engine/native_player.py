@@ -2,7 +2,7 @@
 
 Start at `NativePlayer`. katago searches one position in each of its analysis threads. Requests wait here and not there,
 best priority first, so that we know when each search began, a search that is stopped while it waits costs nothing, and
-the last thread is kept for short searches: long analyses never keep a move in a game waiting.
+the last thread is kept for short searches: long analyses never keep a move in a game waiting. Clients take turns.
 
 What native katago cannot do: it keeps no tree from one search to the next. What the network said stays in its cache, so
 a search that goes on from the last one's position runs through the known part without the network.
@@ -11,6 +11,7 @@ a search that goes on from the last one's position runs through the known part w
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,9 +26,10 @@ from agent.engine.native_report import NativeAnswer, raw_report, read_answer, se
 from agent.engine.points import pass_point
 from agent.errors import AgentError
 
-# Analyses of four clients at once share the machine well; a fifth thread is for the network alone.
+# Analyses of four clients at once share the machine well; a fifth thread is for the network alone, a sixth for what
+# is searched while nobody waits.
 SLOTS: Final = 4
-ANALYSIS_THREADS: Final = SLOTS + 1
+ANALYSIS_THREADS: Final = SLOTS + 2
 # KataGo's gtp_example.cfg plays with 500 visits: a search that asks for no more is a move in a game.
 SHORT_VISITS: Final = 500
 # A visit with its evaluation takes 2.4 kB on 19×19 with ownership (b6c96, 3000 visits, measured), as much as a position
@@ -63,17 +65,35 @@ class _Search:
     due_s: float = 0.0
     visits: int = 0
     is_over: bool = False
+    # A search in the background that makes room goes on later; `last` is what it had found.
+    makes_room: bool = False
+    last: SearchReport | None = None
 
     @property
     def name(self) -> str:
         return str(self.request.id)
 
     @property
-    def order(self) -> tuple[float, int]:
-        """As in `job.py`."""
-        if isinstance(self.request, RawRequest):
-            return (float("-inf"), self.arrival)
-        return (-self.request.priority, self.arrival)
+    def is_running(self) -> bool:
+        return self.started_s is not None
+
+    @property
+    def is_raw(self) -> bool:
+        return isinstance(self.request, RawRequest)
+
+    @property
+    def is_background(self) -> bool:
+        return isinstance(self.request, SearchRequest) and self.request.background
+
+    @property
+    def rank(self) -> int:
+        """The network alone is one run and goes first; what is in the background goes last."""
+        return 0 if self.is_raw else 1 + self.is_background
+
+    @property
+    def own_rank(self) -> tuple[float, int]:
+        """Among the requests of one client: as KataGo orders them."""
+        return -self.request.priority if isinstance(self.request, SearchRequest) else 0.0, self.arrival
 
     @property
     def is_long(self) -> bool:
@@ -96,7 +116,7 @@ class NativePlayer:
 
     @property
     def running(self) -> int:
-        return sum(search.started_s is not None for search in self._searches.values())
+        return sum(search.is_running for search in self._searches.values())
 
     @property
     def waiting(self) -> int:
@@ -135,10 +155,11 @@ class NativePlayer:
         search = self._searches.get(request_id)
         if search is None:
             return []
-        if search.started_s is None:
-            del self._searches[request_id]
-            return [_nothing(search.request)]
-        return [_line({"id": _STOP, "action": "terminate", "terminateId": search.name})]
+        search.makes_room = False
+        if search.is_running:
+            return [_terminate(search)]
+        del self._searches[request_id]
+        return [msgspec.structs.replace(search.last, final=True) if search.last else _nothing(search.request)]
 
     # ------------------------------------------------------------ from katago
 
@@ -172,14 +193,21 @@ class NativePlayer:
         self, search: _Search, request: SearchRequest, answer: NativeAnswer, now_s: float
     ) -> list[Outgoing]:
         search.visits = answer.root_info.visits if answer.root_info else search.visits
-        if answer.is_during_search and not self._is_due(search, request, now_s):
+        is_awaited = search.makes_room or not answer.is_during_search
+        if not is_awaited and not self._is_due(search, request, now_s):
             return []
         assert search.started_s is not None
         report = search_report(answer, request, now_s - search.started_s)
         if report.root is not None:
             chosen = choose(report.moves, answer_policy(answer), request, self._chance)
             report = msgspec.structs.replace(report, chosen=_pass(request) if search.is_over else chosen)
-        return [report] if answer.is_during_search else self._end(search, report, now_s)
+        if answer.is_during_search:
+            return [] if search.makes_room else [report]
+        if search.makes_room:
+            search.last, search.started_s, search.makes_room = report if report.root else search.last, None, False
+            self._visits_done, search.visits = self._visits_done + search.visits, 0
+            return self._start_more(now_s)
+        return self._end(search, report, now_s)
 
     def _is_due(self, search: _Search, request: SearchRequest, now_s: float) -> bool:
         """Whether this partial report is one that the client wants; others come so that we see progress."""
@@ -199,19 +227,36 @@ class NativePlayer:
 
     def _start_more(self, now_s: float) -> list[Outgoing]:
         outgoing: list[Outgoing] = []
-        for search in sorted(self._searches.values(), key=lambda search: search.order):
-            if search.started_s is None and self._may_start(search):
-                outgoing.append(self._start(search, now_s))
-        return outgoing
+        while search := self._next():
+            outgoing.append(self._start(search, now_s))
+        return outgoing + self._make_room()
+
+    def _next(self) -> _Search | None:
+        """The best request that may start: by rank, then of the client that has the least under way."""
+        under_way = Counter(search.request.client for search in self._searches.values() if search.is_running)
+        startable = [each for each in self._searches.values() if not each.is_running and self._may_start(each)]
+        return min(startable, key=lambda each: (each.rank, under_way[each.request.client], each.own_rank), default=None)
 
     def _may_start(self, search: _Search) -> bool:
-        started = [each for each in self._searches.values() if each.started_s is not None]
-        raws = sum(isinstance(each.request, RawRequest) for each in started)
-        if isinstance(search.request, RawRequest):
-            return raws < ANALYSIS_THREADS - SLOTS
-        if search.is_long and sum(each.is_long for each in started) >= self._slots - 1:
+        running = [each for each in self._searches.values() if each.is_running]
+        waited_for = [each for each in running if not each.is_raw and not each.is_background]
+        if search.is_raw:
+            return not any(each.is_raw for each in running)
+        if search.is_background:
+            return not running
+        if search.is_long and sum(each.is_long for each in waited_for) >= self._slots - 1:
             return False
-        return len(started) - raws < self._slots
+        return len(waited_for) < self._slots
+
+    def _make_room(self) -> list[Outgoing]:
+        """What runs in the background ends for now when a client waits: katago would share its time with it."""
+        running = [each for each in self._searches.values() if each.is_running]
+        if all(each.is_background for each in running):
+            return []
+        ending = [each for each in running if each.is_background and not each.makes_room]
+        for search in ending:
+            search.makes_room = True
+        return [_terminate(search) for search in ending]
 
     def _start(self, search: _Search, now_s: float) -> Outgoing:
         request = search.request
@@ -239,6 +284,10 @@ def answer_policy(answer: NativeAnswer) -> tuple[float, ...] | None:
 
 def _line(query: dict[str, Any]) -> bytes:
     return msgspec.json.encode(query) + b"\n"
+
+
+def _terminate(search: _Search) -> bytes:
+    return _line({"id": _STOP, "action": "terminate", "terminateId": search.name})
 
 
 def _pass(request: SearchRequest) -> int:

@@ -149,11 +149,10 @@ def check_hardware(settings: Settings) -> str:
 
 
 def check_profile(settings: Settings) -> str:
-    del settings
     from agent.hardware import detect
     from agent.profile import choose, load_profiles
 
-    choice = choose(detect(), load_profiles(data_folder("profiles")))
+    choice = choose(detect(), load_profiles(data_folder("profiles")), native=settings.engine.wants_native)
     return f"{choice.require().name}: {choice.reason}"
 
 
@@ -195,6 +194,8 @@ def check_conversion(settings: Settings) -> str:
     converted = [
         entry for entry in store.entries() if current and entry.manifest.source_sha256 == current.manifest.sha256
     ]
+    if not converted and settings.engine.wants_native:
+        return "not needed: katago runs the network file as it is"
     if not converted:
         from agent.hardware import detect
         from agent.profile import choose, load_profiles
@@ -208,6 +209,17 @@ def check_conversion(settings: Settings) -> str:
         store.verify(entry)
     made = ", ".join(f"{entry.manifest.precision} by {entry.manifest.exporter}" for entry in converted)
     return f"{made}; SHA-256 as it should be"
+
+
+def check_katago(settings: Settings) -> str:
+    if not settings.engine.wants_native:
+        return "none wanted; the built-in engine serves"
+    from agent.engine.native_check import check_native
+    from agent.provision import KATAGO_HOME
+
+    current = Store(settings.state_dir).current()
+    assert current is not None, "this check needs the one of the network"
+    return check_native(settings.engine.katago, current.path, settings.state_dir / KATAGO_HOME)
 
 
 # ---------------------------------------------------------------- the service
@@ -289,6 +301,7 @@ LINKS: Final = (
     Link("state", check_state),
     Link("network", check_network, ("state",)),
     Link("conversion", check_conversion, ("network",)),
+    Link("katago", check_katago, ("network",)),
     Link("move", check_move, ("core", "runtime", "network")),
     Link("service", check_service),
     Link("sockets", check_sockets, ("service",)),

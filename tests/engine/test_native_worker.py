@@ -193,6 +193,39 @@ def test_the_best_priority_first(start: Callable[..., Running]) -> None:
     front.send(ClearCache())
 
 
+def test_clients_take_turns(start: Callable[..., Running]) -> None:
+    front = start().front
+    front.wait_for(EngineReady)
+    for number in range(1, 6):
+        front.send(search(number, ENDLESS, client="a"))
+    front.send(search(6, ENDLESS, client="b"))
+    front.wait_for(Heartbeat, lambda beat: (beat.searching, beat.queued) == (3, 3))
+    front.send(StopRequest(id=1))
+    front.wait_for(Heartbeat, lambda beat: (beat.searching, beat.queued) == (3, 2))
+    front.send(StopRequest(id=6))
+    assert front.final(6).root is not None, "it ran before the older ones of the other client"
+
+
+def test_what_is_in_the_background_makes_room_and_goes_on(start: Callable[..., Running]) -> None:
+    front = start().front
+    front.wait_for(EngineReady)
+    pondering = search(1, ENDLESS, client="a", background=True, report_every_s=0.01, first_report_after_s=0.01)
+    front.send(pondering)
+    assert not front.wait_for(SearchReport).final
+    front.send(search(2, ENDLESS, client="b"))
+    front.wait_for(Heartbeat, lambda beat: (beat.searching, beat.queued) == (1, 1))
+    front.send(search(3, client="b"))
+    assert front.final(3).root is not None
+    front.send(StopRequest(id=2))
+    assert front.final(2).root is not None
+    front.wait_for(SearchReport, lambda report: report.id == 1 and not report.final)
+    # Stopped while it waits, it ends with what it had found.
+    front.send(search(4, ENDLESS, client="b"))
+    front.wait_for(Heartbeat, lambda beat: (beat.searching, beat.queued) == (1, 1))
+    front.send(StopRequest(id=1))
+    assert front.final(1).root is not None
+
+
 def test_a_game_that_is_over_is_passed(start: Callable[..., Running]) -> None:
     front = start().front
     front.wait_for(EngineReady)

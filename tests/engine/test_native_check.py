@@ -1,0 +1,32 @@
+"""The doctor's look at an owner's katago."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.engine.native_check import check_native
+from agent.errors import NativeFailed
+
+KATAGO = Path(__file__).parents[1] / "fakes" / "native_katago.py"
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    path = tmp_path / "n.bin.gz"
+    path.write_text("")
+    return path
+
+
+def test_one_that_runs_says_what_it_is(network: Path, tmp_path: Path) -> None:
+    found = check_native(KATAGO, network, tmp_path / "home")
+    assert found == f"{KATAGO}: KataGo 9.99, Eigen, runs n.bin.gz"
+
+
+@pytest.mark.parametrize(("manner", "reason"), [("library", "libnever.so.7"), ("die", "ran out of memory")])
+def test_one_that_does_not_says_why(network: Path, tmp_path: Path, manner: str, reason: str) -> None:
+    network.write_text(manner)
+    with pytest.raises(NativeFailed, match=reason) as caught:
+        check_native(KATAGO, network, tmp_path / "home")
+    assert caught.value.fix
