@@ -7,6 +7,7 @@ Precedent: KaTrain 1.20, katrain/core/remote_engine.py.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 from http import HTTPStatus
@@ -20,7 +21,7 @@ from websockets.http11 import Request, Response
 from agent.engine.messages import Engine
 from agent.service.access import TOKEN_S, Guard
 from agent.service.lines import MAX_LINE_BYTES
-from agent.service.listen import Seats
+from agent.service.listen import MAX_CLIENTS, MAX_STRANGERS, Seats
 from agent.service.serve import MakeConnection, Session
 from agent.service.streams import WRITE_HIGH_BYTES, notice_absence
 
@@ -71,6 +72,16 @@ class WebSocketStream:
         await self._connection.close()
 
 
+class _Visitor(ServerConnection):
+    """A connection from its first byte on. Who has not even said hello holds a file of ours: beyond so many they are
+    cut off, so that the worker can always be started anew."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if len(self.server.handlers) > MAX_CLIENTS + MAX_STRANGERS:
+            self.transport.abort()
+
+
 async def serve_websocket(
     make_connection: MakeConnection, engine: Engine, host: str, port: int, *, guard: Guard, seats: Seats
 ) -> Server:
@@ -104,6 +115,7 @@ async def serve_websocket(
         host,
         port,
         process_request=check,
+        create_connection=_Visitor,
         ssl=guard.tls,
         compression=None,
         max_size=MAX_LINE_BYTES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 from collections.abc import Awaitable, Callable
@@ -22,7 +23,7 @@ from agent.engine.messages import Engine
 from agent.service.access import NO_GUARD, Guard, read_guard
 from agent.service.analysis import AnalysisConnection
 from agent.service.lines import MAX_LINE_BYTES
-from agent.service.listen import Seats, server_address
+from agent.service.listen import MAX_CLIENTS, MAX_STRANGERS, Seats, server_address
 from agent.service.options import ServiceOptions
 from agent.service.outputs import Connection
 from agent.service.websocket import TRY_AGAIN_LATER, refusal, serve_websocket
@@ -209,6 +210,24 @@ def test_no_more_clients_than_seats() -> None:
             assert (await said(client))["id"] == "a"
 
     run(test, seats=1)
+
+
+def test_those_who_say_nothing_are_cut_off_beyond_so_many() -> None:
+    async def test(service: Service) -> None:
+        host, port = service.server.sockets[0].getsockname()
+        ends = [await asyncio.open_connection(host, port) for _ in range(MAX_CLIENTS + MAX_STRANGERS)]
+        reader, writer = await asyncio.open_connection(host, port)
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        for _, other in [*ends, (reader, writer)]:
+            other.transport.abort()
+        while len(service.server.handlers) > MAX_CLIENTS:
+            await asyncio.sleep(0)
+        async with service.connect() as client:
+            await client.send('{"id":"a","action":"clear_cache"}')
+            assert (await said(client))["id"] == "a"
+
+    run(test)
 
 
 def test_the_end_of_the_service_is_said_to_clients() -> None:
