@@ -16,7 +16,7 @@ from agent.service.analysis_fields import compact
 from agent.service.gtp_state import GtpState
 from agent.service.identity import models
 from agent.service.numbers import general
-from agent.service.options import ServiceOptions, read_settings
+from agent.service.options import MAX_VISITS, OWN_KEYS, ServiceOptions, read_settings, whole
 
 # What kata-get-param says where no time limit is set.
 _NO_TIME_LIMIT = 1e20
@@ -29,18 +29,28 @@ _TEXTS: dict[str, Callable[[ServiceOptions], str]] = {
     "ponderingEnabled": lambda options: compact(options.pondering_enabled),
 }
 # Told among the search parameters, as numbers.
-_NUMBERS: dict[str, Callable[[ServiceOptions], float | int]] = {
-    "maxVisits": lambda options: options.max_visits,
-    "maxTime": lambda options: _NO_TIME_LIMIT if options.max_time_s is None else options.max_time_s,
-    "maxVisitsPondering": lambda options: options.max_visits_pondering,
-    "maxTimePondering": lambda options: options.max_time_pondering_s,
-    "lagBuffer": lambda options: options.lag_buffer_s,
-    "searchFactorAfterOnePass": lambda options: options.search_factor_after_one_pass,
-    "searchFactorAfterTwoPass": lambda options: options.search_factor_after_two_pass,
+_NUMBERS: dict[str, Callable[[GtpState], float | int]] = {
+    "maxPlayouts": lambda state: state.options.max_playouts or MAX_VISITS,
+    "maxVisits": lambda state: state.options.max_visits,
+    "maxTime": lambda state: _NO_TIME_LIMIT if state.options.max_time_s is None else state.options.max_time_s,
+    "maxVisitsPondering": lambda state: state.options.max_visits_pondering,
+    "maxTimePondering": lambda state: state.options.max_time_pondering_s,
+    "lagBuffer": lambda state: state.options.lag_buffer_s,
+    "searchFactorAfterOnePass": lambda state: state.options.search_factor_after_one_pass,
+    "searchFactorAfterTwoPass": lambda state: state.options.search_factor_after_two_pass,
+    "numSearchThreads": lambda state: ready.threads if (ready := state.ready()) else 1,
 }
 # KataGo reads the new values of a search first by themselves, as a configuration without a name.
 _NO_NAME = " and/or command-line and query overrides"
-_NAMES = {*_TEXTS, *_NUMBERS, *SEARCH_PARAMS}
+# Taken and without effect: LizzieYzy sends it, but the threads are the worker's, and other clients' too.
+_THREADS, _read_threads = "numSearchThreads", whole(1, 4096)
+# What a search is told may be changed; whose win rate is shown may not, in KataGo.
+_NAMES = {
+    *_TEXTS,
+    *_NUMBERS,
+    *(name for name, key in OWN_KEYS.items() if key.is_of_searches and name != "reportAnalysisWinratesAs"),
+    *SEARCH_PARAMS,
+}
 
 
 def kata_list_params(state: GtpState, args: list[str]) -> str:
@@ -54,21 +64,21 @@ def kata_get_param(state: GtpState, args: list[str]) -> str:
     name = args[0]
     if name in _TEXTS:
         return _TEXTS[name](state.options)
-    if name not in _NAMES:
+    if name not in (*_NUMBERS, *SEARCH_PARAMS):
         raise CommandRefused(f"Invalid parameter: {name}")
-    return compact(_number(state.options, name))
+    return compact(_number(state, name))
 
 
 def kata_get_params(state: GtpState, args: list[str]) -> str:
     del args
-    numbers = {name: _number(state.options, name) for name in (*_NUMBERS, *SEARCH_PARAMS)}
+    numbers = {name: _number(state, name) for name in (*_NUMBERS, *SEARCH_PARAMS)}
     return compact({**numbers, **{name: tell(state.options) for name, tell in _TEXTS.items()}})
 
 
-def _number(options: ServiceOptions, name: str) -> float | int | bool:
+def _number(state: GtpState, name: str) -> float | int | bool:
     if name in _NUMBERS:
-        return _NUMBERS[name](options)
-    return options.search.get(name, SEARCH_PARAMS[name].default)
+        return _NUMBERS[name](state)
+    return state.options.search.get(name, SEARCH_PARAMS[name].default)
 
 
 def kata_set_param(state: GtpState, args: list[str]) -> str:
@@ -97,6 +107,8 @@ def _set(state: GtpState, given: Mapping[str, str]) -> str:
     try:
         known = {name: text for name, text in given.items() if name in _NAMES}
         options, _ = read_settings(state.options, known, where)
+        if given.get(_THREADS):
+            _read_threads(_THREADS, given[_THREADS], _NO_NAME)
     except SettingRefused as error:
         raise CommandRefused(f"Could not set params: {error}") from error
     for name in sorted(given):

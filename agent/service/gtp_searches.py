@@ -12,12 +12,13 @@ from collections.abc import Generator
 from typing import TypeAlias
 
 from agent.engine.messages import Position, RawReport, RawRequest, SearchReport, SearchRequest
-from agent.engine.points import BLACK
+from agent.engine.points import BLACK, WHITE
 from agent.engine.search_params import SEARCH_PARAMS
 from agent.errors import CommandRefused
 from agent.service.clock import move_time_s
 from agent.service.gtp_arguments import AnalyzeArguments
 from agent.service.gtp_state import GtpState
+from agent.service.handicap_play import white_advantage
 from agent.service.options import MAX_VISITS
 from agent.service.outputs import Output, Submit
 
@@ -27,8 +28,12 @@ Job: TypeAlias = Generator[list[Output], Report, list[Output]]
 # A part of a job that ends with the one report of a search.
 Asking: TypeAlias = Generator[list[Output], Report, SearchReport]
 
+Overrides: TypeAlias = dict[str, float | int | bool]
+
+_ADVANTAGE = "playoutDoublingAdvantage"
+_DYNAMIC = "dynamicPlayoutDoublingAdvantageCapPerOppLead"
 # KataGo's GTP engine: what differs from a search in self-play.
-_GTP_SEARCH: dict[str, float | int | bool] = {"conservativePass": True, "fillDameBeforePass": True}
+_GTP_SEARCH: Overrides = {"conservativePass": True, "fillDameBeforePass": True}
 
 # KataGo's analysisPVLen under GTP.
 GTP_PV_LEN = 13
@@ -44,7 +49,11 @@ NO_MOVE = "genmove returned null location or illegal move"
 
 def move_request(state: GtpState, player: int, arguments: AnalyzeArguments | None = None) -> SearchRequest:
     options, factor = state.options, _search_factor(state, player)
-    stones = sum(map(bool, state.game.stones()))
+    colors = state.game.stones()
+    state.white_advantage = white_advantage(
+        state.position, colors, state.win_losses, state.white_advantage, options.dynamic_advantage_per_point
+    )
+    stones = sum(map(bool, colors))
     limits = [
         None if options.max_time_s is None else options.max_time_s * factor,
         move_time_s(state.clocks[player], state.area, stones, options.lag_buffer_s, factor),
@@ -54,10 +63,10 @@ def move_request(state: GtpState, player: int, arguments: AnalyzeArguments | Non
         state,
         player,
         arguments,
-        max_visits=math.ceil(options.max_visits * factor),
+        max_visits=math.ceil(min(options.max_visits, options.max_playouts or options.max_visits) * factor),
         max_time_s=min(given) if given else None,
         tree=f"{state.tree}-play",
-        overrides={**_GTP_SEARCH, **options.search},
+        overrides=_overrides_of_play(state, player),
     )
 
 
@@ -71,9 +80,24 @@ def ponder_request(state: GtpState) -> SearchRequest:
         max_visits=options.max_visits_pondering,
         max_time_s=options.max_time_pondering_s,
         tree=f"{state.tree}-play",
-        overrides={**_GTP_SEARCH, **options.search},
+        overrides=_overrides_of_play(state, state.game.to_play),
         background=True,
     )
+
+
+def _overrides_of_play(state: GtpState, player: int) -> Overrides:
+    overrides = _overrides(state, player)
+    # An advantage that is configured goes before one that follows the game, unless that is configured, too.
+    if _ADVANTAGE not in overrides or _DYNAMIC in state.options.configured:
+        overrides[_ADVANTAGE] = state.white_advantage if player == WHITE else -state.white_advantage
+    return overrides
+
+
+def _overrides(state: GtpState, player: int) -> Overrides:
+    overrides = {**_GTP_SEARCH, **state.options.search}
+    if _ADVANTAGE in overrides and state.options.advantage_player not in (None, player):
+        overrides[_ADVANTAGE] = -overrides[_ADVANTAGE]
+    return overrides
 
 
 def analysis_request(state: GtpState, arguments: AnalyzeArguments) -> SearchRequest:
@@ -86,8 +110,7 @@ def analysis_request(state: GtpState, arguments: AnalyzeArguments) -> SearchRequ
         max_time_s=None,
         tree=f"{state.tree}-analyze",
         overrides={
-            **_GTP_SEARCH,
-            **options.search,
+            **_overrides(state, arguments.player),
             "wideRootNoise": options.analysis_wide_root_noise,
             "ignorePreRootHistory": options.analysis_ignore_pre_root_history,
         },
@@ -102,7 +125,7 @@ def _request(
     max_visits: int,
     max_time_s: float | None,
     tree: str,
-    overrides: dict[str, float | int | bool],
+    overrides: Overrides,
     background: bool = False,
 ) -> SearchRequest:
     asked = arguments or AnalyzeArguments(is_lz=False, player=player)

@@ -24,7 +24,7 @@ Stone = tuple[int, int]
 class GtpState:
     """`game` is always the board that `position` leads to. `win_losses` are what each of our genmoves thought
     (White's winning minus losing, −1 to 1), since the position was last set up. A command sets `wants_to_ponder` where
-    the engine may think on in the opponent's time."""
+    the engine may think on in the opponent's time. `white_advantage` is that of `handicap_play.py` at our last move."""
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class GtpState:
         self.win_losses: list[float] = []
         self.genmove_s = 0.0
         self.wants_to_ponder = False
+        self.white_advantage = 0.0
         self.random = Random(seed)
         # Searches of one client for its moves share a tree, and so do those that only analyse.
         self.tree = f"gtp-{next_id()}"
@@ -84,6 +85,7 @@ class GtpState:
     def set_rules(self, rules: Rules) -> None:
         """The same moves under other rules. Raises IllegalMove where they forbid one; then nothing changes."""
         self._replace(rules=rules)
+        self.win_losses.clear()
 
     def play(self, color: int, point: int) -> None:
         """Raises IllegalMove; then nothing changes."""

@@ -59,6 +59,7 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     search_factor_after_two_pass: float = 1.0
     search_factor_when_winning: float = 1.0
     search_factor_when_winning_threshold: float = 1.0
+    dynamic_advantage_per_point: float = 0.045
     may_use_files: bool = False
     max_playouts: int | None = None
     advantage_player: int | None = None
@@ -237,6 +238,7 @@ OWN_KEYS: dict[str, OwnKey] = {
     "lagBuffer": OwnKey("lag_buffer_s", real(0.0, 3600.0), is_of_searches=True),
     "searchFactorAfterOnePass": OwnKey("search_factor_after_one_pass", real(0.0, 1.0), is_of_searches=True),
     "searchFactorAfterTwoPass": OwnKey("search_factor_after_two_pass", real(0.0, 1.0), is_of_searches=True),
+    "dynamicPlayoutDoublingAdvantageCapPerOppLead": OwnKey("dynamic_advantage_per_point", real(0.0, 0.5)),
     "searchFactorWhenWinning": OwnKey("search_factor_when_winning", real(0.01, 1.0)),
     "searchFactorWhenWinningThreshold": OwnKey("search_factor_when_winning_threshold", real(0.0, 1.0)),
 }
