@@ -23,6 +23,7 @@ from agent.workshop.gtp_game import GtpGame, play_game
 from agent.workshop.gtp_player import Player
 from agent.workshop.gtp_table import Table, all_or_none
 from agent.workshop.journal import Journal, open_journal
+from agent.workshop.openings import Finder, alternating
 
 # After so many of its own failures in a row an engine does not play; whoever started it should hear of that.
 MOST_FAULTS_IN_A_ROW: Final = 5
@@ -73,7 +74,7 @@ class GtpMatchResult(msgspec.Struct, frozen=True, omit_defaults=True):
 def play_gtp_match(
     contestants: tuple[Contestant, Contestant],
     options: GtpMatchOptions,
-    openings: Callable[[Sequence[int], set[tuple[int, ...]]], Sequence[Position]],
+    openings: Finder,
     journal: Path,
     reporter: Reporter,
     finished: Callable[[GtpGame, tuple[str, str]], object] | None = None,
@@ -99,14 +100,13 @@ class _Match:
     ) -> None:
         self.contestants, self.options = contestants, options
         self._reporter, self._finished = reporter, finished
+        self._names = ("", "")
         self._played: dict[tuple[int, bool], GtpGame] = {}
         self._in_a_row = [0, 0]
         self._moves: dict[int, int] = {}
         self._told_s = float("-inf")
 
-    async def play(
-        self, openings: Callable[[Sequence[int], set[tuple[int, ...]]], Sequence[Position]], path: Path
-    ) -> GtpMatchResult:
+    async def play(self, openings: Finder, path: Path) -> GtpMatchResult:
         first_table = Table(self.contestants, self.options.patience, self.options.logs)
         try:
             # They tell who they are, which belongs to what the journal is of; the first table plays on with them.
@@ -138,18 +138,12 @@ class _Match:
             f" {told.most_moves} moves, openings {self.options.openings_key}"
         )
 
-    def _starts(
-        self,
-        openings: Callable[[Sequence[int], set[tuple[int, ...]]], Sequence[Position]],
-        recorded: Sequence[GtpGame],
-    ) -> dict[int, Position]:
+    def _starts(self, openings: Finder, recorded: Sequence[GtpGame]) -> dict[int, Position]:
         """Each pair's opening: the one that its other game had, else a new one."""
         told = self.options.settings
         empty = Position(told.size, told.size, told.judged_by(), told.komi)
         starts = {
-            game.pair: msgspec.structs.replace(
-                empty, moves=tuple((1 + index % 2, point) for index, point in enumerate(game.moves[: game.opening]))
-            )
+            game.pair: msgspec.structs.replace(empty, moves=alternating(game.moves[: game.opening]))
             for game in recorded
         }
         missing = [pair for pair in range(self.options.pairs) if pair not in starts]

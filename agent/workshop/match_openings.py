@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,8 @@ from agent.events import Reporter, WorkshopProgress
 from agent.export.artifact import digest
 from agent.workshop.contestant import GameSettings
 from agent.workshop.opening import open_player
-from agent.workshop.openings import blind_opening, opening, start_of
+from agent.workshop.openings import Finder, blind_opening, opening, start_of
 from agent.workshop.sgf import read_folder
-
-# The openings of these pairs, none of them a known one.
-Finder = Callable[[Sequence[int], set[tuple[int, ...]]], Sequence[Position]]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ Where there is no network to draw them and to find them even, `blind_opening` dr
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import msgspec
 import numpy as np
 
@@ -28,6 +30,9 @@ _MOST_UNEVEN = 0.15
 _AT_ONCE, _TRIES = 8, 12
 # From here on the third line is where games begin; on smaller boards the second is near the middle already.
 _LEAST_SIZE_WITH_MARGIN = 9
+
+# Gives openings for these numbers of pairs, none of them a known one.
+Finder = Callable[[Sequence[int], set[tuple[int, ...]]], Sequence[Position]]
 
 
 def start_of(size: int, rules: str = RULES, komi: float = KOMI) -> Position:
@@ -85,8 +90,12 @@ def blind_opening(seed: int, pair: int, known: set[tuple[int, ...]], start: Posi
         if tuple(moves) not in known:
             break
     known.add(tuple(moves))
-    played = tuple((BLACK if index % 2 == 0 else WHITE, point) for index, point in enumerate(moves))
-    return msgspec.structs.replace(start, moves=played)
+    return msgspec.structs.replace(start, moves=alternating(moves))
+
+
+def alternating(points: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """The points as moves, Black's first."""
+    return tuple(((BLACK, WHITE)[index % 2], point) for index, point in enumerate(points))
 
 
 def _count(size: int, random: np.random.Generator) -> int:
