@@ -384,6 +384,13 @@ SCENARIOS = (
         kata-set-param playoutDoublingAdvantage 4
         kata-set-param lagBuffer 0.25
         kata-get-param lagBuffer
+        kata-set-param maxPlayouts 100
+        kata-get-param maxPlayouts
+        kata-set-param numSearchThreads 1
+        kata-get-param numSearchThreads
+        kata-set-param numSearchThreads x
+        kata-set-param numSearchThreads 0
+        kata-set-param reportAnalysisWinratesAs BLACK
         kata-set-param rules chinese
         kata-set-params
         kata-set-params []
@@ -616,6 +623,56 @@ SCENARIOS = (
             "overlap.sgf": "(;SZ[9]AB[aa]AW[aa])",
             "nothing.sgf": "(;SZ[7])",
         },
+    ),
+    scenario(
+        "a session of LizzieYzy",
+        """
+        name
+        komi 7.5
+        boardsize 9
+        clear_board
+        kata-set-rules chinese
+        kata-get-param playoutDoublingAdvantage
+        kata-get-param analysisWideRootNoise
+        kata-get-rules
+        kata-set-param numSearchThreads 1
+        kata-set-param analysisWideRootNoise 0.04
+        kata-set-param playoutDoublingAdvantage 0.0
+        play B E5
+        kata-analyze W 10 ownership true pvVisits true movesOwnership true
+        name
+        kata-analyze 10 ownership true
+        name
+        kata-analyze B 10 pvVisits true
+        name
+        lz-analyze B 10
+        name
+        kata-analyze B 10 allow B C3,C7 1 ownership true
+        name
+        kata-analyze B 10 avoid B C3,C7 5 avoid W C3,C7 5
+        name
+        kata-genmove_analyze W 10 ownership true pvVisits true
+        kata-raw-nn 3
+        lz-genmove_analyze B 10
+        time_settings 0 5 1
+        kata-time_settings byoyomi 60 10 3
+        time_left B 60 0
+        undo
+        stop
+        fixed_handicap 2
+        clear_board
+        place_free_handicap 3
+        kata-set-rules {"ko":"POSITIONAL", "scoring":"AREA", "suicide":false, "tax":"ALL", "whiteHandicapBonus":"N"}
+        kata-set-rules chinese-kgs
+        kata-set-rules bga
+        kata-set-rules new-zealand
+        0 protocol_version
+        1 rectangular_boardsize 9 13
+        2 known_command known_command
+        3 time_settings 1 1 0
+        4 komi 1e9
+        """,
+        {"maxVisits": "6"},
     ),
     scenario(
         "the encore",
