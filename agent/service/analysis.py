@@ -33,6 +33,9 @@ SUBMIT_WINDOW = 8
 SUBMIT_LIMIT = 16
 # Reading stops until fewer turns wait. KaTrain asks for whole games, some hundred turns each.
 MAX_WAITING_TURNS = 10_000
+# And until their queries are so long together, as objects seven times as much; a whole game of KaTrain's, one query for
+# each turn, is 1 MB.
+MAX_WAITING_BYTES = 4 << 20
 
 # A client asks once, perhaps again after a while.
 MAX_ASKED_MODELS = 16
@@ -44,11 +47,12 @@ _TERMINATE_ID = 'Requests for a terminate action must have a string "terminateId
 
 
 class Task(msgspec.Struct, eq=False):
-    """One turn of a query. `request_id` is None while it waits here."""
+    """One turn of a query, whose share of the line is `size_bytes`. `request_id` is None while it waits here."""
 
     query: Query
     turn: int
     priority: int
+    size_bytes: int
     request_id: int | None = None
     is_terminated: bool = False
 
@@ -71,9 +75,9 @@ class AnalysisConnection:
         self._ready = ready
         self._quit_without_waiting = quit_without_waiting
         self._warns = warns
-        # Highest priority first, then first come; terminated tasks are skipped when they come up.
+        # A heap: highest priority first, then first come.
         self._waiting: list[tuple[int, int, Task]] = []
-        self._waiting_count = 0
+        self._waiting_bytes = 0
         self._arrivals = 0
         self._submitted: dict[int, Task] = {}
         # Questions for the models that wait for a network to be there, by the request that tells us.
@@ -82,7 +86,7 @@ class AnalysisConnection:
 
     @property
     def is_backlogged(self) -> bool:
-        return self._waiting_count >= MAX_WAITING_TURNS
+        return len(self._waiting) >= MAX_WAITING_TURNS or self._waiting_bytes >= MAX_WAITING_BYTES
 
     def receive_line(self, line: bytes) -> list[Output]:
         trimmed = line.strip()
@@ -101,7 +105,7 @@ class AnalysisConnection:
             return [Send(reply.general_error('Request must have a string "id" field'))]
         if isinstance(given.get("action"), str):
             return self._act(given)
-        return self._analyze(given)
+        return self._analyze(given, len(line))
 
     def receive_oversized(self, start: bytes) -> list[Output]:
         return [Send(reply.general_error(_parse_error("line is too long", start)))]
@@ -170,15 +174,17 @@ class AnalysisConnection:
                 continue
             task.is_terminated = True
             if task.request_id is None:
-                self._waiting_count -= 1
                 outputs.append(Send(reply.no_results(task.query.id, task.turn)))
             else:
                 outputs.append(Stop(task.request_id))
+        self._waiting = [entry for entry in self._waiting if not entry[2].is_terminated]
+        heapq.heapify(self._waiting)
+        self._waiting_bytes = sum(task.size_bytes for *_, task in self._waiting)
         return [*outputs, _echo(given)]
 
     # ------------------------------------------------------------ queries
 
-    def _analyze(self, given: dict[str, Any]) -> list[Output]:
+    def _analyze(self, given: dict[str, Any], size_bytes: int) -> list[Output]:
         warnings: list[QueryWarning] = []
         refused: list[Output] = []
         try:
@@ -192,10 +198,10 @@ class AnalysisConnection:
         if refused:
             return outputs + refused
         for turn in query.turns:
-            task = Task(query, turn, query.priorities.get(turn, query.priority))
+            task = Task(query, turn, query.priorities.get(turn, query.priority), size_bytes // len(query.turns))
             heapq.heappush(self._waiting, (-task.priority, self._arrivals, task))
             self._arrivals += 1
-            self._waiting_count += 1
+            self._waiting_bytes += task.size_bytes
         return outputs + self._submit_more()
 
     def _submit_more(self) -> list[Output]:
@@ -206,19 +212,18 @@ class AnalysisConnection:
             window = limit = min(self._options.positions_at_once, SUBMIT_LIMIT)
         while self._waiting:
             task = self._waiting[0][2]
-            if not task.is_terminated:
-                ahead = sum(other.priority >= task.priority for other in self._submitted.values())
-                if ahead >= window or len(self._submitted) >= limit:
-                    break
-                task.request_id = self._next_id()
-                self._waiting_count -= 1
-                self._submitted[task.request_id] = task
-                outputs.append(Submit(_request(task, task.request_id)))
+            ahead = sum(other.priority >= task.priority for other in self._submitted.values())
+            if ahead >= window or len(self._submitted) >= limit:
+                break
             heapq.heappop(self._waiting)
+            task.request_id = self._next_id()
+            self._waiting_bytes -= task.size_bytes
+            self._submitted[task.request_id] = task
+            outputs.append(Submit(_request(task, task.request_id)))
         return outputs
 
     def _close_when_done(self) -> list[Output]:
-        is_open = self._submitted or self._waiting_count or self._asked_models
+        is_open = self._submitted or self._waiting or self._asked_models
         return [] if is_open or not self._has_ended else [Close()]
 
 

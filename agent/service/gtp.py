@@ -22,6 +22,8 @@ from agent.service.outputs import ClearCache, Close, Output, Send, Stop, Submit
 
 # Commands that may wait for a running one before reading stops; controllers send one at a time, scripts whole games.
 MAX_WAITING_COMMANDS = 1000
+# And until they are so long together; a game as one `set_position` is some kB.
+MAX_WAITING_BYTES = 4 << 20
 # KataGo's bound: more digits are no id.
 _MAX_ID_DIGITS = 9
 
@@ -53,16 +55,18 @@ class GtpConnection:
         self._stopping: set[int] = set()
         self._held: Submit | None = None
         self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
         self._has_ended = False
         self._is_closed = False
 
     @property
     def is_backlogged(self) -> bool:
-        return len(self._waiting) >= MAX_WAITING_COMMANDS
+        return len(self._waiting) >= MAX_WAITING_COMMANDS or self._waiting_bytes >= MAX_WAITING_BYTES
 
     def receive_line(self, line: bytes) -> list[Output]:
         if self._is_busy:
             self._waiting.append(line)
+            self._waiting_bytes += len(line)
             return []
         return [*self._interrupt(), *self._run(_clean(line))]
 
@@ -189,7 +193,9 @@ class GtpConnection:
     def _run_waiting(self) -> list[Output]:
         outputs: list[Output] = []
         while self._waiting and not self._is_busy:
-            outputs += [*self._interrupt(), *self._run(_clean(self._waiting.popleft()))]
+            line = self._waiting.popleft()
+            self._waiting_bytes -= len(line)
+            outputs += [*self._interrupt(), *self._run(_clean(line))]
         if self._has_ended and not self._waiting and not self._is_busy:
             outputs += [*self._interrupt(), *self._close()]
         return outputs

@@ -12,7 +12,13 @@ from fakes.engine import READY, answer, move_info, root_info
 
 from agent.engine.messages import RawReport, SearchReport, SearchRequest
 from agent.engine.points import WHITE
-from agent.service.analysis import MAX_ASKED_MODELS, MAX_WAITING_TURNS, SUBMIT_LIMIT, SUBMIT_WINDOW
+from agent.service.analysis import (
+    MAX_ASKED_MODELS,
+    MAX_WAITING_BYTES,
+    MAX_WAITING_TURNS,
+    SUBMIT_LIMIT,
+    SUBMIT_WINDOW,
+)
 from agent.service.options import ServiceOptions, read_settings
 
 
@@ -306,6 +312,30 @@ def test_many_turns_stop_the_reading_and_never_the_engine() -> None:
     assert len(client.engine.submitted) == SUBMIT_WINDOW
     client.release()
     assert not client.connection.is_backlogged
+
+
+def test_reading_stops_while_long_queries_wait() -> None:
+    client = analysis()
+    blank = " " * (MAX_WAITING_BYTES // 4)
+    for _ in range(SUBMIT_WINDOW + 4):
+        assert not client.connection.is_backlogged
+        client.line(blank + query())
+    assert client.connection.is_backlogged
+    client.release()
+    assert not client.connection.is_backlogged
+
+
+def test_what_is_terminated_waits_no_longer() -> None:
+    client = analysis()
+    for _ in range(SUBMIT_WINDOW):
+        client.line(query())
+    for _ in range(8):
+        client.line(" " * (MAX_WAITING_BYTES // 4) + query("later"))
+        client.line('{"id":"t","action":"terminate","terminateId":"later"}')
+        assert not client.connection.is_backlogged
+    while client.engine.waiting:
+        client.release()
+    assert len(client.engine.submitted) == SUBMIT_WINDOW
 
 
 def test_end_of_input_drains() -> None:

@@ -6,6 +6,7 @@ import pytest
 from fakes.driving import gtp
 
 from agent import __version__
+from agent.service.gtp import MAX_WAITING_BYTES, MAX_WAITING_COMMANDS
 
 ON_9X9 = ["boardsize 9", "komi 6.5"]
 
@@ -282,3 +283,15 @@ def test_new_rules_keep_the_game() -> None:
         assert client.line(line) == b"= \n\n"
     assert client.line("play w D4") == b"? illegal move\n\n"
     assert client.line("play w Q16") == b"= \n\n"
+
+
+def test_reading_stops_while_commands_wait() -> None:
+    for line, count in ((b"name", MAX_WAITING_COMMANDS), (b"#" * (MAX_WAITING_BYTES // 4), 4)):
+        client = gtp()
+        client.line("genmove b")
+        for _ in range(count):
+            assert not client.connection.is_backlogged
+            client.line(line)
+        assert client.connection.is_backlogged
+        client.release()
+        assert not client.connection.is_backlogged
