@@ -23,7 +23,8 @@ def run(
     threads: Threads = None,
     patience_s: float = typer.Option(None, "--patience", min=0, help="With --once: seconds to wait for the metric."),
 ) -> None:
-    """Serve GTP and analysis on TCP, and report over MQTT. This is the daemon; Ctrl-C or SIGTERM ends it."""
+    """Serve GTP and analysis on TCP, WebSocket and Unix sockets, and report over MQTT. This is the daemon; Ctrl-C or
+    SIGTERM ends it."""
     from agent.daemon import become_daemon
     from agent.settings import load_settings, with_overrides
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from agent.service.listen import Reception, serve_tcp
 from agent.service.options import ServiceOptions
 from agent.service.relay import relay
 from agent.service.serve import Session
-from agent.service.streams import StdioStream, TcpStream
+from agent.service.streams import STALLED_CLIENT_S, StdioStream, TcpStream
 
 PATIENCE_S = 30.0
 
@@ -107,6 +108,24 @@ def test_the_relay_ends_when_the_service_does() -> None:
         os.close(output_write)
         assert read_all(output_read) == b"= \n\n"
         os.close(input_write)
+        server.close()
+
+    run(test)
+
+
+def test_the_kernel_looks_for_clients_that_say_nothing() -> None:
+    async def test() -> None:
+        streams: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+        server = await asyncio.start_server(lambda _, w: streams.put_nowait(w), "127.0.0.1", 0)
+        _, client = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer = await streams.get()
+        stream = TcpStream(asyncio.StreamReader(), writer)
+        connection = writer.get_extra_info("socket")
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == STALLED_CLIENT_S * 1000
+        await stream.close()
+        client.close()
         server.close()
 
     run(test)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 from fakes.engine import FakeEngine
+from hypothesis import given
+from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server
 from websockets.datastructures import Headers
@@ -287,9 +289,16 @@ ORIGINS = [
 
 @pytest.mark.parametrize(("headers", "welcome"), ORIGINS)
 def test_pages_of_other_hosts_are_not_served(headers: dict[str, str], welcome: bool) -> None:
-    given = Request("/", Headers({"Host": "127.0.0.1:4643"} | headers))
-    refused = refusal(given, NO_GUARD)
+    refused = refusal(Request("/", Headers({"Host": "127.0.0.1:4643"} | headers)), NO_GUARD)
     assert (refused is None) == welcome
+    assert refused is None or refused[0] == HTTPStatus.FORBIDDEN
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_whatever_a_handshake_says_it_is_welcome_or_refused(path: str, host: str, origin: str, secret: str) -> None:
+    said = Request(path, Headers({"Host": host, "Origin": origin, "Authorization": secret}))
+    assert refusal(said, Guard(token=SECRET.encode())) is not None
+    refused = refusal(said, NO_GUARD)
     assert refused is None or refused[0] == HTTPStatus.FORBIDDEN
 
 
