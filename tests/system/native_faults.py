@@ -28,7 +28,7 @@ from agent.service.health import FrontStatus, judge, lines
 FAULT_S = 180.0
 LOOK_S = 0.1
 # So many that a search is still under way when it is struck.
-VISITS = 300
+VISITS = 150
 
 
 class Fault(NamedTuple):
