@@ -43,8 +43,9 @@ class Link:
         self._sending = asyncio.Lock()
         self._channel: Channel | None = None
         self._listening: asyncio.Task[None] | None = None
-        # Lines that nobody waits for, such as the end of a cancelled query.
-        self._sent_aside: set[asyncio.Task[None]] = set()
+        # Lines whose sender does not wait, such as the end of a cancelled query; they go before whatever is sent next.
+        self._aside: list[bytes] = []
+        self._sending_aside: set[asyncio.Task[None]] = set()
         self._failure: ClientError | None = ClientClosed("the client is not open")
         # Connections in a row on which nothing was answered.
         self._lost = 0
@@ -68,9 +69,9 @@ class Link:
         self._fail(ClientClosed("the client was closed while this waited"))
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
-        if self._sent_aside:
-            await asyncio.wait(self._sent_aside, timeout=CLOSE_S)
-        for sending in list(self._sent_aside):
+        if self._sending_aside:
+            await asyncio.wait(self._sending_aside, timeout=CLOSE_S)
+        for sending in list(self._sending_aside):
             sending.cancel()
         channel, self._channel = self._channel, None
         if channel is not None:
@@ -104,9 +105,10 @@ class Link:
         self._mailboxes.pop(name, None)
         lines = self._conversation.forget(name)
         if lines and self._failure is None:
-            sending = asyncio.ensure_future(self._send(lines))
-            self._sent_aside.add(sending)
-            sending.add_done_callback(self._sent_aside.discard)
+            self._aside += lines
+            sending = asyncio.ensure_future(self._send([]))
+            self._sending_aside.add(sending)
+            sending.add_done_callback(self._sending_aside.discard)
 
     def _require_open(self) -> None:
         if self._failure is not None:
@@ -129,6 +131,12 @@ class Link:
             if channel is None or channel is not self._channel:
                 return
             try:
+                while self._aside:
+                    # Sent twice where this sender is cancelled meanwhile; nothing is terminated twice.
+                    line = self._aside[0]
+                    await channel.send(line)
+                    if self._aside[:1] == [line]:
+                        del self._aside[0]
                 await send_all(channel, lines)
             except EngineUnreachable as error:
                 log.debug("not sent now: %s", error)
@@ -176,6 +184,7 @@ class Link:
                 continue
             # From here to the lock in `_send` nothing waits: whatever is asked later is sent after these.
             lines, over = self._conversation.restart()
+            self._aside.clear()
             self._channel = channel
             if not lines:
                 # A service that is started anew while nobody asks anything is no failure.

@@ -293,8 +293,10 @@ def test_a_slow_reader_gets_the_newest_partial_report(tmp_path: Path) -> None:
 
 def test_an_answer_that_does_not_come_in_time_is_terminated(tmp_path: Path) -> None:
     async def script(talk: Talk) -> None:
-        await talk.hear()
-        ends.append(await talk.hear())
+        # On a busy machine the time may be over before the query is on its way; its end goes before the next one.
+        while "action" not in (heard := await talk.hear()):
+            pass
+        ends.append(heard)
         await answer_all(talk)
 
     async def scene() -> None:
