@@ -76,6 +76,8 @@ class GtpConnection:
         return self.receive_line(_TOO_LONG)
 
     def receive_report(self, report: SearchReport | RawReport) -> list[Output]:
+        if self._is_closed:
+            return []
         is_final = isinstance(report, RawReport) or report.final
         if report.id in self._stopping:
             if not is_final:

@@ -150,6 +150,15 @@ def test_the_end_of_input_closes() -> None:
     assert client.end() == b"" and client.is_closed
 
 
+def test_a_search_that_was_held_is_not_begun_for_a_client_who_left() -> None:
+    client = pondering_client()
+    client.engine.ignores_stops = True
+    ponder = last(client)
+    client.line("kata-analyze 10")
+    client.line("quit")
+    assert final(client, ponder) == b"" and last(client) is ponder
+
+
 def test_a_script_that_sends_all_at_once_is_not_pondered_for_in_between() -> None:
     client = gtp(PONDERING)
     client.line("genmove b")
