@@ -15,7 +15,7 @@ from types import TracebackType
 
 CONFIG_NAME = "transcript.cfg"
 # The longest wait for one line; a search of the scripts takes far less.
-PATIENCE_S = 60.0
+PATIENCE_S = 600.0
 
 COMMON: Mapping[str, str] = {
     "numSearchThreads": "1",
