@@ -93,6 +93,8 @@ def settings(options: NativeOptions) -> dict[str, object]:
     chosen: dict[str, object] = {
         "numAnalysisThreads": ANALYSIS_THREADS,
         "numSearchThreads": options.threads,
+        # As many as one search keeps busy; KataGo would take all cores. Other backends pass it over.
+        "numEigenThreadsPerModel": options.threads,
         "nnMaxBatchSize": options.batch,
         "nnCacheSizePowerOfTwo": max(1, options.cache_positions.bit_length() - 1),
         "homeDataDir": options.home,
