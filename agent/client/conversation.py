@@ -17,6 +17,8 @@ from agent.errors import AnalysisFailed, AnalysisRefused, AnswerUnreadable, Clie
 
 # An answer or error is shown up to here; a service may put our whole line into its error.
 SHOWN_CHARACTERS = 300
+# What msgspec raises for bytes that are no JSON, or not of the type; fields that are skipped are not looked at closely.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -147,7 +149,7 @@ class Conversation:
             return []
         try:
             reply = self._reply.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except _UNREADABLE as error:
             raise AnswerUnreadable(f"this is no answer of an analysis engine: {_shown(line)}") from error
         if reply.warning is not None:
             return [EngineWarning(reply.warning, reply.field, reply.id)]
@@ -158,7 +160,7 @@ class Conversation:
             return []
         if not asked.turns:
             del self._asked[reply.id]
-            return [Done(reply.id, msgspec.json.decode(line))]
+            return [_done(reply.id, line)]
         if reply.turn_number not in asked.turns:
             # A turn that the connection before this one had answered.
             return []
@@ -177,7 +179,7 @@ class Conversation:
     def _report(self, name: str, asked: _Asked, line: bytes) -> Heard:
         try:
             analysis = self._analysis.decode(line)
-        except msgspec.ValidationError as error:
+        except _UNREADABLE as error:
             del self._asked[name]
             return Failed(name, AnswerUnreadable(f"an answer that is no analysis ({error}): {_shown(line)}"))
         if not analysis.is_during_search:
@@ -207,6 +209,13 @@ class Conversation:
         for name in meant:
             del self._asked[name]
         return [Failed(name, AnalysisRefused("", shown)) for name in meant] or [EngineWarning(shown)]
+
+
+def _done(name: str, line: bytes) -> Heard:
+    try:
+        return Done(name, msgspec.json.decode(line))
+    except _UNREADABLE as error:
+        return Failed(name, AnswerUnreadable(f"an answer that cannot be read ({error}): {_shown(line)}"))
 
 
 def _only(fields: dict[str, Any], turns: set[int]) -> list[int]:

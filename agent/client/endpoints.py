@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 # A first start of a native engine may tune OpenCL for some minutes.
 START_S: Final = 600.0
@@ -91,7 +91,8 @@ class Retries:
 
 
 def endpoint_of(given: Endpoint | str | Sequence[str]) -> Endpoint:
-    """An endpoint as it is, the one that an address names, or the engine that a command starts.
+    """An endpoint as it is, the one that an address names, or the engine that a command starts. An address may end in
+    `?token=SECRET`.
 
     Raises ValueError for an address that names none.
     """
@@ -108,7 +109,8 @@ def endpoint_of(given: Endpoint | str | Sequence[str]) -> Endpoint:
         return Unix(parts.path)
     if parts.scheme in ("tcp", "tls") and parts.hostname and _port(parts.netloc):
         tls = ssl.create_default_context() if parts.scheme == "tls" else None
-        return Tcp(parts.hostname, _port(parts.netloc), tls=tls)
+        token = parse_qs(parts.query).get("token", [None])[0]
+        return Tcp(parts.hostname, _port(parts.netloc), token, tls)
     raise ValueError(
         f"{shown!r} is no address: give tcp://HOST:PORT, tls://HOST:PORT, ws://HOST:PORT, wss://HOST:PORT or "
         "unix:///PATH, or a command as a list"

@@ -444,6 +444,7 @@ def test_nobody_there_is_one_error(endpoint: Any, reason: str) -> None:
 def test_addresses_name_endpoints() -> None:
     assert endpoint_of("tcp://pi:4641") == Tcp("pi", 4641)
     assert endpoint_of("tcp://[::1]:4641") == Tcp("::1", 4641)
+    assert endpoint_of("tcp://pi:4641?token=s%203") == Tcp("pi", 4641, token="s 3")
     assert endpoint_of("unix:///run/katago-agent/analysis.sock") == Unix("/run/katago-agent/analysis.sock")
     assert endpoint_of("wss://pi/?token=secret") == WebSocket("wss://pi/?token=secret")
     assert endpoint_of(["katago", "analysis"]) == Stdio(("katago", "analysis"))

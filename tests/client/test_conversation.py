@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 from fakes.analysis_answers import no_results, report
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.client.conversation import Conversation, Done, Failed, Report, Unanswered
 from agent.client.query import MoveLimit, Query, wire_fields
@@ -200,6 +203,36 @@ def test_what_is_no_answer_is_refused(line: str) -> None:
         Conversation().receive(line.encode("latin-1"))
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "moveInfos", "rootInfo"]), inner),
+    max_leaves=8,
+)
+FIELDS = ["id", "error", "warning", "field", "action", "noResults", "turnNumber", "isDuringSearch", "rootInfo"]
+
+
+@given(
+    st.lists(
+        st.binary(max_size=40)
+        | st.dictionaries(st.sampled_from(FIELDS), JSON | st.sampled_from(["q1", "q2", 0, 1, 2])).map(
+            lambda fields: json.dumps(fields).encode()
+        ),
+        max_size=20,
+    )
+)
+def test_whatever_an_engine_says_ends_in_a_meaning_or_one_error(lines: list[bytes]) -> None:
+    conversation = Conversation()
+    conversation.ask(GAME)
+    conversation.act("query_models")
+    for line in lines:
+        with contextlib.suppress(AnswerUnreadable):
+            conversation.receive(line)
+    again, _ = conversation.restart()
+    assert len(again) == len(conversation.waiting)
+    for line in again:
+        assert sent(line)["id"] in ("q1", "q2")
+
+
 def test_an_answer_that_is_no_analysis_fails_its_query_alone() -> None:
     conversation = Conversation()
     first, line = conversation.ask(Query())
@@ -209,6 +242,17 @@ def test_an_answer_that_is_no_analysis_fails_its_query_alone() -> None:
     (failed,) = said(conversation, fields)
     assert isinstance(failed, Failed) and failed.id == first and isinstance(failed.error, AnswerUnreadable)
     assert conversation.waiting == (second,)
+
+
+def test_bytes_that_are_no_text_in_an_answer_fail_it_alone() -> None:
+    conversation = Conversation()
+    name, _ = conversation.ask(Query())
+    action, _ = conversation.act("query_models")
+    for waiting in (name, action):
+        line = b'{"id":"' + waiting.encode() + b'","turnNumber":0,"rootInfo":{"thisHash":"\xff"},"models":"\xff"}'
+        (failed,) = conversation.receive(line)
+        assert isinstance(failed, Failed) and failed.id == waiting
+    assert conversation.waiting == ()
 
 
 def test_actions_are_done_when_they_are_echoed() -> None:

@@ -5,10 +5,19 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from fakes.daemons import Daemon
 from fakes.network_writer import NetworkWriter
 
-from agent.client import AnalysisClient, AnalysisRefused, AsyncAnalysisClient, MoveLimit, Query, Retries
+from agent.client import (
+    AnalysisClient,
+    AnalysisRefused,
+    AsyncAnalysisClient,
+    EngineUnreachable,
+    MoveLimit,
+    Query,
+    Retries,
+)
 from agent.service.health import Front
 from agent.settings import own_command
 
@@ -17,15 +26,31 @@ MOVES = (("B", "D4"), ("W", "F6"), ("B", "pass"))
 GAME = Query(moves=MOVES, rules="chinese", board_x_size=9, board_y_size=9, analyze_turns=(0, 1, 2, 3), max_visits=4)
 
 
+TOKEN = "a-token-of-thirty-two-characters"
+
+
 def addresses(front: Front) -> list[str]:
-    return [f"tcp://{front.analysis_address}", f"unix://{front.analysis_socket}", f"ws://{front.websocket_address}"]
+    """TCP, Unix, which asks for no token, and WebSocket."""
+    secret = f"?token={TOKEN}"
+    tcp, websocket = f"tcp://{front.analysis_address}{secret}", f"ws://{front.websocket_address}/{secret}"
+    return [tcp, f"unix://{front.analysis_socket}", websocket]
 
 
 def test_the_service_answers_over_all_its_sockets_and_outlives_its_worker(tmp_path: Path) -> None:
     network = NetworkWriter(8, ["ordinary", "gpool"], channels=8).write(tmp_path / "small.bin.gz")
 
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
+    access = {"token_file": str(tmp_path / "token")}
+
     async def scene() -> None:
-        async with Daemon(tmp_path, None, network=str(network), engine={}) as daemon:
+        async with Daemon(tmp_path, None, network=str(network), engine={}, access=access) as daemon:
+            for address in (
+                f"tcp://{daemon.front.analysis_address}",
+                f"ws://{daemon.front.websocket_address}?token=no",
+            ):
+                with pytest.raises(EngineUnreachable, match=r"token|401"):
+                    await AsyncAnalysisClient(address).open()
             found = []
             for address in addresses(daemon.front):
                 async with AsyncAnalysisClient(address) as client:
@@ -45,11 +70,9 @@ def test_the_service_answers_over_all_its_sockets_and_outlives_its_worker(tmp_pa
 async def use_the_rest(client: AsyncAnalysisClient) -> None:
     (model,) = await client.models()
     assert model.version == 8
-    try:
+    with pytest.raises(AnalysisRefused, match="Martian") as refused:
         await client.analyze(Query(rules="Martian"))
-        raise AssertionError("there are no such rules")
-    except AnalysisRefused as error:
-        assert error.field == "rules" and "Martian" in str(error)
+    assert refused.value.field == "rules"
     corner = MoveLimit(player="B", moves=("A1", "B2"))
     near = Query(board_x_size=9, board_y_size=9, allow_moves=(corner,), max_visits=3, include_ownership=True)
     limited = await client.analyze(near)
