@@ -141,8 +141,8 @@ def test_every_socket_serves_and_joining_needs_no_token(tmp_path: Path) -> None:
             known.say(f"token {secret}")
             assert (await known.gtp("genmove b")).startswith("= ")
             with pytest.raises(InvalidStatus):
-                await connect(f"ws://{front.websocket_address}/")
-            async with connect(f"ws://{front.websocket_address}/?token={secret}") as remote:
+                await connect(f"ws://{front.websocket_address}/", proxy=None)
+            async with connect(f"ws://{front.websocket_address}/?token={secret}", proxy=None) as remote:
                 await remote.send(json.dumps(query))
                 assert json.loads(await remote.recv())["id"] == "QUERY:1"
                 status = await daemon.status()

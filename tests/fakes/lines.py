@@ -65,7 +65,8 @@ async def open_line(front: Front, protocol: str, way: str) -> Line:
     """A client of `protocol` (gtp or analysis) that comes in by `way`, one of `WAYS`; WebSocket has analysis only."""
     if way == "websocket":
         assert protocol == "analysis"
-        return WebSocketLine(await connect(f"ws://{front.websocket_address}/", max_size=_LONGEST_LINE_BYTES))
+        address = f"ws://{front.websocket_address}/"
+        return WebSocketLine(await connect(address, max_size=_LONGEST_LINE_BYTES, proxy=None))
     if way == "unix":
         path = getattr(front, f"{protocol}_socket")
         return StreamLine(*await asyncio.open_unix_connection(path, limit=_LONGEST_LINE_BYTES))

@@ -49,7 +49,9 @@ class Service:
         self.address = server_address(server)
 
     def connect(self, path: str = "/", **options: Any) -> connect:
-        return connect(f"ws://{self.address}{path}", **{"compression": None, "open_timeout": PATIENCE_S} | options)
+        return connect(
+            f"ws://{self.address}{path}", **{"compression": None, "proxy": None, "open_timeout": PATIENCE_S} | options
+        )
 
 
 def run(
@@ -319,7 +321,7 @@ def test_over_tls() -> None:
 
     async def test(service: Service) -> None:
         context = ssl.create_default_context(cafile=CERTIFICATE)
-        async with connect(f"wss://{service.address}/", ssl=context) as client:
+        async with connect(f"wss://{service.address}/", ssl=context, proxy=None) as client:
             await client.send('{"id":"a","action":"clear_cache"}')
             assert (await said(client))["id"] == "a"
 
