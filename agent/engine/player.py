@@ -222,7 +222,6 @@ class Player:
     def _run_leaves(self, job: Job, batch: LeafBatch) -> bool:
         assert isinstance(job.request, SearchRequest) and job.tree is not None
         with self._changed:
-            with self._changed:
             most = 1 if batch.capacity <= SMALL_BATCH and self._turns.is_shared else batch.capacity
         count = job.tree.select(batch, job.request.max_visits, most)
         if count == 0:
