@@ -1,9 +1,11 @@
 // Ogatak's engine, query, node, board and SGF modules run in node, without Electron and its window.
 //
 //     node tests/clients/ogatak_engine.js CHECKOUT KATAGO CONFIG MODEL
+//     node tests/clients/ogatak_engine.js CHECKOUT --gtp COMMAND ARGUMENT…
 //
 // CHECKOUT is a checkout of Ogatak, which ships in no package; the other three are what its user sets up: the path of a
-// katago (one script that runs `agent katago "$@"`), of a .cfg and of a network. What its window would have shown as an
+// katago (one script that runs `agent katago "$@"`), of a .cfg and of a network. With --gtp its other engine class
+// reads GTP from a command of which the path must be absolute. What its window would have shown as an
 // alert is a failure; it also compares the Zobrist hash of every position with its own. Prints one JSON object.
 
 'use strict'
@@ -14,7 +16,8 @@ const Module = require('module')
 const os = require('os')
 const path = require('path')
 
-const [checkout, katago, engineConfig, weights] = process.argv.slice(2)
+const [checkout, ...given] = process.argv.slice(2)
+const isGtp = given[0] === '--gtp'
 const modules = path.resolve(checkout, 'src', 'modules')
 const STEP_MS = 60000
 const GAME =
@@ -35,7 +38,7 @@ global.stderrbox = {receive() {}, show() {}, hide() {}}
 const config_io = require(path.join(modules, 'config_io'))
 config_io.load()
 const {valid_analysis_object, node_id_from_search_id} = require(path.join(modules, 'utils'))
-const new_engine = require(path.join(modules, 'engine'))
+const new_engine = require(path.join(modules, isGtp ? 'engine_gtp' : 'engine'))
 const load_sgf = require(path.join(modules, 'load_sgf'))
 
 // What hub.js does with an answer: give it to the node that was asked about.
@@ -91,23 +94,34 @@ async function analyse(node, visits, avoid) {
   let o = await enough
   let board = node.get_board()
   assert.strictEqual(o.ownership.length, board.width * board.height)
-  assert.strictEqual(o.policy.length, board.width * board.height + 1)
+  if (!isGtp) assert.strictEqual(o.policy.length, board.width * board.height + 1)
   for (let info of o.moveInfos) {
     // Native KataGo, too, has no line of play for a pass that a rule of its own made it try.
     assert(info.pv[0] === info.move || (info.move === 'pass' && !info.pv.length), JSON.stringify(info.pv))
-    assert(info.ownership.length === o.ownership.length, 'ownership of a move')
+    assert(isGtp || info.ownership.length === o.ownership.length, 'ownership of a move')
   }
   assert(o.moveInfos[0].order === 0 && node.stored_winrate() >= 0 && node.stored_winrate() <= 1)
   assert.strictEqual(typeof node.stored_score(), 'number')
   return o
 }
 
+// Neither class tells anybody that a search has ended.
+async function quiet() {
+  let end = Date.now() + STEP_MS
+  while (engine.running) {
+    assert(Date.now() < end, 'the search does not end')
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+}
+
 const steps = {
   async starts() {
     let version = hub.until('the version', o => o.action === 'query_version')
-    engine.setup(katago, engineConfig, weights)
+    if (isGtp) engine.setup_with_command(given[1], given.slice(2))
+    else engine.setup(...given)
     assert.strictEqual(engine.problem_text(), '')
     await version
+    if (isGtp) return `${engine.known_commands.length} commands`
     assert(engine.version[0] >= 1 && engine.version[1] >= 12, engine.version.join('.'))
     return engine.version.join('.')
   },
@@ -121,6 +135,7 @@ const steps = {
   async analyses_setups_and_avoids() {
     let nodes = main_line(read(SETUP))
     for (let node of nodes) await analyse(node, 10)
+    if (isGtp) return `${nodes.length} positions`
     let last = nodes[nodes.length - 1]
     let best = last.analysis.moveInfos[0].move
     let other = await analyse(last, 11, [last.get_board().parse_gtp_move(best)])
@@ -146,10 +161,8 @@ const steps = {
       engine.analyse(node)
       await answered
     }
-    let ended = hub.until('the end', o => o.action === 'terminate')
     engine.halt()
-    await ended
-    assert.strictEqual(engine.running, null)
+    await quiet()
     return `${hub.received - before} answers`
   },
 

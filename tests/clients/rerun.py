@@ -156,11 +156,19 @@ async def katagoanal(place: Place) -> str:
     return f"{comments} comments"
 
 
-async def ogatak(place: Place) -> str:
+async def ogatak(place: Place, *engine: str | Path) -> str:
     if not place.given.ogatak:
         raise NotToBeHad("in no package: name a checkout with --ogatak")
     script = [packages.tool("node"), HERE / "ogatak_engine.js", Path(place.given.ogatak).resolve()]
-    return steps_of(await run(place, *script, place.katago, place.configuration, place.network))
+    return steps_of(await run(place, *script, *engine))
+
+
+async def ogatak_with_a_katago(place: Place) -> str:
+    return await ogatak(place, place.katago, place.configuration, place.network)
+
+
+async def ogatak_with_gtp(place: Place) -> str:
+    return await ogatak(place, "--gtp", *own_command(), "gtp", *place.joining)
 
 
 def gogui(place: Place, name: str) -> list[str | Path]:
@@ -204,7 +212,8 @@ CLIENTS: tuple[tuple[str, str, Callable[[Place], Awaitable[str]]], ...] = (
     ("@sabaki/gtp", "stdio, as a katago", sabaki_with_a_katago),
     ("@sabaki/gtp", "TCP", sabaki_over_tcp),
     ("KataGoAnal", "stdio, as its katago", katagoanal),
-    ("Ogatak", "stdio, as its katago", ogatak),
+    ("Ogatak", "stdio, as its katago", ogatak_with_a_katago),
+    ("Ogatak", "stdio, GTP", ogatak_with_gtp),
     ("GoGui TwoGTP", "stdio", twogtp_on_stdio),
     ("GoGui TwoGTP", "gogui-client, TCP", twogtp_over_tcp),
 )
