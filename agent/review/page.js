@@ -324,7 +324,7 @@ function drawCost(position) {
   }
   // Less than nothing is noise.
   cost.textContent = `It cost ${Math.max(0, position.pointsLost).toFixed(1)} points and ${percent(Math.max(0, position.winrateLost))} of win rate.${better}`;
-  cost.classList.toggle("bad", review.mistakes.includes(state.turn));
+  cost.classList.toggle("bad", position.isMistake);
 }
 
 function drawMoves() {

@@ -68,6 +68,7 @@ def _position(reviewed: Reviewed) -> dict[str, Any]:
         "stones": reviewed.stones,
         "pointsLost": _rounded(reviewed.points_lost, 2),
         "winrateLost": _rounded(reviewed.winrate_lost, 4),
+        "isMistake": reviewed.is_mistake,
     }
     if reviewed.evaluation is not None:
         found["evaluation"] = _evaluation(reviewed.evaluation)

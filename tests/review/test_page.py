@@ -110,6 +110,7 @@ def test_stepping_with_the_keyboard(browser: Browser, tmp_path: Path) -> None:
     browser.press("n", "n", "n")
     assert browser.text("#where") == "4 / 6"
     assert "cost 9.2 points and 33.0 % of win rate. G3 was better" in browser.text("#cost")
+    assert browser.ask("document.getElementById('cost').className") == "bad"
     browser.press("p")
     assert browser.text("#where") == "3 / 6"
     browser.press("End", "ArrowRight")
