@@ -7,6 +7,7 @@ process (`provision_apart.py`). What is needed for the work is imported by the w
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -122,8 +123,8 @@ def _native_plan(
 
     profile = choice.require()
     assert profile.cfg is not None
-    katago = settings.engine.katago
-    reporter.report(ChainStep("katago", f"{katago}{'' if katago.is_absolute() else ' on PATH'}, with {profile.cfg}"))
+    katago = _find_katago(settings, hardware, reporter)
+    reporter.report(ChainStep("katago", f"{katago}, with {profile.cfg}"))
     store = Store(settings.state_dir)
     stored = _have_network(settings, [candidate.network for candidate in profile.networks], store, reporter)
     store.activate(stored.sha256)
@@ -147,6 +148,26 @@ def _native_plan(
         human_profile=settings.human_profile,
         fallback=fallback,
     )
+
+
+def _find_katago(settings: Settings, hardware: Hardware, reporter: Reporter) -> Path:
+    """The owner's binary, else the one on PATH, else a published one where this machine has one. The name alone
+    where there is none at all: the worker says then that it is not there."""
+    from agent.model.native_build import BUILD, provide_build
+
+    named = settings.engine.katago
+    if settings.engine.path is not None or shutil.which(named) is not None:
+        return named
+    architecture = hardware.platform.architecture
+    if architecture != BUILD.architecture:
+        none = f"there is none on PATH, and nobody publishes a build for {architecture}: see KataGo's Compiling.md"
+        reporter.report(ChainStep("katago", none))
+        return named
+    try:
+        return provide_build(settings.state_dir, reporter)
+    except AgentError as error:
+        reporter.report(ChainStep("katago", f"there is none on PATH, and none could be fetched: {error}"))
+        return named
 
 
 def _fallback(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -64,7 +65,12 @@ def test_what_was_tuned_stands_in_unless_it_is_the_same_file(settings: Settings,
 
 
 @pytest.mark.parametrize("engine", [Engine(path=Path("/k"), fallback=False), Engine(backend="native", fallback=False)])
-def test_an_owner_may_want_no_other_engine(settings: Settings, engine: Engine) -> None:
+def test_an_owner_may_want_no_other_engine(
+    settings: Settings, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On PATH, so that none is fetched.
+    (tmp_path / "katago").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     listener = Listener()
     plan = provision(msgspec.structs.replace(settings, engine=engine), listener)
     assert plan.fallback is None and fallback_command(plan) == []

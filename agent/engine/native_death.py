@@ -35,6 +35,12 @@ class _Cause(NamedTuple):
 
 _CAUSES: Final = (
     _Cause(
+        r"error while loading shared libraries: (libOpenCL\.so[^:\s]*): cannot open",
+        "it needs OpenCL ({0}), which is not on this machine",
+        "Install ocl-icd-libopencl1 and the OpenCL driver of the graphics processor (pocl-opencl-icd computes on the "
+        "processor).",
+    ),
+    _Cause(
         r"error while loading shared libraries: ([^:\s]+): cannot open",
         "it needs the shared library {0}, which is not on this machine",
         "Install the package that holds {0} (`ldd {program}` lists all that are missing; `apt-file search {0}` finds "

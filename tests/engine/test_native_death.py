@@ -15,6 +15,7 @@ STRING_ERROR = "terminate called after throwing an instance of 'StringError'\n  
 @pytest.mark.parametrize(
     ("status", "said", "reason", "fix", "hopeless"),
     [
+        (127, LOADER.format("libOpenCL.so.1"), "it needs OpenCL (libOpenCL.so.1)", "pocl-opencl-icd", True),
         (127, LOADER.format("libcudart.so.12"), "it needs the shared library libcudart.so.12", "ldd /k", True),
         (
             1,
