@@ -29,8 +29,11 @@ import msgspec
 from fakes.daemons import Client, Daemon
 from fakes.driving import Driver, analysis, gtp
 from fuzz_lines import LineMaker
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from agent.service.health import rss_bytes
+from agent.settings import parse_address
 
 # A conversation ends after so many lines, and with its client's end.
 CONVERSATION = 2000
@@ -43,6 +46,7 @@ GROWTH_BYTES = 24 << 20
 MAX_WAITING = 64
 # Clients at once on each socket, and how long one stays.
 CLIENTS = 4
+PROTOCOLS = ("gtp", "analysis")
 LINES_A_CLIENT = 250
 SANE_S = 60.0
 SHOWN = 30
@@ -151,15 +155,17 @@ async def fuzz_sockets(lines: int, seed: int) -> str:
     """The same over TCP at a real daemon whose engine knows no network; afterwards a sane client is served, by the same
     front and the same worker."""
     with tempfile.TemporaryDirectory() as folder:
-        async with Daemon(Path(folder), None) as daemon:
+        log = Path(folder) / "log"
+        daemon = Daemon(Path(folder), None)
+        daemon.prefix = ("sh", "-c", f'exec "$@" 2> {log}', "sh")
+        async with daemon:
             before = await daemon.status()
             seeds = iter(range(seed, seed + 10**6))
             rounds, sent = 0, 0
             while sent < lines:
-                clients = [
-                    talk(daemon, protocol, next(seeds)) for protocol in ("gtp", "analysis") for _ in range(CLIENTS)
-                ]
-                sent += sum(await asyncio.gather(*clients))
+                clients = [talk(daemon, protocol, next(seeds)) for protocol in PROTOCOLS for _ in range(CLIENTS)]
+                frames = [talk_in_frames(daemon, next(seeds)) for _ in range(CLIENTS)]
+                sent += sum(await asyncio.gather(*clients, *frames))
                 rounds += 1
                 if rounds == 1:
                     first = (await daemon.status()).front_rss_bytes or 0
@@ -167,6 +173,9 @@ async def fuzz_sockets(lines: int, seed: int) -> str:
             after = await daemon.status()
             if (after.pid, after.engine_pid, after.restarts) != (before.pid, before.engine_pid, before.restarts):
                 raise Failed(f"the front or its worker is another: {before} → {after}")
+            # A fault in one conversation ends that alone, and says so.
+            if "Traceback" in (told := log.read_text("utf-8", "replace")):
+                raise Failed(told[-5000:])
             now = after.front_rss_bytes or 0
             if now - first > GROWTH_BYTES:
                 raise Failed(f"the front grew by {(now - first) / 1e6:.0f} MB")
@@ -175,8 +184,6 @@ async def fuzz_sockets(lines: int, seed: int) -> str:
 
 async def talk(daemon: Daemon, protocol: str, seed: int) -> int:
     """One client: writes its lines in pieces of any size, reads what comes, and goes without a word."""
-    from agent.settings import parse_address
-
     address = daemon.front.gtp_address if protocol == "gtp" else daemon.front.analysis_address
     assert address is not None
     maker, chance = LineMaker(protocol, seed), random.Random(seed)
@@ -197,6 +204,27 @@ async def talk(daemon: Daemon, protocol: str, seed: int) -> int:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
     return LINES_A_CLIENT
+
+
+async def talk_in_frames(daemon: Daemon, seed: int) -> int:
+    """One client of the WebSocket: a line a frame, text or not."""
+    address = daemon.front.websocket_address
+    assert address is not None
+    maker, chance = LineMaker("analysis", seed), random.Random(seed)
+    with contextlib.suppress(ConnectionClosed):
+        async with connect(f"ws://{address}", max_size=None) as socket:
+            reading = asyncio.create_task(drain_frames(socket))
+            for _ in range(LINES_A_CLIENT):
+                line = maker.line()
+                await socket.send(line if chance.random() < 0.1 else line.decode("utf-8", "replace"))
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+    return LINES_A_CLIENT
+
+
+async def drain_frames(socket: ClientConnection) -> None:
+    async for _ in socket:
+        pass
 
 
 async def drain(reader: asyncio.StreamReader) -> None:
@@ -221,10 +249,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=1_000_000, help="over each protocol object")
     parser.add_argument("--socket-lines", type=int, default=0, help="over sockets, of both protocols together")
-    parser.add_argument("--protocol", action="append", choices=("gtp", "analysis"))
+    parser.add_argument("--protocol", action="append", choices=PROTOCOLS)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    for protocol in options.protocol or ("gtp", "analysis"):
+    for protocol in options.protocol or PROTOCOLS:
         if options.lines:
             print(fuzz_object(protocol, options.lines, options.seed), flush=True)
     if options.socket_lines:
