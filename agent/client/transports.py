@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -140,6 +141,9 @@ async def _connect_websocket(endpoint: WebSocket) -> Channel:
     from websockets.exceptions import WebSocketException
 
     headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token is not None else None
+    tls = endpoint.tls
+    if tls is None and endpoint.url.startswith("wss:"):
+        tls = ssl.create_default_context()
     try:
         # Its own pings, every 20 s, notice a cable that was pulled out. How long this may take is the caller's affair.
         connection = await connect(
@@ -147,8 +151,7 @@ async def _connect_websocket(endpoint: WebSocket) -> Channel:
             additional_headers=headers,
             max_size=MAX_ANSWER_BYTES,
             open_timeout=None,
-            # None is the library's default: TLS where the URL says wss.
-            ssl=endpoint.tls,
+            ssl=tls,
         )
     except WebSocketException as error:
         raise EngineUnreachable(f"{endpoint} cannot be reached: {_reason(error)}") from error
@@ -265,9 +268,10 @@ async def _line(reader: asyncio.StreamReader, at_end: str) -> bytes:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        # asyncio's own text names the address, but not what was wrong.
-        return os.strerror(error.errno)
+    # asyncio's own text names the address, but not what was wrong. TLS and the name service (with its negative ones)
+    # have numbers of their own.
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (number := error.errno or 0) > 0:
+        return os.strerror(number)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import ssl
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from fakes.analysis_answers import Fields, no_results, report
-from fakes.analysis_peer import Peer, Script, Talk, answer_all
+from fakes.analysis_peer import CERTIFICATE, Peer, Script, Talk, answer_all
 
 from agent.client import (
     Analysis,
@@ -469,6 +470,22 @@ def test_tokens_are_shown_at_the_door(tmp_path: Path) -> None:
         async with Peer("ws", answer_all) as peer, AsyncAnalysisClient(WebSocket(peer.address, token="s3")) as client:
             await client.analyze(Query())
             assert peer.headers[0]["Authorization"] == "Bearer s3"
+
+    run(scene())
+
+
+@pytest.mark.parametrize("kind", ["tls", "wss"])
+def test_tls_with_an_authority_of_ones_own_and_not_with_a_stranger(kind: str) -> None:
+    trusting = ssl.create_default_context(cafile=CERTIFICATE)
+
+    async def scene() -> None:
+        async with Peer(kind, answer_all) as peer:
+            endpoint = endpoint_of(peer.address)
+            assert isinstance(endpoint, Tcp | WebSocket)
+            async with AsyncAnalysisClient(dataclasses.replace(endpoint, tls=trusting)) as client:
+                assert (await client.analyze(Query())).turn_number == 0
+            with pytest.raises(EngineUnreachable, match="certificate"):
+                await AsyncAnalysisClient(peer.address).open()
 
     run(scene())
 

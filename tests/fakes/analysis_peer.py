@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from fakes.analysis_answers import Fields, report
 from websockets.asyncio.server import ServerConnection, serve
+
+# For 127.0.0.1, signed by itself.
+CERTIFICATE = Path(__file__).with_name("loopback.pem")
 
 
 class Talk(Protocol):
@@ -43,7 +47,8 @@ async def answer_all(talk: Talk) -> None:
 
 
 class Peer:
-    """Use it as an async context manager. `kind` is tcp, unix or ws; `heard` has all queries of each connection."""
+    """Use it as an async context manager. `kind` is tcp, unix or ws, with TLS tls or wss; `heard` has all queries of
+    each connection."""
 
     def __init__(self, kind: str, *scripts: Script, folder: Path | None = None, greet: bool = True) -> None:
         self.heard: list[list[Fields]] = []
@@ -56,16 +61,20 @@ class Peer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Peer:
-        if self._kind == "ws":
-            self._server: Any = await serve(self._serve_websocket, "127.0.0.1", 0)
-            self.address = f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        tls = None
+        if self._kind in ("tls", "wss"):
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(CERTIFICATE)
+        if self._kind in ("ws", "wss"):
+            self._server: Any = await serve(self._serve_websocket, "127.0.0.1", 0, ssl=tls)
+            self.address = f"{self._kind}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         elif self._kind == "unix":
             assert self._folder is not None
             self.address = f"unix://{self._folder / 'peer.sock'}"
             self._server = await asyncio.start_unix_server(self._serve_lines, self._folder / "peer.sock")
         else:
-            self._server = await asyncio.start_server(self._serve_lines, "127.0.0.1", 0)
-            self.address = f"tcp://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+            self._server = await asyncio.start_server(self._serve_lines, "127.0.0.1", 0, ssl=tls)
+            self.address = f"{self._kind}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
