@@ -60,12 +60,15 @@ class KaTrain(KaTrainBase):
 
     def __init__(self) -> None:
         self.troubles: list[str] = []
+        self.is_cut_off = False
         super().__init__(force_package_config=True, debug_level=0)
         self.controls = Window()
         self.pondering = False
 
     def log(self, message: Any, level: float = 0) -> None:
-        if level == OUTPUT_ERROR:
+        # What it says of the cut itself, when that comes amid a question.
+        is_expected = self.is_cut_off and str(message).startswith("Unexpected exception")
+        if level == OUTPUT_ERROR and not is_expected:
             self.troubles.append(str(message))
         print(f"[{level}] {message}", file=sys.__stderr__, flush=True)
 
@@ -158,8 +161,10 @@ class Session:
         self.game.analyze_extra("game", visits=40)
         wait_for("the game's analysis to begin", lambda: self.engine.queries_remaining() > 3, self.katrain)
         before = self.relay.accepted
+        self.katrain.is_cut_off = True
         self.relay.drop()
         wait_for("a new connection", lambda: self.relay is not None and self.relay.accepted > before, self.katrain)
+        self.katrain.is_cut_off = False
         nodes = self.game.root.nodes_in_tree
         wait_for("the queries sent again", lambda: min(node.root_visits for node in nodes) >= 40, self.katrain)
         return f"{self.relay.accepted} connections"
