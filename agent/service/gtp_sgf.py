@@ -50,7 +50,9 @@ def loadsgf(state: GtpState, args: list[str]) -> str:
     try:
         position = _read(state, args[0], number - 1)
     except RecordUnreadable as error:
-        raise CommandRefused(f"Could not load sgf: {error}") from error
+        is_missing = isinstance(error.__cause__, OSError)
+        reason = f"Could not open file {args[0]} - does not exist or invalid permissions?" if is_missing else str(error)
+        raise CommandRefused(f"Could not load sgf: {reason}") from error
     state.load(position)
     return ""
 

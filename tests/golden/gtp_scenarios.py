@@ -586,6 +586,7 @@ SCENARIOS = (
         printsgf
         loadsgf
         loadsgf a b c
+        loadsgf missing.sgf
         loadsgf game.sgf 0
         loadsgf game.sgf x
         loadsgf game.sgf
