@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from fakes.analysis_answers import no_results, report
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.client.conversation import Conversation, Done, Failed, Report, Unanswered
@@ -203,20 +203,16 @@ def test_what_is_no_answer_is_refused(line: str) -> None:
         Conversation().receive(line.encode("latin-1"))
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "moveInfos", "rootInfo"]), inner),
-    max_leaves=8,
-)
+VALUES = st.sampled_from(["q1", "q2", "", "query_models", 0, 1, 2, -1, 1.5, 1 << 70, True, False, None, [], ["q1"], {}])
 FIELDS = ["id", "error", "warning", "field", "action", "noResults", "turnNumber", "isDuringSearch", "rootInfo"]
 
 
+# A busy machine is slow, and no failure.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.binary(max_size=40)
-        | st.dictionaries(st.sampled_from(FIELDS), JSON | st.sampled_from(["q1", "q2", 0, 1, 2])).map(
-            lambda fields: json.dumps(fields).encode()
-        ),
+        | st.dictionaries(st.sampled_from(FIELDS), VALUES).map(lambda fields: json.dumps(fields).encode()),
         max_size=20,
     )
 )
