@@ -39,7 +39,7 @@ class EvalCache:
 
     def __init__(self, capacity: int) -> None:
         self._core = _core()
-        self.handle = _made(self._core, self._core.ka_cache_new(capacity))
+        self.handle = made(self._core, self._core.ka_cache_new(capacity))
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):
@@ -91,7 +91,7 @@ class SearchTree:
         handle = self._core.ka_search_new(
             ctypes.byref(params), network.prefer_pass_alive, cache.handle, seed & 0xFFFFFFFFFFFFFFFF
         )
-        self._handle = _made(self._core, handle)
+        self._handle = made(self._core, handle)
         self._position: Position | None = None
         self._to_play = BLACK
         self._size = (MAX_SIZE, MAX_SIZE)
@@ -224,7 +224,7 @@ class SearchTree:
         return result
 
 
-def _made(core: ctypes.CDLL, handle: int | None) -> int:
+def made(core: ctypes.CDLL, handle: int | None) -> int:
     """The core's `handle` of something new, where it could make it."""
     if handle is None:
         raise EngineError(f"the core could not start a search: {core.ka_search_error().decode(errors='replace')}")

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from agent.engine.backends.interface import Array, Outputs
+from agent.engine.library import load
 from agent.engine.messages import MoveLimit, Position, SearchRequest
 from agent.engine.points import BLACK, WHITE
 from agent.engine.rules import Rules
 from agent.engine.search_params import SEARCH_PARAMS
-from agent.engine.tree import EvalCache, LeafBatch, core_params
-from agent.errors import IllegalMove, SettingRefused
+from agent.engine.tree import MADE_PROGRESS, EvalCache, LeafBatch, core_params, made
+from agent.errors import EngineError, IllegalMove, SettingRefused
 from tests.fakes.small_searches import UNIFORM, edge_sum, favouring, new_tree, position, request, search
 
 # ---------------------------------------------------------------- parameters
@@ -26,6 +27,11 @@ def test_python_and_core_name_the_same_parameters_with_the_same_defaults() -> No
 def test_an_override_out_of_range_is_refused() -> None:
     with pytest.raises(SettingRefused):
         new_tree().begin(request(position(), 10, overrides={"cpuctExploration": 1e9}))
+
+
+def test_a_core_that_could_make_nothing_is_an_error() -> None:
+    with pytest.raises(EngineError, match="the core could not start a search"):
+        made(load(), None)
 
 
 # ---------------------------------------------------------------- selection
@@ -79,15 +85,35 @@ def test_first_play_urgency_by_hand() -> None:
 
 def test_virtual_losses_spread_a_batch_and_vanish() -> None:
     tree, batch = new_tree(), LeafBatch(4)
-    wanted = request(position(), 100, overrides={"minPlayoutsPerThread": 1.0})
-    tree.begin(wanted)
-    assert tree.select(batch, 100) == 1, "the root comes alone"
-    tree.deliver(batch, UNIFORM.evaluate(batch.spatial, batch.global_))
-    assert tree.select(batch, 100) == 4
-    assert tree.virtual_losses == 4 and tree.in_flight == 4
+    search(tree, request(position(), 100))
+    tree.begin(request(position(), 200))
+    assert tree.select(batch, 200) == 4
+    assert tree.virtual_losses >= 4 and tree.in_flight == 4
     assert len({plane.tobytes() for plane in batch.spatial}) == 4, "four different positions"
     tree.deliver(batch, UNIFORM.evaluate(batch.spatial, batch.global_))
-    assert tree.virtual_losses == 0 and tree.in_flight == 0 and tree.visits == 5
+    assert tree.virtual_losses == 0 and tree.in_flight == 0 and tree.visits == 104
+
+
+def test_a_batch_is_filled_as_the_search_comes_to_know_more() -> None:
+    """However long the search may go on: one that is ended by the clock does not know how few its visits will be."""
+    tree, batch = new_tree(), LeafBatch(4)
+    tree.begin(request(position(), 10_000))
+    taken: dict[int, int] = {}
+    while tree.visits < 120:
+        visits = tree.visits
+        if (count := tree.select(batch, 10_000)) != MADE_PROGRESS:
+            taken[visits] = count
+            tree.deliver(batch, UNIFORM.evaluate(batch.spatial, batch.global_))
+    assert all(count <= max(1, visits // 16) for visits, count in taken.items())
+    assert max(taken.values()) == 4 and {count for visits, count in taken.items() if visits < 16} == {1}
+
+
+def test_a_thread_never_waits_for_anothers_leaf() -> None:
+    tree, one, other = new_tree(), LeafBatch(4), LeafBatch(4)
+    tree.begin(request(position(), 10_000))
+    assert tree.select(one, 10_000) == 1, "the root comes alone"
+    tree.deliver(one, UNIFORM.evaluate(one.spatial, one.global_))
+    assert (tree.select(one, 10_000), tree.select(other, 10_000)) == (1, 1)
 
 
 def test_few_visits_are_not_spread_over_many_leaves() -> None:

@@ -15,6 +15,9 @@ namespace {
 constexpr int INSTANT_VISITS_PER_LEAF = 8;
 // Tries to find another way when a walk meets a leaf that is already out. Each try leaves its virtual losses for the next.
 constexpr int COLLISION_TRIES = 6;
+// A leaf is chosen without what the leaves that are out will say. Threads must not wait for each other, so each may always take one;
+// a batch is filled only where the search knows so many visits for each leaf that is out (docs/decisions/0011 has the measurement).
+constexpr int VISITS_PER_FURTHER_LEAF = 16;
 // So that a caller can stop a search that never needs the network; about a millisecond's work.
 constexpr int INSTANT_VISITS_PER_SELECT = 100;
 
@@ -61,6 +64,10 @@ bool Search::mayStart(int64_t maxVisits) const {
   return inFlight_ < std::max(1.0, std::floor(atOnce)) && instantSinceDelivery_ <= INSTANT_VISITS_PER_LEAF * inFlight_;
 }
 
+bool Search::mayFillBatch() const {
+  return !symmetriesToDo_.empty() || inFlight_ < root_->stats.visits / VISITS_PER_FURTHER_LEAF;
+}
+
 int Search::takeLeaf() {
   for (size_t i = 0; i < leaves_.size(); i++)
     if (!leaves_[i]->inUse) return static_cast<int>(i);
@@ -75,7 +82,7 @@ int Search::select(int maxLeaves, int64_t maxVisits, float* spatial, float* glob
     std::lock_guard<std::mutex> lock(mutex_);
     std::vector<std::vector<Step>> collisions;
     while (static_cast<int>(taken.size()) < maxLeaves && instant < INSTANT_VISITS_PER_SELECT && mayStart(maxVisits) &&
-           collisions.size() < COLLISION_TRIES) {
+           collisions.size() < COLLISION_TRIES && (taken.empty() || mayFillBatch())) {
       const int id = takeLeaf();
       Leaf& leaf = *leaves_[id];
       switch (walk(leaf)) {

@@ -65,9 +65,9 @@ class Search {
 
   // ------------------------------------------------------------ the loop. From any number of threads.
   // Walks to at most `maxLeaves` positions that need the network and encodes them, one after the other, into `spatial` [n][22][y][x]
-  // and `global` [n][19]; `leaves` gets n ids for `deliver`. Visits that end at cached or finished positions are done at once.
-  // Starts no playout that would bring the root past `maxVisits`. Returns n; 0 where nothing can be had now, MADE_PROGRESS where
-  // visits were done but none needs the network so far: call again.
+  // and `global` [n][19]; `leaves` gets n ids for `deliver`. Visits that end at cached or finished positions are done at once. Gives
+  // fewer where the search knows little so far, and starts no playout that would bring the root past `maxVisits`. Returns n; 0 where
+  // nothing can be had now, MADE_PROGRESS where visits were done but none needs the network so far: call again.
   static constexpr int MADE_PROGRESS = -1;
   int select(int maxLeaves, int64_t maxVisits, float* spatial, float* global, int* leaves);
   // Takes raw outputs of n leaves as the network gives them (layouts in evaluation.h, leaf after leaf). False when one was not
@@ -132,6 +132,7 @@ class Search {
   Walk arrive(Leaf& leaf, Node& node);
   Walk handOut(Leaf& leaf, Node& node, bool addsVisit);
   bool mayStart(int64_t maxVisits) const;
+  bool mayFillBatch() const;
   Leaf& leafOf(int id);
   void temperPolicy(std::vector<float>& policy) const;
   void giveUp(Leaf& leaf);
