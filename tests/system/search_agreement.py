@@ -1,4 +1,4 @@
-"""How far our searches and native KataGo's agree on the golden positions, beside how far native's agree among themselves.
+"""How far our searches agree with native KataGo's on the golden positions, and how far native's agree with each other.
 
     python -m tests.system.search_agreement search native --katago KATAGO --network b15c192.bin.gz --journal J.jsonl
     python -m tests.system.search_agreement search ours --network b15c192.bin.gz --journal J.jsonl
