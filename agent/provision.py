@@ -150,24 +150,34 @@ def _native_plan(
     )
 
 
+def katago_here(settings: Settings) -> Path:
+    """The katago that would serve, without fetching one: the owner's, the one on PATH, or one that was fetched."""
+    from agent.model.native_build import find_build
+
+    named = settings.engine.katago
+    if settings.engine.path is not None or shutil.which(named) is not None:
+        return named
+    return find_build(settings.state_dir) or named
+
+
 def _find_katago(settings: Settings, hardware: Hardware, reporter: Reporter) -> Path:
     """The owner's binary, else the one on PATH, else a published one where this machine has one. The name alone
     where there is none at all: the worker says then that it is not there."""
     from agent.model.native_build import BUILD, provide_build
 
-    named = settings.engine.katago
-    if settings.engine.path is not None or shutil.which(named) is not None:
-        return named
+    here = katago_here(settings)
+    if settings.engine.path is not None or shutil.which(here) is not None:
+        return here
     architecture = hardware.platform.architecture
     if architecture != BUILD.architecture:
         none = f"there is none on PATH, and nobody publishes a build for {architecture}: see KataGo's Compiling.md"
         reporter.report(ChainStep("katago", none))
-        return named
+        return here
     try:
         return provide_build(settings.state_dir, reporter)
     except AgentError as error:
         reporter.report(ChainStep("katago", f"there is none on PATH, and none could be fetched: {error}"))
-        return named
+        return here
 
 
 def _fallback(

