@@ -51,8 +51,8 @@ TEMPLATE: Final = """\
 #     key: /etc/katago-agent/device.key
 #     insecure: false
 
-# A `katago` of your own, which serves then (docs/native.md), and whether the built-in engine serves when it fails; or the
-# network runtime in the place of the profile's ("native" is a katago, too: the one at path or on PATH).
+# A `katago` of your own, which serves then (docs/native.md), and whether the built-in engine serves when it fails. Or
+# the network runtime in the place of the profile's ("native" is a katago, too: the one at path or on PATH).
 # engine:
 #   path: /usr/local/bin/katago
 #   fallback: true
