@@ -224,7 +224,8 @@ CLIENTS: tuple[tuple[str, str, Callable[[Place], Awaitable[str]]], ...] = (
 
 async def rerun(given: argparse.Namespace, folder: Path) -> int:
     network = Path(given.network).resolve() if given.network else _random_network(folder)
-    settings = {"engine": {}, "network": str(network), "visits": 16, "threads": 1, "websocket_address": "127.0.0.1:0"}
+    engine = {"path": str(Path(given.engine).resolve())} if given.engine else {}
+    settings = {"engine": engine, "network": str(network), "visits": 16, "threads": 1}
     failures = 0
     async with Daemon(folder, None, "daemon", **settings) as daemon:
         draining = asyncio.create_task(_drain(daemon))
@@ -275,6 +276,7 @@ def _configuration(folder: Path) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", help="a .bin.gz, instead of random weights")
+    parser.add_argument("--engine", help="a native katago for the daemon to run, instead of the built-in engine")
     parser.add_argument("--only", nargs="+", help="clients whose names hold one of these words")
     parser.add_argument("--ogatak", help="a checkout of Ogatak")
     parser.add_argument("--sabaki", help="a checkout of Sabaki, whose parser then reads what @sabaki/gtp receives")
