@@ -35,6 +35,7 @@ class Turns:
     def __init__(self) -> None:
         self._accounts: dict[_Key, _Account] = {}
         self._joined = 0
+        self._waiting = {False: 0, True: 0}  # clients with requests, in the background and not
 
     def join(self, job: Job) -> None:
         """A request came. Who had none starts level with the one who got least, or with what he left with if that is
@@ -43,10 +44,14 @@ class Turns:
         if key not in self._accounts or self._accounts[key].requests == 0:
             self._joined += 1
             self._accounts[key] = _Account(self._starting_level(key), self._joined)
+            self._waiting[key[0]] += 1
         self._accounts[key].requests += 1
 
     def leave(self, job: Job) -> None:
-        self._accounts[_key(job)].requests -= 1
+        key = _key(job)
+        self._accounts[key].requests -= 1
+        if self._accounts[key].requests == 0:
+            self._waiting[key[0]] -= 1
 
     def charge(self, job: Job, evaluations: int) -> None:
         self._accounts[_key(job)].evaluations += evaluations
@@ -68,7 +73,7 @@ class Turns:
     @property
     def is_shared(self) -> bool:
         """Whether more than one client waits for the network."""
-        return sum(1 for key, account in self._accounts.items() if account.requests and not key[0]) > 1
+        return self._waiting[False] > 1
 
     @property
     def clients(self) -> int:

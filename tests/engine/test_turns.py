@@ -141,6 +141,20 @@ def test_the_shortest_request_goes_first_while_all_are_about_level() -> None:
     assert [job.request.client for job in queue.turns.order(queue.jobs)] == ["b", "c", "a"]
 
 
+def test_it_is_shared_while_several_clients_wait_who_do_not_ponder() -> None:
+    queue = Queue()
+    jobs = [queue.add("a"), queue.add("a"), queue.add("b", background=True)]
+    assert not queue.turns.is_shared
+    other = queue.add("b")
+    assert queue.turns.is_shared
+    queue.end(jobs[0])
+    assert queue.turns.is_shared
+    queue.end(other)
+    assert not queue.turns.is_shared
+    queue.end(jobs[1])
+    assert not queue.turns.is_shared
+
+
 def test_accounts_of_those_who_left_are_forgotten() -> None:
     queue = Queue()
     queue.add("long")
