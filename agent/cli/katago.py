@@ -20,6 +20,9 @@ from agent.cli.serving import tell_leftovers
 if TYPE_CHECKING:
     from agent.events import Event
     from agent.service.config_keys import Configuration
+    from agent.settings import Settings
+
+_PROFILE = "humanSLProfile"
 
 app = typer.Typer(
     help="KataGo's own command line, for a client that is configured with the path of a katago.",
@@ -113,12 +116,13 @@ def _serve(
             " disallowed to also specify it via -analysis-threads"
         )
     configuration = read_configuration(protocol, configs, pairs)
+    settings = with_overrides(load_settings(), network=model)
     start_log(configuration)
     _tell(f"KataGo v{VERSION}")
+    settings, configuration = imitating(settings, configuration)
     tell_leftovers(configuration)
     if human_model:
         _tell(f"Without effect here: -human-model {human_model}; give it as -model to play as it does")
-    settings = with_overrides(load_settings(), network=model)
     asked = bool(model or configs or pairs)
     asyncio.run(
         serve_client(
@@ -129,6 +133,29 @@ def _serve(
             configuration,
             may_join=may_join and not asked,
         )
+    )
+
+
+def imitating(settings: Settings, configuration: Configuration) -> tuple[Settings, Configuration]:
+    """The settings with whom the configuration's humanSLProfile names, where the network imitates anybody; the
+    configuration without what was taken from it. Of another network the setting has no effect, as in KataGo.
+
+    Raises NetworkFormatError.
+    """
+    import msgspec
+
+    profile = configuration.text(_PROFILE)
+    path = Path(settings.network or "")
+    if not profile or not path.is_file():
+        return settings, configuration
+    from agent.export.parse import is_human_style
+
+    if not is_human_style(path):
+        return settings, configuration
+    rest = {name: setting for name, setting in configuration.settings.items() if name != _PROFILE}
+    return (
+        msgspec.structs.replace(settings, human_profile=profile),
+        msgspec.structs.replace(configuration, settings=rest),
     )
 
 

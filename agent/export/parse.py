@@ -64,6 +64,19 @@ def parse_network(path: Path) -> Network:
         raise NetworkFormatError(f"{path.name}: {error}", fix=error.fix) from error
 
 
+def is_human_style(path: Path) -> bool:
+    """Whether the network in `path` imitates players. Reads its header alone.
+
+    Raises:
+        NetworkFormatError: as `parse_network`.
+    """
+    try:
+        with TokenStream(path) as tokens:
+            return _Parser(tokens).has_metadata_encoder()
+    except NetworkFormatError as error:
+        raise NetworkFormatError(f"{path.name}: {error}", fix=error.fix) from error
+
+
 class _Parser:
     def __init__(self, tokens: TokenStream) -> None:
         self._tokens = tokens
@@ -85,6 +98,10 @@ class _Parser:
             info, policy_channels=policy.p2_conv.out_channels, score_channels=value.score_matmul.out_channels
         )
         return Network(info, trunk, policy, value)
+
+    def has_metadata_encoder(self) -> bool:
+        self._header()
+        return self._metadata_encoder
 
     def _header(self) -> NetworkInfo:
         name = self._tokens.word("network name")

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 import typer
+from fakes.network_writer import NetworkWriter
 
 from agent.__main__ import main
+from agent.cli.katago import imitating
 from agent.cli.katago_benchmark import comparison, row, thread_counts
 from agent.engine.bench_threads import ThreadRate
+from agent.service.config_keys import configure
+from agent.settings import Settings
 
 RUN = [sys.executable, "-c", "from agent.__main__ import katago; katago()"]
 CONFIG = """# As a GUI writes it
@@ -107,6 +111,18 @@ def test_what_is_refused(arguments: list[str], told: str, capsys: pytest.Capture
     with pytest.raises(SystemExit) as ended:
         main(["katago", "analysis", *arguments])
     assert told in str(ended.value.code) and "fix:" in str(ended.value.code)
+
+
+def test_whom_a_human_style_network_imitates_may_stand_in_the_configuration(tmp_path: Path) -> None:
+    human = tmp_path / "human.bin.gz"
+    human.write_bytes((Path(__file__).parents[1] / "golden" / "human_network.gz").read_bytes())
+    other = NetworkWriter(8, ["ordinary"]).write(tmp_path / "other.bin.gz")
+    configuration = configure("gtp", overrides=["humanSLProfile=rank_5k,maxVisits=5"])
+    settings, rest = imitating(Settings(network=str(human)), configuration)
+    assert (settings.human_profile, set(rest.settings)) == ("rank_5k", {"maxVisits"})
+    for network in (str(other), "b15c192", None):
+        assert imitating(Settings(network=network), configuration) == (Settings(network=network), configuration)
+        assert configuration.leftovers().without_effect == ("humanSLProfile",)
 
 
 # ---------------------------------------------------------------- the benchmark's lines
