@@ -31,8 +31,9 @@ CLOSE_S = 5.0
 # The end of what a dead engine said on standard error: KataGo's reason is its last line, a traceback's some lines more.
 LAST_LINES = 8
 LAST_CHARACTERS = 500
-# A cable that was pulled out is noticed after a minute: 30 s of silence, then three probes.
-KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+# A cable that was pulled out is noticed after a minute: 30 s of silence and three probes, or 60 s in which nothing that
+# was sent is acknowledged (in milliseconds). By name, because not every system has all of them.
+KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60_000))
 
 
 class Channel(Protocol):
@@ -101,8 +102,9 @@ async def _connect(endpoint: Tcp | Unix) -> Channel:
     )
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE:
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    for name, value in KEEPALIVE:
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     channel = _SocketChannel(endpoint, reader, writer)
     if endpoint.token is not None:
         await channel.send(f"token {endpoint.token}".encode())
