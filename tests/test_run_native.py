@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from fakes.brokers import Broker
 from fakes.daemons import Client, Daemon
+from fakes.listening import Listener
 from fakes.network_writer import NetworkWriter
 
 from agent.service.health import FrontStatus, judge, lines
@@ -70,10 +71,13 @@ def test_it_serves_and_a_killed_one_is_replaced(tmp_path: Path, network: Path) -
 def test_one_that_cannot_start_is_stood_in_for_until_it_is_mended(tmp_path: Path, network: Path) -> None:
     async def scene() -> None:
         with Broker(tmp_path) as broker:
-            async with native(tmp_path, broker, network, "library") as daemon:
+            async with Listener(broker.mqtt) as listener, native(tmp_path, broker, network, "library") as daemon:
                 status = await serving(daemon, fallen=True)
                 assert "libnever.so.7" in status.fallen_reason and "libnever.so.7" in status.fallen_fix
                 assert status.network == "random-v8"
+                alarm = "te/device/box/service/engine/a/engine_fell_back"
+                raised = await listener.until(lambda one: one.topic == alarm and one.content is not None, within_s=60)
+                assert "Install the package that holds libnever.so.7" in listener.heard[raised].content["text"]
                 client = await Client.connect(daemon.front.gtp_address)
                 assert (await client.gtp("genmove b")).startswith("= ")
                 command = [*own_command(), "status", "--config", str(daemon.config)]
@@ -85,20 +89,9 @@ def test_one_that_cannot_start_is_stood_in_for_until_it_is_mended(tmp_path: Path
                 daemon.process.send_signal(signal.SIGHUP)
                 status = await serving(daemon, fallen=False)
                 assert status.backend == "katago 9.99, Eigen"
+                await listener.until(lambda one: one.topic == alarm and not one.content, after=raised, within_s=60)
                 assert lines(judge(daemon.front, status))[0] == ("agent", "up")
                 assert (await client.gtp("genmove w")).startswith("= ")
                 client.close()
-
-    asyncio.run(scene())
-
-
-def test_without_a_fallback_the_cause_is_told(tmp_path: Path, network: Path) -> None:
-    async def scene() -> None:
-        with Broker(tmp_path) as broker:
-            async with native(tmp_path, broker, network, "model", fallback=False) as daemon:
-                assert "fallback  none, as engine.fallback or the profile says" in daemon.lines
-                assert "cannot load the network" in next(line for line in daemon.lines if line.startswith("engine"))
-                verdict = judge(daemon.front, await daemon.status())
-                assert verdict.state == "degraded" and "agent doctor" in verdict.fix
 
     asyncio.run(scene())
