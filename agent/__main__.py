@@ -70,7 +70,6 @@ app.add_typer(katago_verbs.app, name="katago")
 
 # What the daemon starts as processes of its own.
 app.command(hidden=True)(children.engine)
-app.command("engine-native", hidden=True)(children.engine_native)
 app.command(hidden=True)(children.broker)
 app.command("provision", hidden=True)(children.provision_for_parent)
 app.command(hidden=True)(children.probe)

@@ -2,7 +2,7 @@
 
 Not `python -m agent`: that would look for modules in the current folder first, which is anybody's, and would not find
 this package from any other folder when it runs from a work tree. Everything else is in the verbs; only the daemon's own
-process goes past them, because the command line's libraries would stay in its memory (8 MB of 40).
+process and a katago's worker go past them, because the command line's libraries would stay in memory (8 MB of 40).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if __name__ == "__main__":
     find_package()
     if sys.argv[1:2] == ["daemon"]:
         from agent.daemon import main
+    elif sys.argv[1:2] == ["engine-native"]:
+        from agent.engine.native_worker import main
     else:
         from agent.__main__ import main
     main()

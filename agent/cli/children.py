@@ -42,44 +42,6 @@ def engine(
     raise typer.Exit(status)
 
 
-def engine_native(
-    fd: int = typer.Option(..., help="The inherited end of a socket pair to the front."),
-    katago: Path = typer.Option(..., help="The owner's katago: a file, or a name on PATH."),
-    model: Path = typer.Option(..., help="A network as KataGo publishes it (.bin.gz)."),
-    home: Path = typer.Option(..., help="Where katago keeps what it tunes."),
-    cfg: Path | None = typer.Option(None, help="The profile's configuration of KataGo."),
-    network_sha256: str = typer.Option("", help="The network's, to tell it."),
-    threads: int = typer.Option(1, min=1, help="Search threads of one search."),
-    batch: int = typer.Option(1, min=1, help="Positions that the network evaluates at once."),
-    cache_positions: int = typer.Option(20_000, min=0, help="Evaluations kept."),
-    human_profile: str = typer.Option("", help="Whom a human-style network imitates."),
-    seed: int | None = typer.Option(None, help="For the draw of a move; random if not given."),
-) -> None:
-    """Serve searches of an owner's katago to the daemon that started this process: the native worker."""
-    import secrets
-    import socket
-
-    from agent.engine.native_worker import NativeOptions, run_native_worker
-    from agent.lifeline import die_with_parent
-
-    die_with_parent()
-    options = NativeOptions(
-        program=katago,
-        cfg=cfg,
-        model=model,
-        network_sha256=network_sha256,
-        threads=threads,
-        batch=batch,
-        cache_positions=cache_positions,
-        home=home,
-        seed=secrets.randbits(63) if seed is None else seed,
-        human_profile=human_profile,
-    )
-    with socket.socket(fileno=fd) as end:
-        status = run_native_worker(end, options)
-    raise typer.Exit(status)
-
-
 def broker(port: int = typer.Option(..., "--port")) -> None:
     """The daemon's own MQTT broker, on loopback, until standard input ends."""
     import asyncio

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import selectors
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from agent.engine import native_death
 from agent.engine.messages import (
@@ -260,3 +263,24 @@ class _Service:
             has_human_sl=bool(model.get("usesHumanSLProfile")),
             runtime_versions={"katago": standing.version},
         )
+
+
+def main() -> NoReturn:
+    """Run as `engine-native OPTIONS --fd N`: `plan.worker_command` writes that line and the supervisor adds the end. No
+    person does, so nothing explains it."""
+    die_with_parent()
+    given = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=True))
+    options = NativeOptions(
+        program=Path(given["--katago"]),
+        cfg=Path(given["--cfg"]),
+        model=Path(given["--model"]),
+        network_sha256=given["--network-sha256"],
+        threads=int(given["--threads"]),
+        batch=int(given["--batch"]),
+        cache_positions=int(given["--cache-positions"]),
+        home=Path(given["--home"]),
+        seed=secrets.randbits(63),
+        human_profile=given["--human-profile"],
+    )
+    with socket.socket(fileno=int(given["--fd"])) as end:
+        sys.exit(run_native_worker(end, options))
