@@ -176,13 +176,17 @@ def _match_engines(
         print(msgspec.json.encode(msgspec.structs.replace(result, games=())).decode())
         return
     first, second = result.contestants
-    console = Console(markup=False, emoji=False)
-    console.print(_table(result))
+    elo = result.elo
+    interval = f"95 % interval {100 * elo.score_low:.1f} to {100 * elo.score_high:.1f} %"
+    print(f"{first.name} scored {100 * elo.score:.1f} % of {elo.games} games, {interval}")
+    Console(markup=False, emoji=False).print(_table(result))
+    ends = ", ".join(f"{count} by {end}" for end, count in result.ends.items())
+    print(f"{ends}; {result.mean_moves:.0f} moves a game after the opening")
     for showing in result.contestants:
         if showing.deaf_to:
             said = " and ".join(showing.deaf_to)
             print(f"{showing.name} takes no {said} over GTP: what holds is what its command line says")
-    _tell(result.elo, f"{first.name} against {second.name}, {told.size}x{told.size}", seed, journal)
+    _tell(elo, f"{first.name} against {second.name}, {told.size}x{told.size}", seed, journal)
 
 
 def _network_player(text: str, visits: int | None, threads: int, config: Path | None) -> Contestant:
@@ -200,16 +204,8 @@ def _network_player(text: str, visits: int | None, threads: int, config: Path | 
 def _table(result: GtpMatchResult) -> Table:
     from rich.table import Table
 
-    elo, names = result.elo, [showing.name for showing in result.contestants]
-    interval = f"95 % interval {100 * elo.score_low:.1f} to {100 * elo.score_high:.1f} %"
-    ends = ", ".join(f"{count} by {end}" for end, count in result.ends.items())
-    table = Table(
-        title=f"{names[0]} won {100 * elo.score:.1f} % of {elo.games} games, {interval}",
-        caption=f"{ends}; {result.mean_moves:.0f} moves a game after the opening",
-        box=None,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    elo = result.elo
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold")
     for column in ("won", "drawn", "lost", "s a move", "slowest", "s in all", "failed"):
         table.add_column(column, justify="right", no_wrap=True)
