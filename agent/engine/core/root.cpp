@@ -54,16 +54,16 @@ void Search::dropUnreachable() {
 }
 
 // Deeper in the tree other moves may be tried than at the root: mirror images, and moves that only repeat a position here.
-void Search::dropRootEdges() {
+bool Search::dropRootEdges() {
   std::vector<Edge>& edges = root_->edges;
   const auto isOut = [this](const Edge& edge) { return !game_.isLegal(edge.move, root_->toPlay) || !isAllowedAtRoot(edge.move); };
   const auto end = std::remove_if(edges.begin(), edges.end(), isOut);
-  if (end == edges.end()) return;
+  if (end == edges.end()) return false;
   edges.erase(end, edges.end());
   root_->stats.visits = 1;
   for (const Edge& edge : edges) root_->stats.visits += edge.visits;
   recompute(*root_, 0);
-  dropUnreachable();
+  return true;
 }
 
 int64_t Search::begin(const SearchParams& params, const MoveLimits& limits) {
@@ -89,8 +89,9 @@ int64_t Search::begin(const SearchParams& params, const MoveLimits& limits) {
   if (root_->state == NodeState::EXPANDED) {
     setScoreCenter(root_->stats.scoreMean);
     makeRootPolicy();
-    dropRootEdges();
+    const bool dropped = dropRootEdges();
     recomputeAll();
+    if (dropped) dropUnreachable();
     // Deeper in the tree this position was evaluated with other options.
     const bool differs = symmetriesWanted_ > 1 ||
                          (params_.rootPolicyOptimism != params_.policyOptimism && network_.policyChannels > 1) ||

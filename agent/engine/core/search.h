@@ -118,7 +118,7 @@ class Search {
   // root.cpp
   void clearTree();
   void dropUnreachable();
-  void dropRootEdges();
+  bool dropRootEdges();
   void setScoreCenter(double expectedScore);
   void makeRootPolicy();
   void findRootSymmetries();
