@@ -178,7 +178,7 @@ def test_the_profile_limits_the_time_of_a_move_unless_the_owner_said_how_many_vi
     done = verb("gtp", "--config", str(config), *options, text="kata-get-param maxTime\nquit\n")
     # Every profile's limit is half a minute.
     assert (float(done.stdout.split()[1]) <= 30) == limited
-    assert "/opt/katago is not started" in done.stderr
+    assert "/opt/katago rests: engine.backend names another engine" in done.stderr
 
 
 def test_a_human_style_network_needs_a_profile_and_follows_it(tmp_path: Path) -> None:
