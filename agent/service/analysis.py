@@ -23,6 +23,7 @@ from agent.errors import IllegalMove, QueryRefused
 from agent.service import analysis_format as reply
 from agent.service.analysis_fields import compact, integers, is_too_deep
 from agent.service.analysis_query import Query, QueryWarning, parse_query
+from agent.service.analysis_settings import names_profile
 from agent.service.identity import GIT_HASH, VERSION, models
 from agent.service.options import ServiceOptions
 from agent.service.outputs import ClearCache, Close, Output, Send, Stop, Submit
@@ -37,8 +38,8 @@ MAX_WAITING_TURNS = 10_000
 # each turn, is 1 MB.
 MAX_WAITING_BYTES = 4 << 20
 
-# A client asks once, perhaps again after a while.
-MAX_ASKED_MODELS = 16
+# Lines that wait for a network: a client asks for the models once, and for a human profile rarely before it knows them.
+MAX_HELD = 16
 _SMALLEST = Position(x_size=2, y_size=2, rules=Rules(), komi=7.5)
 
 _ACTIONS = "'action' field must be 'query_version' or 'query_models' or 'clear_cache' or 'terminate' or 'terminate_all'"
@@ -80,8 +81,8 @@ class AnalysisConnection:
         self._waiting_bytes = 0
         self._arrivals = 0
         self._submitted: dict[int, Task] = {}
-        # Questions for the models that wait for a network to be there, by the request that tells us.
-        self._asked_models: dict[int, dict[str, Any]] = {}
+        # Lines that wait for a network to be there, with their length, by the request that tells us.
+        self._held: dict[int, tuple[dict[str, Any], int]] = {}
         self._has_ended = False
 
     @property
@@ -104,16 +105,16 @@ class AnalysisConnection:
         if not isinstance(given.get("id"), str):
             return [Send(reply.general_error('Request must have a string "id" field'))]
         if isinstance(given.get("action"), str):
-            return self._act(given)
-        return self._analyze(given, len(line))
+            return self._act(given, len(line))
+        must_wait = names_profile(given) and self._must_wait()
+        return self._hold(given, len(line)) if must_wait else self._analyze(given, len(line))
 
     def receive_oversized(self, start: bytes) -> list[Output]:
         return [Send(reply.general_error(_parse_error("line is too long", start)))]
 
     def receive_report(self, report: SearchReport | RawReport) -> list[Output]:
-        if report.id in self._asked_models:
-            given = self._asked_models.pop(report.id)
-            return [_echo({**given, "models": models(self._ready())}), *self._close_when_done()]
+        if report.id in self._held:
+            return [*self._release(*self._held.pop(report.id)), *self._close_when_done()]
         task = self._submitted.get(report.id)
         if task is None or isinstance(report, RawReport):
             return []
@@ -127,33 +128,39 @@ class AnalysisConnection:
         self._has_ended = True
         if not self._quit_without_waiting:
             return self._close_when_done()
-        stops: list[Output] = [Stop(request_id) for request_id in (*self._submitted, *self._asked_models)]
+        stops: list[Output] = [Stop(request_id) for request_id in (*self._submitted, *self._held)]
         self._submitted.clear()
-        self._asked_models.clear()
+        self._held.clear()
         return [*stops, Close()]
 
     # ------------------------------------------------------------ actions
 
-    def _act(self, given: dict[str, Any]) -> list[Output]:
+    def _act(self, given: dict[str, Any], size_bytes: int) -> list[Output]:
         action = given["action"]
         if action == "query_version":
             return [_echo({**given, "version": VERSION, "git_hash": GIT_HASH})]
         if action == "query_models":
-            return self._tell_models(given)
+            return self._hold(given, size_bytes) if self._must_wait() else self._release(given, size_bytes)
         if action == "clear_cache":
             return [ClearCache(), _echo(given)]
         if action in ("terminate", "terminate_all"):
             return self._terminate(given)
         return [Send(reply.general_error(_ACTIONS))]
 
-    def _tell_models(self, given: dict[str, Any]) -> list[Output]:
-        """KataGo reads its first line when its network is loaded, and a client asks once; so while there is none, the
-        answer waits for one. The least evaluation there is tells when that is, or that there will be none."""
-        if self._ready() is not None or len(self._asked_models) >= MAX_ASKED_MODELS:
-            return [_echo({**given, "models": models(self._ready())})]
+    def _must_wait(self) -> bool:
+        """KataGo reads its first line when its network is loaded; so what depends on the network waits for one here."""
+        return self._ready() is None and len(self._held) < MAX_HELD
+
+    def _hold(self, given: dict[str, Any], size_bytes: int) -> list[Output]:
+        """The least evaluation there is tells when there is a network, or that there will be none."""
         request_id = self._next_id()
-        self._asked_models[request_id] = given
+        self._held[request_id] = given, size_bytes
         return [Submit(RawRequest(id=request_id, position=_SMALLEST, player=BLACK))]
+
+    def _release(self, given: dict[str, Any], size_bytes: int) -> list[Output]:
+        if given.get("action") == "query_models":
+            return [_echo({**given, "models": models(self._ready())})]
+        return self._analyze(given, size_bytes)
 
     def _terminate(self, given: dict[str, Any]) -> list[Output]:
         target = given.get("terminateId")
@@ -223,7 +230,7 @@ class AnalysisConnection:
         return outputs
 
     def _close_when_done(self) -> list[Output]:
-        is_open = self._submitted or self._waiting or self._asked_models
+        is_open = self._submitted or self._waiting or self._held
         return [] if is_open or not self._has_ended else [Close()]
 
 

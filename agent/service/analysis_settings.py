@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from agent.engine.messages import EngineReady
 from agent.engine.search_params import SEARCH_PARAMS
@@ -56,6 +57,12 @@ def read_query_settings(options: ServiceOptions, given: Mapping[str, str]) -> tu
             raise SettingRefused(f"Cannot change {name} after initialization")
     unknown = [name for name in given if given[name] and not _is_known(name) and name not in options.configured]
     return changed, sorted(unknown)
+
+
+def names_profile(query: Mapping[str, Any]) -> bool:
+    """Whether a query asks for a human profile, so that its answer depends on the network there is."""
+    settings = query.get("overrideSettings")
+    return isinstance(settings, dict) and settings.get(_HUMAN_PROFILE, "") not in _NO_PROFILE
 
 
 def check_human_profile(given: Mapping[str, str], ready: EngineReady | None) -> None:

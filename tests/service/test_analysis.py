@@ -13,7 +13,7 @@ from fakes.engine import READY, answer, move_info, root_info
 from agent.engine.messages import RawReport, SearchReport, SearchRequest
 from agent.engine.points import WHITE
 from agent.service.analysis import (
-    MAX_ASKED_MODELS,
+    MAX_HELD,
     MAX_WAITING_BYTES,
     MAX_WAITING_TURNS,
     SUBMIT_LIMIT,
@@ -156,11 +156,22 @@ def test_query_models_says_none_where_no_network_will_come() -> None:
 def test_who_asks_for_the_models_without_an_end_is_answered_at_once() -> None:
     client = analysis(quit_without_waiting=True)
     client.engine.ready = None
-    for _ in range(MAX_ASKED_MODELS):
+    for _ in range(MAX_HELD):
         assert client.line('{"id":"a","action":"query_models"}') == b""
     assert replies(client.line('{"id":"z","action":"query_models"}'))[0]["models"] == []
     client.end()
     assert client.is_closed and not client.engine.waiting
+
+
+def test_who_asks_for_a_human_profile_waits_for_a_network_that_may_have_it() -> None:
+    human = msgspec.structs.replace(READY, has_human_sl=True, human_profile="rank_5k")
+    for profile, is_refused in (("rank_5k", False), ("rank_1d", True), ("foo", True)):
+        client = analysis()
+        client.engine.ready = None
+        assert client.line(query("q", overrideSettings={"humanSLProfile": profile})) == b""
+        client.engine.ready = human
+        assert any("error" in reply for reply in replies(client.release())) == is_refused
+        assert bool(client.engine.waiting) != is_refused
 
 
 def test_clear_cache() -> None:
