@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fakes.engine import FakeEngine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server
@@ -296,6 +296,8 @@ def test_pages_of_other_hosts_are_not_served(headers: dict[str, str], welcome: b
     assert refused is None or refused[0] == HTTPStatus.FORBIDDEN
 
 
+# No deadline: a loaded board may take its time.
+@settings(deadline=None)
 @given(st.text(), st.text(), st.text(), st.text())
 def test_whatever_a_handshake_says_it_is_welcome_or_refused(path: str, host: str, origin: str, secret: str) -> None:
     said = Request(path, Headers({"Host": host, "Origin": origin, "Authorization": secret}))
