@@ -39,7 +39,11 @@ def test_two_engines_play_and_the_table_tells_how(folder: Path, tmp_path: Path) 
     result = run(folder, engine(), failing, *wanted)
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
-    assert "Ours scored 75.0 % of 4 games, 95 % interval" in said and "1 by illegal, 3 by score" in said and "1 illegal" in said
+    assert (
+        "Ours scored 75.0 % of 4 games, 95 % interval" in said
+        and "1 by illegal, 3 by score" in said
+        and "1 illegal" in said
+    )
     assert "Theirs 1.0 takes no rules over GTP" in said
     assert f"Ours against Theirs 1.0, 5x5, seed 1: {out} 4 games in 2 pairs" in said
     assert out.read_text().count("\n") == 5 and len(list(sgf.iterdir())) == 4

@@ -1,5 +1,5 @@
-"""How long a move may take. What KataGo plans for many clocks is in tests/golden (test_gtp_transcripts.py); here is what
-follows from it, and what no clock may do."""
+"""How long a move may take. What KataGo plans for many clocks is in tests/golden (test_gtp_transcripts.py); here is
+what follows from it, and what no clock may do."""
 
 from __future__ import annotations
 
