@@ -111,6 +111,12 @@ def test_it_says_who_it_is_and_answers(start: Callable[..., Running]) -> None:
     assert worker.end() == 0
 
 
+@pytest.mark.parametrize(("manner", "told"), [("human", "rank_3d"), ("", "")])
+def test_it_says_whom_the_network_imitates(start: Callable[..., Running], manner: str, told: str) -> None:
+    ready = start(manner, human_profile="rank_3d").front.wait_for(EngineReady)
+    assert (ready.has_human_sl, ready.human_profile) == (bool(told), told)
+
+
 def test_values_are_turned_to_whites_side(start: Callable[..., Running]) -> None:
     front = start().front
     front.wait_for(EngineReady)

@@ -26,6 +26,7 @@ terminate called after throwing an instance of 'StringError'
   what():  Error loading or parsing model file {}: Error while ungzipping file, Z_DATA_ERROR. Invalid file? File: {}"""
 MANNERS = {
     "": "as it should",
+    "human": "as it should, with a network that imitates players",
     "refuse": "refuses positions",
     "crash": "ends at once with a message",
     "library": "ends as the dynamic loader does",
@@ -82,7 +83,7 @@ class Katago:
             self.say({**query, "version": "9.99", "git_hash": "fake"})
         elif action == "query_models":
             model = {"name": "fake.bin.gz", "internalName": "fake", "version": 8, "usingFP16": "auto"}
-            self.say({**query, "models": [{**model, "usesHumanSLProfile": False, "maxBatchSize": 1}]})
+            self.say({**query, "models": [{**model, "usesHumanSLProfile": self.manner == "human", "maxBatchSize": 1}]})
         elif action == "terminate":
             if self.manner != "stuck":
                 self.finish(query["terminateId"])
