@@ -119,7 +119,7 @@ FrontMessage = SearchRequest | RawRequest | StopRequest | ClearCache | Ping
 
 class MoveInfo(msgspec.Struct, frozen=True):
     """One root move. `prior` is −1 where unknown; `pv` begins with the move itself. Ownership is row-major, White
-    positive. `edge_weight` is None where it is `weight`, as in a search that is a tree."""
+    positive. `edge_weight` is None where it is as great a part of `weight` as `edge_visits` is of `visits`."""
 
     move: int
     visits: int

@@ -76,8 +76,7 @@ def _move(query: Query, side: Side, sizes: tuple[int, int], move: MoveInfo) -> d
         "visits": move.visits,
         "edgeVisits": move.edge_visits,
         "weight": round_dynamic(move.weight),
-        # Ours is a tree: what a move's edge carries is what its node does.
-        "edgeWeight": round_dynamic(move.weight if move.edge_weight is None else move.edge_weight),
+        "edgeWeight": round_dynamic(_edge_weight(move)),
         "utility": round_dynamic(side.signed(move.utility)),
         "winrate": round_dynamic(side.chance(move.winrate)),
         # An old name, kept by KataGo for clients that show the lead under it.
@@ -104,6 +103,13 @@ def _move(query: Query, side: Side, sizes: tuple[int, int], move: MoveInfo) -> d
     if query.moves_ownership_stdev and move.ownership_stdev is not None:
         info["ownershipStdev"] = _millionths(move.ownership_stdev)
     return info
+
+
+def _edge_weight(move: MoveInfo) -> float:
+    """The part of the position's weight that came by this move: other moves may lead there, too."""
+    if move.edge_weight is not None:
+        return move.edge_weight
+    return move.weight * move.edge_visits / max(move.visits, 1)
 
 
 def _root(side: Side, root: RootInfo) -> dict[str, Any]:

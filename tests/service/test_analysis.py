@@ -409,7 +409,7 @@ def test_a_reply_byte_by_byte() -> None:
         symmetry_of=2,
     )
     assert client.report(msgspec.structs.replace(report, moves=(move,))).decode() == (
-        '{"id":"q","isDuringSearch":false,"moveInfos":[{"edgeVisits":8,"edgeWeight":9.0,"isSymmetryOf":"C3",'
+        '{"id":"q","isDuringSearch":false,"moveInfos":[{"edgeVisits":8,"edgeWeight":8.0,"isSymmetryOf":"C3",'
         '"lcb":0.55,"move":"A3","noResultValue":0.0,"order":0,"ownership":['
         + ",".join(["0.123457"] * 9)
         + '],"playSelectionValue":9.0,"prior":2.07169615e-09,"pv":["A3","pass"],"pvEdgeVisits":[8,8],"pvVisits":[9,9],'
@@ -426,6 +426,19 @@ def test_a_reply_byte_by_byte() -> None:
         '"symHash":"CDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCD","thisHash":"ABABABABABABABABABABABABABABABAB","utility":0.25,'
         '"visits":10,"weight":10.0,"winrate":0.6},"turnNumber":1}\n'
     )
+
+
+@pytest.mark.parametrize(("visits", "edge_visits", "expected"), [(9, 9, 9.0), (9, 3, 3.0), (1, 0, 0.0), (0, 0, 0.0)])
+def test_an_edge_carries_its_own_part_of_a_shared_position(visits: int, edge_visits: int, expected: float) -> None:
+    client = analysis()
+    client.line(query())
+    report = answer(request_of(client))
+    assert isinstance(report, SearchReport)
+    move = msgspec.structs.replace(
+        move_info(0), visits=visits, edge_visits=edge_visits, weight=float(visits), edge_weight=None
+    )
+    (reply,) = replies(client.report(msgspec.structs.replace(report, moves=(move,))))
+    assert reply["moveInfos"][0]["edgeWeight"] == expected
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,6 @@ POINTS = {
     "rawScoreSelfplayStdev",
 }
 POINTS_OFF, SHARE_OFF = 0.05, 5e-3
-# Ours is its own; native KataGo's hash of the graph has the history in it.
-NOT_COMPARED = {"thisHash", "symHash"}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +75,7 @@ def differences(ours: Any, theirs: Any, name: str = "") -> Iterator[str]:
         assert isinstance(ours, dict)
         if ours.keys() != theirs.keys():
             yield f"{name}: fields {sorted(ours.keys() ^ theirs.keys())}"
-        for field in theirs.keys() & ours.keys() - NOT_COMPARED:
+        for field in theirs.keys() & ours.keys():
             yield from differences(ours[field], theirs[field], field)
     elif isinstance(theirs, list):
         if len(ours) != len(theirs) and name not in ("moveInfos", "pv", "pvVisits", "pvEdgeVisits"):
