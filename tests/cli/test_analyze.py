@@ -15,6 +15,7 @@ import pytest
 from fakes.daemons import Daemon
 from fakes.network_writer import NetworkWriter
 from fakes.reviewed_game import SGF
+from fakes.terminal import hear_ctrl_c
 from typer.testing import CliRunner
 
 from agent.__main__ import app
@@ -174,7 +175,9 @@ def test_ctrl_c_leaves_no_file_and_no_engine(folder: Path) -> None:
     asked = folder / "asked"
     os.mkfifo(asked)
     command = [*own_command(), "analyze", "game.sgf", "--sgf", "out.sgf", "--engine", fake("waits", str(asked))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    ) as process:
         # Waits until the engine has been asked for the game; it writes its process id then.
         engine = int(asked.read_text())
         process.send_signal(signal.SIGINT)

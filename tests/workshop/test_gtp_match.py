@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from fakes.gtp import contestant
+from fakes.terminal import hear_ctrl_c
 
 from agent.engine.messages import Position
 from agent.engine.points import BLACK, WHITE
@@ -315,7 +316,10 @@ def test_ctrl_c_ends_the_engines_and_keeps_the_games(tmp_path: Path) -> None:
     launch = [sys.executable, str(ROOT / "agent" / "launch.py"), "match", hanging, command_line(contestant().command)]
     where = ["--board", "5", "--games", "2", "--out", str(tmp_path / "m.jsonl"), "--json"]
     with subprocess.Popen(
-        [*launch, *where, "--config", str(tmp_path / "agent.yaml")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*launch, *where, "--config", str(tmp_path / "agent.yaml")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=hear_ctrl_c,
     ) as match:
         assert match.stdout is not None
         for line in match.stdout:
