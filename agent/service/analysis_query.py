@@ -28,6 +28,7 @@ from agent.service.analysis_fields import (
     to_single,
 )
 from agent.service.analysis_settings import check_human_profile, read_query_settings
+from agent.service.move_limits import settled
 from agent.service.options import MAX_VISITS, ServiceOptions
 from agent.service.vertices import read_point
 
@@ -331,15 +332,8 @@ def _move_limits(given: dict[str, Any], x_size: int, y_size: int) -> tuple[MoveL
         limit = _move_limit(entry, field, x_size, y_size, allow=allow)
         if allow and any(other.player == limit.player for other in limits):
             raise refuse(field, "Cannot specify allowMoves more than once for the same player")
-        # A later entry decides of its points, also where it forbids them for fewer moves.
-        limits = [_without(other, limit) for other in limits] + [limit]
-    return tuple(limits)
-
-
-def _without(limit: MoveLimit, later: MoveLimit) -> MoveLimit:
-    if limit.player != later.player:
-        return limit
-    return msgspec.structs.replace(limit, points=tuple(point for point in limit.points if point not in later.points))
+        limits.append(limit)
+    return tuple(limits) if allow else settled(limits)
 
 
 def _move_limit(entry: Any, field: str, x_size: int, y_size: int, *, allow: bool) -> MoveLimit:
@@ -350,6 +344,6 @@ def _move_limit(entry: Any, field: str, x_size: int, y_size: int, *, allow: bool
     vertices = entry["moves"]
     if not (isinstance(vertices, list) and all(isinstance(text, str) for text in vertices)):
         raise refuse("moves", "Must be an array of GTP board vertices")
-    points = tuple(_point("moves", text, x_size, y_size, may_pass=True) for text in vertices)
+    points = dict.fromkeys(_point("moves", text, x_size, y_size, may_pass=True) for text in vertices)
     depth = integer(entry, "untilDepth", 1, 1_000_000_000, "Must be a positive integer")
-    return MoveLimit(player=side, points=points, until_depth=depth, allow=allow)
+    return MoveLimit(player=side, points=tuple(points), until_depth=depth, allow=allow)

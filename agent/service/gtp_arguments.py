@@ -10,6 +10,7 @@ import msgspec
 from agent.engine.messages import MoveLimit
 from agent.engine.points import parse_color
 from agent.errors import CommandRefused
+from agent.service.move_limits import settled
 from agent.service.numbers import parse_bool, parse_float, parse_int
 from agent.service.vertices import read_point
 
@@ -54,21 +55,26 @@ def parse_analyze(
     args: list[str], *, is_lz: bool, to_play: int, sizes: tuple[int, int], refusal: str
 ) -> AnalyzeArguments:
     """[player] [interval] then key-value pairs. Raises CommandRefused with `refusal` for anything else."""
-    rest = list(args)
-    player = to_play
+    player, at = to_play, 0
     values: dict[str, object] = {}
-    limits: list[MoveLimit] = []
-    if rest and (color := parse_color(rest[0])) is not None:
-        player = color
-        rest.pop(0)
-    if rest and (interval := _interval(rest[0])) is not None:
+    avoided: list[MoveLimit] = []
+    allowed: list[MoveLimit] = []
+    if args and (color := parse_color(args[0])) is not None:
+        player, at = color, 1
+    if at < len(args) and (interval := _interval(args[at])) is not None:
         values["interval_s"] = interval
-        rest.pop(0)
-    while rest:
-        key, value = rest[0], rest[1] if len(rest) > 1 else ""
+        at += 1
+    limited: set[int] = set()
+    while at < len(args):
+        key, value = args[at], args[at + 1] if at + 1 < len(args) else ""
         used = 2
         if key in ("avoid", "allow"):
-            limits.append(_limit(rest[:4], limits, sizes, refusal))
+            limit = _limit(args[at : at + 4], sizes, refusal)
+            # One player may not have both, nor two allows.
+            if any(other.player == limit.player for other in allowed) or (limit.allow and limit.player in limited):
+                raise CommandRefused(refusal)
+            limited.add(limit.player)
+            (allowed if limit.allow else avoided).append(limit)
             used = 4
         elif key == "interval" and (interval := _interval(value)) is not None:
             values["interval_s"] = interval
@@ -84,8 +90,8 @@ def parse_analyze(
             values[_FLAGS[key]] = parse_bool(value)
         else:
             raise CommandRefused(refusal)
-        rest = rest[used:]
-    arguments = AnalyzeArguments(is_lz=is_lz, player=player, limits=tuple(limits))
+        at += used
+    arguments = AnalyzeArguments(is_lz=is_lz, player=player, limits=(*settled(avoided), *allowed))
     return msgspec.structs.replace(arguments, **values)
 
 
@@ -94,19 +100,17 @@ def _interval(text: str) -> float | None:
     return max(value * 0.01, MIN_REPORT_S) if value is not None and 0 <= value < _MAX_COUNT else None
 
 
-def _limit(args: list[str], before: list[MoveLimit], sizes: tuple[int, int], refusal: str) -> MoveLimit:
-    """avoid|allow PLAYER VERTEX,VERTEX… DEPTH. One player may not have both, nor two allows."""
+def _limit(args: list[str], sizes: tuple[int, int], refusal: str) -> MoveLimit:
+    """avoid|allow PLAYER VERTEX,VERTEX… DEPTH."""
     if len(args) < 4:
         raise CommandRefused(refusal)
     allow = args[0] == "allow"
     player, depth = parse_color(args[1]), parse_int(args[3])
     points = [read_point(text, *sizes) for text in args[2].split(",") if text.strip()]
-    known = tuple(point for point in points if point is not None)
+    known = [point for point in points if point is not None]
     if player is None or depth is None or depth < 1 or len(known) != len(points):
         raise CommandRefused(refusal)
-    if any(other.player == player and (allow or other.allow) for other in before):
-        raise CommandRefused(refusal)
-    return MoveLimit(player=player, points=known, until_depth=depth, allow=allow)
+    return MoveLimit(player=player, points=tuple(dict.fromkeys(known)), until_depth=depth, allow=allow)
 
 
 class RawArguments(msgspec.Struct, frozen=True):

@@ -271,8 +271,14 @@ def test_a_later_limit_decides_of_its_points() -> None:
         avoidMoves=[limit(moves=["A5", "B5"], untilDepth=8), limit(moves=["A5"]), limit(player="w", moves=["A5"])]
     )
     assert [(each.player, each.points, each.until_depth) for each in request.limits] == [
-        *((BLACK, (1,), 8), (BLACK, (0,), 1), (WHITE, (0,), 1)),
+        *((BLACK, (0,), 1), (BLACK, (1,), 8), (WHITE, (0,), 1)),
     ]
+
+
+def test_limits_without_number_are_no_more_than_points() -> None:
+    """A line holds 24,000 of them; to compare each with each took minutes."""
+    request = asked(avoidMoves=[limit(moves=["A5", "B5"] * 3, untilDepth=depth) for depth in range(1, 3000)])
+    assert request.limits == (MoveLimit(player=BLACK, points=(0, 1), until_depth=2999),)
 
 
 def test_move_limits() -> None:

@@ -273,6 +273,12 @@ def test_avoid_and_allow() -> None:
         MoveLimit(player=BLACK, points=(0, 361), until_depth=3),
         MoveLimit(player=WHITE, points=(16 * 19 + 2,), until_depth=1),
     )
+    client.line("kata-analyze b 10 avoid b A19,A19,B19 8 avoid b A19 1 " + "avoid w pass 2 " * 1000)
+    assert last_search(client).limits == (
+        MoveLimit(player=BLACK, points=(0,), until_depth=1),
+        MoveLimit(player=BLACK, points=(1,), until_depth=8),
+        MoveLimit(player=WHITE, points=(361,), until_depth=2),
+    )
     client.line("lz-analyze 10 allow b A19 1")
     assert last_search(client).limits == (MoveLimit(player=BLACK, points=(0,), until_depth=1, allow=True),)
 
