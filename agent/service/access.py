@@ -83,21 +83,17 @@ def _tls(files: ServerTls) -> ssl.SSLContext:
     return context
 
 
-async def shows_token(stream: TcpStream, guard: Guard) -> bool:
-    """Whether the client's first line is `token SECRET`; what follows it is left in the stream. True at once where no
-    token is asked for.
+async def shows_token(stream: TcpStream, guard: Guard, patience_s: float = TOKEN_S) -> bool:
+    """Whether the client's first line is `token SECRET` and whole within `patience_s`; what follows it is left in the
+    stream. True at once where no token is asked for.
 
     Raises OSError where the client is gone.
     """
     if guard.token is None:
         return True
-    seen = b""
     try:
-        while b"\n" not in seen and len(seen) <= _MAX_LINE_BYTES:
-            data = await asyncio.wait_for(stream.read(), TOKEN_S)
-            if not data:
-                return False
-            seen += data
+        # All of it at once: who sends a byte now and then would keep a seat for an hour.
+        seen = await asyncio.wait_for(_first_line(stream), patience_s)
     except asyncio.TimeoutError:
         return False
     line, _, rest = seen.partition(b"\n")
@@ -105,3 +101,14 @@ async def shows_token(stream: TcpStream, guard: Guard) -> bool:
     line = line.removesuffix(b"\r")
     # The comparison is made in any case, so that the word's absence is not told by time either.
     return guard.accepts(line.removeprefix(TOKEN_WORD)) and line.startswith(TOKEN_WORD)
+
+
+async def _first_line(stream: TcpStream) -> bytes:
+    """The first line and what came with it; the beginning of one that is too long, nothing where it never ends."""
+    seen = b""
+    while b"\n" not in seen and len(seen) <= _MAX_LINE_BYTES:
+        data = await stream.read()
+        if not data:
+            return b""
+        seen += data
+    return seen

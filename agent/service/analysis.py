@@ -87,7 +87,8 @@ class AnalysisConnection:
 
     @property
     def is_backlogged(self) -> bool:
-        return len(self._waiting) >= MAX_WAITING_TURNS or self._waiting_bytes >= MAX_WAITING_BYTES
+        size_bytes = self._waiting_bytes + sum(size for _, size in self._held.values())
+        return len(self._waiting) >= MAX_WAITING_TURNS or size_bytes >= MAX_WAITING_BYTES
 
     def receive_line(self, line: bytes) -> list[Output]:
         trimmed = line.strip()

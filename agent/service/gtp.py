@@ -64,6 +64,8 @@ class GtpConnection:
         return len(self._waiting) >= MAX_WAITING_COMMANDS or self._waiting_bytes >= MAX_WAITING_BYTES
 
     def receive_line(self, line: bytes) -> list[Output]:
+        if self._is_closed:
+            return []
         if self._is_busy:
             self._waiting.append(line)
             self._waiting_bytes += len(line)

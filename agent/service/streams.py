@@ -18,6 +18,8 @@ WRITE_HIGH_BYTES = 1
 READ_BYTES = 64 * 1024
 # A client that has asked and then reads nothing for so long is gone, or as good as gone.
 STALLED_CLIENT_S = 120.0
+# For the other end of a TLS connection to say goodbye, too.
+CLOSE_S = 2.0
 # A laptop that was closed says nothing: after a silent minute the kernel asks, four times, 15 s apart.
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
@@ -80,7 +82,11 @@ class TcpStream:
             self._writer.transport.abort()
         self._writer.close()
         with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+            try:
+                await asyncio.wait_for(self._writer.wait_closed(), CLOSE_S)
+            except asyncio.TimeoutError:
+                # In TLS the other end has to agree; asyncio waits for that half a minute, before Python 3.11 forever.
+                self._writer.transport.abort()
 
 
 class UnixStream(TcpStream):

@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import logging
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -23,14 +23,12 @@ from agent.service.access import TOKEN_S, Guard
 from agent.service.lines import MAX_LINE_BYTES
 from agent.service.listen import MAX_CLIENTS, MAX_STRANGERS, Seats
 from agent.service.serve import MakeConnection, Session
-from agent.service.streams import WRITE_HIGH_BYTES, notice_absence
+from agent.service.streams import CLOSE_S, WRITE_HIGH_BYTES, notice_absence
 
 log = logging.getLogger(__name__)
 
 # Keeps a silent connection alive through the routers of a home network; most forget one after minutes.
 PING_S: Final = 20.0
-# For the other end to say goodbye, too.
-CLOSE_S: Final = 2.0
 # RFC 6455's registry of close codes: try again later.
 TRY_AGAIN_LATER: Final = 1013
 # A query may be printed over several lines; within JSON a line's end is nothing but space.
@@ -110,13 +108,15 @@ async def serve_websocket(
                 # The edge to one client; the library's own logger is silent.
                 log.exception("a connection failed")
 
+    # Without TLS asyncio takes no time for its handshake; the library's begins afterwards.
+    tls: dict[str, Any] = {} if guard.tls is None else {"ssl": guard.tls, "ssl_handshake_timeout": TOKEN_S}
     return await serve(
         serve_client,
         host,
         port,
         process_request=check,
         create_connection=_Visitor,
-        ssl=guard.tls,
+        **tls,
         compression=None,
         max_size=MAX_LINE_BYTES,
         # No frame is read ahead of the one at hand: what a client sends before we take it waits in its own machine.

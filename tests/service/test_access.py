@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 
 import pytest
 
 from agent.errors import ConfigError
-from agent.service.access import MAX_TOKEN_LENGTH, NO_GUARD, read_guard
+from agent.service.access import MAX_TOKEN_LENGTH, NO_GUARD, Guard, read_guard, shows_token
+from agent.service.streams import TcpStream
 from agent.settings import Access, ServerTls
 
 CERTIFICATE = Path(__file__).parents[1] / "fakes" / "loopback.pem"
@@ -75,3 +77,22 @@ def test_unusable_certificates_are_configuration_errors(tmp_path: Path, part: st
         with pytest.raises(ConfigError) as caught:
             read_guard(Access(tls=ServerTls(**files)))
         assert "PEM" in caught.value.fix
+
+
+class Dripping(TcpStream):
+    """A client that sends a byte twice in the time that it has for the whole line."""
+
+    def __init__(self, patience_s: float) -> None:
+        self.reads = 0
+        self._between_s = patience_s / 2
+
+    async def read(self) -> bytes:
+        self.reads += 1
+        await asyncio.sleep(self._between_s)
+        return b"t"
+
+
+def test_the_whole_token_is_waited_for_not_each_byte_of_it() -> None:
+    client = Dripping(0.1)
+    assert not asyncio.run(shows_token(client, Guard(token=SECRET.encode()), 0.1))
+    assert client.reads <= 3

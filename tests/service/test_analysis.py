@@ -336,6 +336,18 @@ def test_reading_stops_while_long_queries_wait() -> None:
     assert not client.connection.is_backlogged
 
 
+def test_reading_stops_while_long_lines_wait_for_a_network() -> None:
+    client = analysis()
+    client.engine.ready = None
+    for _ in range(4):
+        assert not client.connection.is_backlogged
+        client.line(" " * (MAX_WAITING_BYTES // 4) + '{"id":"a","action":"query_models"}')
+    assert client.connection.is_backlogged
+    client.engine.ready = READY
+    client.release()
+    assert not client.connection.is_backlogged
+
+
 def test_what_is_terminated_waits_no_longer() -> None:
     client = analysis()
     for _ in range(SUBMIT_WINDOW):

@@ -275,6 +275,7 @@ def test_quit_closes() -> None:
     client = gtp()
     assert client.line("3 quit") == b"=3 \n\n"
     assert client.is_closed
+    assert client.connection.receive_line(b"name") == client.connection.receive_line(b"genmove b") == []
 
 
 def test_new_rules_keep_the_game() -> None:

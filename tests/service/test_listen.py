@@ -190,6 +190,31 @@ def test_who_closes_in_tls_has_its_queries_stopped() -> None:
     run(test)
 
 
+def test_who_does_not_say_goodbye_in_tls_is_cut_off() -> None:
+    def be_refused(address: tuple[str, int]) -> None:
+        """Takes what comes below TLS, which here answers nothing, until the end. Raises TimeoutError without one."""
+        context = client_context(shows_certificate=False)
+        with (
+            socket.create_connection(address, timeout=PATIENCE_S / 2) as bare,
+            bare.dup() as lower,
+            context.wrap_socket(bare, server_hostname=address[0]) as client,
+        ):
+            client.sendall(b"name\n")
+            while lower.recv(4096):
+                pass
+
+    async def test() -> None:
+        tls = read_guard(Access(tls=ServerTls(cert=CERTIFICATE, key=CERTIFICATE))).tls
+        guard = Guard(token=SECRET, tls=tls)
+        reception = Reception(make_gtp, FakeEngine(), guard=guard, refusal=REFUSAL)
+        server = await serve_tcp(reception, "127.0.0.1", 0, guard=guard)
+        address = server.sockets[0].getsockname()
+        await asyncio.get_running_loop().run_in_executor(None, be_refused, address)
+        server.close()
+
+    run(test)
+
+
 # ---------------------------------------------------------------- Unix sockets
 
 
