@@ -57,7 +57,7 @@ class Link:
         if self._listening is not None:
             return
         self._channel = await self._connect()
-        self._failure = None
+        self._failure, self._lost = None, 0
         self._listening = asyncio.ensure_future(self._listen())
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ Any number of threads may ask at once. Ctrl-C while waiting terminates the query
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
@@ -17,6 +18,7 @@ from agent.client.endpoints import Endpoint, Retries
 from agent.client.query import Query
 from agent.client.results import Analysis, EngineVersion, EngineWarning, Model
 from agent.client.stream import AnalysisStream
+from agent.client.transports import CLOSE_S
 from agent.errors import ClientClosed
 
 T = TypeVar("T")
@@ -39,6 +41,8 @@ class AnalysisClient:
         self._client = AsyncAnalysisClient(endpoint, connect_s=connect_s, timeout_s=timeout_s, retries=retries)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        # What is asked goes into the loop before it is stopped, or not at all.
+        self._door = threading.Lock()
 
     def __enter__(self) -> AnalysisClient:
         self.open()
@@ -52,7 +56,7 @@ class AnalysisClient:
         if self._loop is not None:
             return
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="analysis client", daemon=True)
+        self._thread = threading.Thread(target=_run, args=(self._loop,), name="analysis client", daemon=True)
         self._thread.start()
         try:
             self.wait_for(self._client.open())
@@ -109,23 +113,41 @@ class AnalysisClient:
 
     def wait_for(self, answer: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of the asynchronous client to its end."""
-        if self._loop is None:
-            answer.close()
-            raise ClientClosed("the client is not open")
-        waiting = asyncio.run_coroutine_threadsafe(answer, self._loop)
+        with self._door:
+            if self._loop is None:
+                answer.close()
+                raise ClientClosed("the client is not open")
+            waiting = asyncio.run_coroutine_threadsafe(answer, self._loop)
         try:
             return waiting.result()
+        except concurrent.futures.CancelledError as error:
+            raise ClientClosed("the client was closed while this waited") from error
         except BaseException:
             # Ctrl-C, most of all: what runs on must not outlive who asked.
             waiting.cancel()
             raise
 
     def _end_loop(self) -> None:
-        assert self._loop is not None and self._thread is not None
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._loop = self._thread = None
+        with self._door:
+            loop, self._loop = self._loop, None
+            thread, self._thread = self._thread, None
+        assert loop is not None and thread is not None
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run `loop` until it is stopped, and then whatever is left in it to its end, cancelled: who was interrupted while
+    the engine started leaves no engine behind, and who still waits is woken."""
+    loop.run_forever()
+    # Twice: at first an engine may end in order, then it is killed. asyncio itself waits for ever for a process that it
+    # was just about to start.
+    for _ in range(2):
+        if left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left, timeout=CLOSE_S))
 
 
 class SyncAnalysisStream:

@@ -189,16 +189,23 @@ class _ProcessChannel:
 
     async def close(self) -> None:
         self._input.close()
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                await asyncio.wait_for(self._process.wait(), self._quit_s)
-                break
-            except asyncio.TimeoutError:
-                self._signal(number)
-        # What it started in turn, such as the engine behind a script, ends with it.
-        self._signal(signal.SIGKILL)
-        await self._process.wait()
-        await asyncio.gather(self._errors, return_exceptions=True)
+        try:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                try:
+                    await asyncio.wait_for(self._process.wait(), self._quit_s)
+                    break
+                except asyncio.TimeoutError:
+                    self._signal(number)
+        finally:
+            # What it started in turn, such as the engine behind a script, ends with it; at once where who waits for the
+            # end is cancelled.
+            self._signal(signal.SIGKILL)
+            # What left its group, such as the connection that ssh shares, may hold its output for hours.
+            ending = [self._errors, asyncio.ensure_future(self._process.wait())]
+            await asyncio.wait(ending, timeout=ENDED_S)
+            for each in ending:
+                each.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import signal
 import ssl
 import sys
 import threading
@@ -534,6 +535,18 @@ def test_an_engine_that_does_not_end_is_ended(tmp_path: Path) -> None:
     run(scene())
 
 
+def test_what_left_the_engines_group_and_holds_its_output_is_not_waited_for(tmp_path: Path) -> None:
+    """As the connection that ssh shares does."""
+
+    async def scene() -> None:
+        script = f"setsid sleep 60 & echo $! > {tmp_path / 'pid'}; exec cat >/dev/null"
+        with pytest.raises(EngineUnreachable, match="did not answer"):
+            await AsyncAnalysisClient(Stdio(("sh", "-c", script), quit_s=0.1), connect_s=0.5).open()
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+    run(scene())
+
+
 # ---------------------------------------------------------------- without asyncio
 
 
@@ -568,6 +581,56 @@ def test_the_synchronous_client_serves_many_threads_and_leaves_none_behind() -> 
             thread.join(PATIENCE_S)
         assert len(found) == 8
     assert "analysis client" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_who_still_waits_when_the_loop_ends_is_woken_and_nobody_is_asked_after_it() -> None:
+    client = AnalysisClient(engine("well"))
+    client.open()
+    woken: list[str] = []
+
+    def wait() -> None:
+        try:
+            client.wait_for(pause())
+        except ClientClosed as error:
+            woken.append(str(error))
+
+    async def pause() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    begun = threading.Event()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    begun.wait()
+    client.close()
+    thread.join(PATIENCE_S)
+    assert woken == ["the client was closed while this waited"]
+    with pytest.raises(ClientClosed, match="not open"):
+        client.analyze(Query())
+
+
+def test_ctrl_c_while_the_engine_starts_leaves_no_engine_behind(tmp_path: Path) -> None:
+    place = tmp_path / "pid"
+    os.mkfifo(place)
+
+    def interrupt() -> None:
+        found.append(int(place.read_text()))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    found: list[int] = []
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    endpoint = Stdio(("sh", "-c", f"trap '' HUP TERM; read line; echo $$ > {place}; exec sleep 60"), quit_s=0.1)
+    # Where the tests run in the background SIGINT is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            AnalysisClient(endpoint, connect_s=PATIENCE_S).open()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    thread.join(PATIENCE_S)
+    with pytest.raises(ProcessLookupError):
+        os.kill(found[0], 0)
 
 
 def test_a_synchronous_client_that_cannot_open_leaves_nothing_behind() -> None:
