@@ -6,6 +6,7 @@ Python 3.11 and escapes by itself); here they are the same.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -105,11 +106,11 @@ def _decoded(data: bytes) -> str:
         raise RecordUnreadable("it is no text")
     named = re.search(rb"CA\s*\[\s*([\w.:+-]+)\s*\]", data)
     if named:
-        try:
-            return data.decode(named[1].decode("ascii"), errors="replace")
-        except LookupError:
-            # An encoding that Python does not know.
-            named = None
+        # One that Python does not know, or that is none of text ("idna"), or that makes up halves of characters.
+        with contextlib.suppress(LookupError, UnicodeError):
+            text = data.decode(named[1].decode("ascii"), errors="replace")
+            text.encode()
+            return text
     for encoding in _ENCODINGS:
         try:
             return data.decode(encoding)

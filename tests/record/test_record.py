@@ -105,11 +105,23 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("encoding", "declared"),
-    [("utf-8", ""), ("utf-8", "CA[UTF-8]"), ("gb18030", ""), ("gb18030", "CA[GB2312]"), ("utf-8", "CA[klingon]")],
+    [
+        ("utf-8", ""),
+        ("utf-8", "CA[UTF-8]"),
+        ("gb18030", ""),
+        ("gb18030", "CA[GB2312]"),
+        ("utf-8", "CA[klingon]"),
+    ],
 )
 def test_names_in_the_encodings_of_servers(encoding: str, declared: str) -> None:
     # GB2312 as declared has both characters; GB18030 is its superset.
     assert parse_sgf(f"(;SZ[9]{declared}PB[古力];B[ee])".encode(encoding)).black == "古力"
+
+
+@pytest.mark.parametrize("encoding", ["undefined", "idna", "unicode_escape", "raw_unicode_escape"])
+def test_an_encoding_that_is_none_of_text_is_passed_over(encoding: str) -> None:
+    black = parse_sgf(rf"(;SZ[9]CA[{encoding}]PB[\ud800];B[ee])".encode()).black
+    assert black.endswith("ud800") and black.encode()
 
 
 def test_what_is_written_is_read_again_whatever_the_text() -> None:
