@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Final
@@ -16,6 +17,7 @@ from agent import __version__
 from agent.review.values import Candidate, Evaluation, Review, Reviewed
 
 _PARTS: Final = ("page.css", "page.js")
+_PLACE: Final = re.compile(r"\{\{ (page\.css|page\.js|title|review) \}\}")
 # Ownership in 63 steps, one character a point: 300 positions of 361 points would be half a megabyte as numbers.
 OWNERSHIP_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+"
 _NO_DIFFERENCE: Final = len(OWNERSHIP_LETTERS) // 2
@@ -27,12 +29,12 @@ def page(review: Review) -> str:
     """The whole file. Whatever a record holds stays text in it."""
     folder = resources.files("agent.review")
     text = folder.joinpath("page.html").read_text("utf-8")
-    for name in _PARTS:
-        text = text.replace(f"{{{{ {name} }}}}", folder.joinpath(name).read_text("utf-8"))
-    text = text.replace("{{ title }}", html.escape(_title(review)))
-    # Last, so that nothing in the review is taken for a placeholder. In JSON "<" stands in strings only.
-    data = msgspec.json.encode(_data(review)).decode().replace("<", "\\u003c")
-    return text.replace("{{ review }}", data)
+    parts = {name: folder.joinpath(name).read_text("utf-8") for name in _PARTS}
+    parts["title"] = html.escape(_title(review))
+    # In JSON "<" stands in strings only.
+    parts["review"] = msgspec.json.encode(_data(review)).decode().replace("<", "\\u003c")
+    # All at once, so that nothing in the record is taken for a placeholder.
+    return _PLACE.sub(lambda place: parts[place[1]], text)
 
 
 def _title(review: Review) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 from collections.abc import Iterator
@@ -51,8 +52,9 @@ def test_the_page_needs_nothing_beside_it_and_is_the_same_for_the_same_review() 
 def test_names_stay_text() -> None:
     hostile = msgspec.structs.replace(reviewed(), black=HOSTILE, title=HOSTILE, notes=(HOSTILE,))
     elements = Elements()
-    elements.feed(page(hostile))
+    elements.feed(text := page(hostile))
     assert elements.scripts == 2 and elements.fetched == []
+    assert f"<title>{html.escape(HOSTILE)} – " in text
 
 
 def test_every_id_that_the_script_names_is_on_the_page() -> None:
