@@ -48,8 +48,14 @@ class GtpLogs:
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            number = 1 + sum(1 for _ in self._folder.glob(f"{_SIDES[side]}-*.log"))
+            # Somebody may have taken some of them away.
+            number = 1 + max(map(_number, self._folder.glob(f"{_SIDES[side]}-*.log")), default=0)
             # Line by line: what was said last is what one wants to read after a crash.
             return GtpLog((self._folder / f"{_SIDES[side]}-{number}.log").open("x", buffering=1, errors="replace"))
         except OSError as error:
             raise JournalUnusable(f"cannot write logs to {self._folder}: {error.strerror or error}") from error
+
+
+def _number(log: Path) -> int:
+    digits = log.stem.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0
