@@ -110,7 +110,7 @@ def read_answer(line: bytes) -> NativeAnswer | None:
         return _decoder.decode(line)
     except msgspec.ValidationError as error:
         raise NativeGarbage(f"katago answered with something else than KataGo's JSON: {error}") from error
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
