@@ -180,7 +180,8 @@ class Recovery:
         where another one serves."""
         fallen, self.way = self.way > 0, 0
         if self.state in ("starting", "up"):
-            self._is_returning = fallen
+            # Asked once more before the other way's worker is gone, it still is to go.
+            self._is_returning = self._is_returning or fallen
             return [Kill(_RETURNING)] if fallen else []
         self.deaths = 0
         return self._start(now_s)

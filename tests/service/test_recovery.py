@@ -348,6 +348,16 @@ def test_one_that_is_being_started_makes_room_when_it_is_up() -> None:
     assert recovery.gone(1, "x", 0.4)[-1] == Start(0)
 
 
+def test_asking_twice_for_the_first_blames_nobody() -> None:
+    recovery = Recovery(ways=2)
+    recovery.begin(0.0)
+    die(recovery, 0.1, hopeless=True)
+    recovery.hear(READY, 1.0)
+    assert kinds(recovery.begin(2.0)) == [Kill] and recovery.begin(2.1) == []
+    assert recovery.gone(1, "the first engine is to be tried again", 2.2)[-1] == Start(0)
+    assert recovery.deaths == 0 and recovery.reason == "no library"
+
+
 def test_when_both_fail_clients_are_told() -> None:
     recovery = Recovery(ways=2)
     recovery.begin(0.0)
