@@ -17,6 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
+
+# An example may take as long as a busy board needs; pytest's own timeout catches what never ends.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 class PackagedNetwork(NamedTuple):
