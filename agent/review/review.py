@@ -40,6 +40,9 @@ def review_game(
             found[report.turn_number] = evaluation_of(report)
             reporter.report(WorkshopProgress("analysing", len(found), len(turns)))
         notes += [f"The engine says: {warning.text}" for warning in reports.warnings]
+        if reports.unanswered:
+            turns_left = ", ".join(map(str, reports.unanswered))
+            notes.append(f"Turns that somebody terminated before the engine looked at them: {turns_left}.")
     positions = [
         msgspec.structs.replace(position, evaluation=found.get(position.turn)) for position in prepared.positions
     ]

@@ -3,7 +3,7 @@
 "well" answers; "dies" ends with a message when asked for a position; "dies once FILE" does so the first time only;
 "mute" says nothing; "gtp" speaks another protocol; "chatty" prints lines of its own first; "stays FILE" writes its
 process id and ends neither with its input nor with SIGTERM; "waits FILE" writes it when asked for a position, and never
-answers.
+answers; "skips" has looked at all positions but the last one of a query when somebody terminates it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from fakes.analysis_answers import report
+from fakes.analysis_answers import no_results, report
 
 
 def main() -> None:
@@ -41,8 +41,10 @@ def main() -> None:
         if manner == "waits":
             Path(sys.argv[2]).write_text(str(os.getpid()))
             continue
-        for turn in query.get("analyzeTurns", [len(query["moves"])]):
-            print(json.dumps(report(query, turn)), flush=True)
+        turns = query.get("analyzeTurns", [len(query["moves"])])
+        for turn in turns:
+            is_skipped = manner == "skips" and turn == turns[-1]
+            print(json.dumps(no_results(query, turn) if is_skipped else report(query, turn)), flush=True)
     if manner == "stays":
         signal.pause()
 

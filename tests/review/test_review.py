@@ -142,6 +142,15 @@ def test_an_engine_is_asked_once_and_progress_is_told() -> None:
     ]
 
 
+def test_what_somebody_terminated_is_told() -> None:
+    command = [sys.executable, str(TESTS / "fakes" / "analysis_child.py"), "skips"]
+    environment = {"PYTHONPATH": f"{TESTS}:{TESTS.parent}", "PATH": "/usr/bin:/bin"}
+    with AnalysisClient(Stdio(command, environment)) as client:
+        review = review_game(client, parse_sgf(SGF), prepared(SGF), (0, 2, 6), 10, Listener())
+    assert [each.evaluation is not None for each in review.positions] == [turn in (0, 2) for turn in range(7)]
+    assert review.notes == ("Turns that somebody terminated before the engine looked at them: 6.",)
+
+
 # ---------------------------------------------------------------- table and SGF
 
 
