@@ -294,7 +294,7 @@ def test_one_that_dies_of_a_position_says_why(start: Callable[..., Running], man
     [("stop", "no answer to anything .* it is stopped"), ("mute", "no answer to anything .* though its process runs")],
 )
 def test_one_that_hangs_is_told_of_and_killed(start: Callable[..., Running], manner: str, reason: str) -> None:
-    worker = start(manner, Patience(silent_s=1.0, ping_s=0.2))
+    worker = start(manner, Patience(silent_s=3.0, ping_s=0.2))
     worker.front.wait_for(EngineReady)
     worker.front.send(search(1))
     failed = worker.front.wait_for(EngineFailed)
@@ -306,7 +306,7 @@ def test_one_that_hangs_is_told_of_and_killed(start: Callable[..., Running], man
     ("manner", "reason"), [("stopped", "is stopped (SIGSTOP) before it was ready"), ("idle", "computed nothing for")]
 )
 def test_one_that_hangs_while_it_starts(start: Callable[..., Running], manner: str, reason: str) -> None:
-    worker = start(manner, Patience(silent_s=1.0, idle_start_s=1.5, ping_s=0.2))
+    worker = start(manner, Patience(silent_s=1.0, idle_start_s=4.0, ping_s=0.2))
     failed = worker.front.wait_for(EngineFailed)
     assert reason in failed.reason
     assert worker.end() == 1

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = GameSettings(size=5, komi=0.5, rules="tromp-taylor", most_moves=75)
 # A fake engine answers at once; one that hangs is given little time. Starting takes its time on a busy machine.
 PATIENCE = Patience(start_s=60.0, command_s=60.0, move_s=60.0)
-HASTY = msgspec.structs.replace(PATIENCE, move_s=0.5)
+HASTY = msgspec.structs.replace(PATIENCE, move_s=3.0)
 
 
 class Keeper:
@@ -145,7 +145,7 @@ def test_rules_under_which_the_board_does_not_tell_who_won() -> None:
     [
         ("crash", "crash", "ended with status 3; its last words: out of memory"),
         ("segfault", "crash", "was ended by SIGSEGV"),
-        ("hang", "timeout", "did not answer 'genmove B' within 0.5 s"),
+        ("hang", "timeout", "did not answer 'genmove B' within 3 s"),
         ("nonsense", "garbage", "answered 'Z99' when asked for a move"),
         ("illegal", "illegal", "played the illegal move B B1 after 4 moves"),
         ("refuses-move", "refused", "answered 'genmove B' with 'no idea'"),
@@ -156,7 +156,7 @@ def test_an_engine_that_fails_loses_that_game_and_plays_the_next(
 ) -> None:
     lives = tmp_path / "lives"
     failing = contestant("--manner", manner, "--once", "--lives", str(lives), "--only-life", "1")
-    result = play(tmp_path, failing, contestant(), patience=HASTY)
+    result = play(tmp_path, failing, contestant(), patience=HASTY if manner == "hang" else PATIENCE)
     as_white, as_black = result.games
     assert (as_black.end, as_black.result, as_black.score) == (kind, "W+F", 0.0) and as_black.fault == said
     assert as_white.end == "score"
