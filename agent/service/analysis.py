@@ -163,6 +163,15 @@ class AnalysisConnection:
             return [_echo({**given, "models": models(self._ready())})]
         return self._analyze(given, size_bytes)
 
+    def _analyze_held(self, is_named: Callable[[str], bool]) -> list[Output]:
+        """Queries that wait for a network wait no longer: they are to be terminated."""
+        outputs: list[Output] = []
+        for request_id, (given, size_bytes) in list(self._held.items()):
+            if given.get("action") != "query_models" and is_named(given["id"]):
+                del self._held[request_id]
+                outputs += [Stop(request_id), *self._analyze(given, size_bytes)]
+        return outputs
+
     def _terminate(self, given: dict[str, Any]) -> list[Output]:
         target = given.get("terminateId")
         if given["action"] == "terminate" and not isinstance(target, str):
@@ -172,11 +181,13 @@ class AnalysisConnection:
         except QueryRefused as error:
             return [Send(reply.field_error(given["id"], error.field, str(error)))]
 
-        def is_meant(task: Task) -> bool:
-            is_named = given["action"] == "terminate_all" or task.query.id == target
-            return is_named and (turns is None or task.turn in turns) and not task.is_terminated
+        def is_named(query_id: str) -> bool:
+            return given["action"] == "terminate_all" or query_id == target
 
-        outputs: list[Output] = []
+        def is_meant(task: Task) -> bool:
+            return is_named(task.query.id) and (turns is None or task.turn in turns) and not task.is_terminated
+
+        outputs = self._analyze_held(is_named)
         for task in [task for *_, task in self._waiting] + list(self._submitted.values()):
             if not is_meant(task):
                 continue

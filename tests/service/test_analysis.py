@@ -174,6 +174,19 @@ def test_who_asks_for_a_human_profile_waits_for_a_network_that_may_have_it() -> 
         assert bool(client.engine.waiting) != is_refused
 
 
+@pytest.mark.parametrize("action", [{"action": "terminate", "terminateId": "q"}, {"action": "terminate_all"}])
+def test_a_query_that_waits_for_a_network_is_terminated_like_any_other(action: dict[str, str]) -> None:
+    client = analysis()
+    client.engine.ready = None
+    assert client.line('{"id":"a","action":"query_models"}') == b""
+    assert client.line(query("q", overrideSettings={"humanSLProfile": "rank_5k"})) == b""
+    told = replies(client.line(json.dumps({"id": "t", **action})))
+    assert {"id": "t", **action} in told
+    assert [reply["turnNumber"] for reply in told if reply["id"] == "q"] == [1]
+    # Only the question about the models still waits.
+    assert len(client.engine.waiting) == 1
+
+
 def test_clear_cache() -> None:
     client = analysis()
     assert client.line('{"id":"d2","action":"clear_cache"}') == b'{"action":"clear_cache","id":"d2"}\n'
