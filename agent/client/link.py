@@ -65,8 +65,9 @@ class Link:
         if self._listening is None:
             return
         listening, self._listening = self._listening, None
-        lines = [line for name in self._conversation.waiting for line in self._conversation.terminate(name)]
+        lines = [line for name in self._conversation.waiting for line in self._conversation.forget(name)]
         self._fail(ClientClosed("the client was closed while this waited"))
+        self._mailboxes.clear()
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
         if self._sending_aside:

@@ -524,6 +524,34 @@ def test_a_closed_client_says_so_and_closing_wakes_who_waits(tmp_path: Path) -> 
     run(scene())
 
 
+def test_a_client_that_is_opened_again_asks_nothing_of_before_and_is_as_patient(tmp_path: Path) -> None:
+    async def listen(talk: Talk) -> None:
+        await talk.hear()
+        heard.set()
+        await talk.hear()
+
+    async def drop(talk: Talk) -> None:
+        await talk.drop()
+
+    async def scene() -> None:
+        async with Peer("tcp", listen, drop, answer_all) as peer:
+            client = AsyncAnalysisClient(peer.address, retries=Retries(attempts=1, wait_s=0))
+            await client.open()
+            stream = client.stream(GAME)
+            await stream.__aenter__()
+            await heard.wait()
+            await client.close()
+            await client.open()
+            assert (await client.analyze(Query())).turn_number == 0
+            await client.close()
+            assert [each["moves"] for each in peer.heard[2]] == [[]]
+            with pytest.raises(ClientClosed):
+                await stream.__anext__()
+
+    heard = asyncio.Event()
+    run(scene())
+
+
 def test_an_engine_that_does_not_end_is_ended(tmp_path: Path) -> None:
     async def scene() -> None:
         endpoint = dataclasses.replace(engine("stays", str(tmp_path / "pid")), quit_s=0.01)
