@@ -83,7 +83,7 @@ def analyze(
 
 
 def _check_places(record: Path, *outputs: Path | None) -> None:
-    """Before minutes of work: can the files be written, and would one take the place of the record?"""
+    """Before minutes of work: can the files be written, and would one take the place of the record or of the other?"""
     import os
 
     from agent.errors import StoreUnwritable
@@ -95,6 +95,9 @@ def _check_places(record: Path, *outputs: Path | None) -> None:
             raise StoreUnwritable(f"{path} cannot be written", fix="Name a file in a folder that you can write to.")
         if record.exists() and path.exists() and path.samefile(record):
             raise StoreUnwritable(f"{path} is the record itself", fix="Give the result another name.")
+    named = [path.resolve() for path in outputs if path is not None]
+    if len(set(named)) < len(named):
+        raise StoreUnwritable(f"{outputs[0]} is to be the page and the SGF", fix="Give one of them another name.")
 
 
 def _client(engine: str | None, network: str | None, threads: int | None, config: Path | None) -> AnalysisClient:

@@ -160,6 +160,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(folder: Path)
     (folder / "page.html").mkdir()
     assert "cannot be written" in refused(StoreUnwritable, "game.sgf", "--html", "page.html", *engine)
     assert "is the record itself" in refused(StoreUnwritable, "game.sgf", "--sgf", "game.sgf", *engine)
+    assert "the page and the SGF" in refused(StoreUnwritable, "game.sgf", "--html", "x", "--sgf", "./x", *engine)
     assert (folder / "game.sgf").read_text("utf-8") == SGF
 
 
