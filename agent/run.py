@@ -89,7 +89,8 @@ async def serve_client(
     or analysis) where there is one and the client `may_join`, else with an engine of our own, made as the
     configuration wishes.
 
-    Raises SettingRefused for a setting that cannot be, before anything is started, and what `provision` raises.
+    Raises SettingRefused for a setting that cannot be, before anything is started, and what `serve_relay` and
+    `provision` raise.
     """
     front = health.find_front(settings.state_dir) if may_join else None
     ready = ChainStep("ready", READY_LINES[kind])

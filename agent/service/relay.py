@@ -4,10 +4,14 @@ memory. Bytes pass unchanged in both directions."""
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.errors import ServiceDown
 from agent.service.streams import ByteStream, StdioStream, TcpStream
+
+log = logging.getLogger(__name__)
 
 
 async def serve_relay(place: Path | tuple[str, int], *, on_connected: Callable[[], None]) -> None:
@@ -16,18 +20,25 @@ async def serve_relay(place: Path | tuple[str, int], *, on_connected: Callable[[
 
     `on_connected` is called once the service is reached. The end of input is passed on, so that the service answers
     what was asked and then closes.
-    Raises OSError where the service cannot be reached or breaks off.
+    Raises OSError where the service cannot be reached, ServiceDown where it breaks off.
     """
     if isinstance(place, Path):
         reader, writer = await asyncio.open_unix_connection(place)
     else:
         reader, writer = await asyncio.open_connection(*place)
     on_connected()
-    await relay(StdioStream(), TcpStream(reader, writer), writer.write_eof)
+    try:
+        await relay(StdioStream(), TcpStream(reader, writer), writer.write_eof)
+    except OSError as error:
+        raise ServiceDown(f"the agent broke off: {error.strerror or error}") from error
 
 
 async def relay(client: ByteStream, service: ByteStream, end_input: Callable[[], None]) -> None:
-    """As `serve_relay`, between any two streams; `end_input` tells the service that the client sends no more."""
+    """As `serve_relay`, between any two streams; `end_input` tells the service that the client sends no more. A client
+    that is gone is no error.
+
+    Raises OSError where the service breaks off.
+    """
 
     async def pass_questions() -> None:
         while data := await client.read():
@@ -37,7 +48,11 @@ async def relay(client: ByteStream, service: ByteStream, end_input: Callable[[],
     asking = asyncio.create_task(pass_questions())
     try:
         while data := await service.read():
-            await client.write(data)
+            try:
+                await client.write(data)
+            except OSError as error:
+                log.info("client is gone: %s", error)
+                return
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)

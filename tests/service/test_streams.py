@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from fakes.engine import FakeEngine
 
+from agent.errors import ServiceDown
 from agent.service.gtp import GtpConnection
 from agent.service.listen import Reception, serve_tcp
 from agent.service.options import ServiceOptions
-from agent.service.relay import relay
+from agent.service.relay import relay, serve_relay
 from agent.service.serve import Session
 from agent.service.streams import STALLED_CLIENT_S, StdioStream, TcpStream
 
@@ -108,6 +110,39 @@ def test_the_relay_ends_when_the_service_does() -> None:
         os.close(output_write)
         assert read_all(output_read) == b"= \n\n"
         os.close(input_write)
+        server.close()
+
+    run(test)
+
+
+def test_the_relay_ends_when_nobody_reads_it() -> None:
+    async def test() -> None:
+        engine = FakeEngine()
+        server = await serve_tcp(Reception(connection, engine), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        input_read, input_write = os.pipe()
+        output_read, output_write = os.pipe()
+        os.close(output_read)
+        os.write(input_write, b"name\n")
+        await relay(StdioStream(input_read, output_write), TcpStream(reader, writer), writer.write_eof)
+        os.close(output_write)
+        os.close(input_write)
+        server.close()
+
+    run(test)
+
+
+def test_a_service_that_breaks_off_is_told_with_its_fix() -> None:
+    async def test() -> None:
+        async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # No time to linger: what is left is thrown away, and the other end told (socket(7)).
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.close()
+
+        server = await asyncio.start_server(reset, "127.0.0.1", 0)
+        with pytest.raises(ServiceDown, match="broke off") as caught:
+            await serve_relay(server.sockets[0].getsockname(), on_connected=lambda: None)
+        assert "agent run" in caught.value.fix
         server.close()
 
     run(test)
