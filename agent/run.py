@@ -11,15 +11,13 @@ import contextlib
 import logging
 import math
 import os
-import platform
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from agent import __version__
 from agent.engine.messages import NATIVE_START_S
 from agent.errors import AgentError
 from agent.events import ChainStep, Converting, DownloadProgress, Event, Reporter
@@ -47,6 +45,7 @@ from agent.telemetry.messages import Maker
 from agent.telemetry.mqtt import Link
 from agent.telemetry.own_broker import OwnBroker
 from agent.telemetry.report import HostReading, Telemetry, agent_down
+from agent.twins import twins, versions
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +180,7 @@ class _Front:
             reporters = _Reporters(self._reporter)
             supervisor = supervise(plan, reporters)
             telemetry = Telemetry(link, maker, engine=lambda: supervisor.status, host=_host_reader(supervisor))
-            telemetry.announce(_twins(plan, self._settings.report_interval_s))
+            telemetry.announce(twins(plan, self._settings.report_interval_s))
             reporters.add(telemetry)
             await self._keep(stack, supervisor.run())
             # An owner who has mended something need not wait for the next try: `systemctl reload` sends this.
@@ -254,7 +253,7 @@ class _Front:
         if status.ready is not None:
             threads = status.ready.threads
             detail = f"{status.ready.network} on {status.ready.backend}, {threads} threads, {plan.visits} visits"
-            link.retain(maker.twin("versions", _versions() | status.ready.runtime_versions))
+            link.retain(maker.twin("versions", versions() | status.ready.runtime_versions))
         else:
             detail = f"degraded: {status.reason} fix: {status.fix}"
         self._reporter.report(ChainStep("engine", detail))
@@ -378,27 +377,3 @@ def _host_reader(supervisor: Supervisor) -> Callable[[], HostReading]:
         return HostReading(values=host_values(sample) | memory, throttling=throttling_reason(sample))
 
     return read
-
-
-def _twins(plan: Plan, interval_s: float) -> dict[str, Mapping[str, object]]:
-    """What is retained of this device beside its health."""
-    return {
-        "hardware": {"summary": plan.hardware, **plan.hardware_facts},
-        "profile": {
-            "name": plan.profile,
-            "why": plan.why,
-            "threads": plan.threads,
-            "batch": plan.batch,
-            "visits": plan.visits,
-            "max_time_s": plan.max_time_s,
-            "cache_positions": plan.cache_positions,
-        },
-        "network": {"name": plan.network, "source": plan.network_source, "sha256": plan.network_sha256},
-        "versions": _versions(),
-        # Readers tell from it when a silent device is silent for too long.
-        "reporting": {"interval_s": interval_s},
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {"agent": __version__, "python": platform.python_version(), "kernel": platform.release()}

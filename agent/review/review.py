@@ -12,7 +12,7 @@ from agent.engine.rules import rules_to_dict
 from agent.events import Reporter, WorkshopProgress
 from agent.record.sgf import Record
 from agent.review.game import Prepared, query_of
-from agent.review.values import Evaluation, Review, evaluation_of, with_losses
+from agent.review.values import Evaluation, Review, Reviewed, evaluation_of, with_losses
 
 # A whole game must not keep the moves of somebody who plays waiting: KataGo serves what has more first.
 PRIORITY: Final = -1
@@ -46,7 +46,13 @@ def review_game(
     positions = [
         msgspec.structs.replace(position, evaluation=found.get(position.turn)) for position in prepared.positions
     ]
-    rules = prepared.position.rules
+    return review_of(record, prepared, positions, engine=client.engine.version, notes=notes)
+
+
+def review_of(
+    record: Record, prepared: Prepared, positions: Sequence[Reviewed], *, engine: str, notes: Sequence[str] = ()
+) -> Review:
+    """What is known of the game, with the evaluated positions; `engine` names the version that looked at them."""
     return Review(
         title=record.event,
         black=record.black,
@@ -55,10 +61,10 @@ def review_game(
         date=record.date,
         x_size=record.x_size,
         y_size=record.y_size,
-        rules=rules_to_dict(rules),
+        rules=rules_to_dict(prepared.position.rules),
         rules_name=prepared.rules_name,
         komi=prepared.position.komi,
-        engine=client.engine.version,
+        engine=engine,
         positions=with_losses(positions),
         notes=(*prepared.notes, *notes),
     )

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from fakes.worker_front import WAIT_S, Front
+from fakes.worker_front import Running
 
 from agent.engine.messages import (
     ClearCache,
@@ -40,28 +38,6 @@ ENDLESS = 1 << 50
 PATIENCE = Patience(silent_s=20.0)
 
 
-class Running:
-    """A native worker in a thread of this process."""
-
-    def __init__(self, options: NativeOptions, patience: Patience) -> None:
-        ours, theirs = socket.socketpair()
-        self.front = Front(ours)
-        self.status: int | None = None
-
-        def run() -> None:
-            with theirs:
-                self.status = run_native_worker(theirs, options, patience=patience)
-
-        self._thread = threading.Thread(target=run)
-        self._thread.start()
-
-    def end(self) -> int | None:
-        self.front.socket.close()
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
-        return self.status
-
-
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     workers: list[Running] = []
@@ -81,7 +57,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
             seed=1,
         )
         fields = {**{name: getattr(options, name) for name in options.__dataclass_fields__}, **changes}
-        workers.append(Running(NativeOptions(**fields), patience))
+        workers.append(Running(lambda end: run_native_worker(end, NativeOptions(**fields), patience=patience)))
         return workers[-1]
 
     yield begin

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from fakes.backends import ImitatingBackend, NanBackend
-from fakes.worker_front import WAIT_S, Front
+from fakes.worker_front import WAIT_S, Front, Running
 
 from agent.engine.backends import BACKENDS, Entry
 from agent.engine.messages import (
@@ -51,33 +50,12 @@ def options(backend: str = "uniform", **kwargs: Any) -> WorkerOptions:
     )
 
 
-class Running:
-    """A worker in a thread of this process."""
-
-    def __init__(self, wanted: WorkerOptions, backends: Mapping[str, Entry]) -> None:
-        ours, theirs = socket.socketpair()
-        self.front = Front(ours)
-        self.status: int | None = None
-
-        def run() -> None:
-            with theirs:
-                self.status = run_worker(theirs, wanted, backends=backends)
-
-        self._thread = threading.Thread(target=run)
-        self._thread.start()
-
-    def end(self) -> int | None:
-        self.front.socket.close()
-        self._thread.join(WAIT_S)
-        return self.status
-
-
 @pytest.fixture
 def start() -> Iterator[Callable[..., Running]]:
     workers: list[Running] = []
 
     def begin(*args: Any, backends: Mapping[str, Entry] = BACKENDS, **kwargs: Any) -> Running:
-        workers.append(Running(options(*args, **kwargs), backends))
+        workers.append(Running(lambda end: run_worker(end, options(*args, **kwargs), backends=backends)))
         return workers[-1]
 
     yield begin

@@ -6,7 +6,8 @@ import msgspec
 
 from agent.record.sgf import parse_sgf
 from agent.review.game import prepare
-from agent.review.values import Candidate, Evaluation, Review, with_losses
+from agent.review.review import review_of
+from agent.review.values import Candidate, Evaluation, Review
 
 SGF = (
     "(;GM[1]FF[4]SZ[9]KM[7]RU[Chinese]PB[Lee]PW[Go Seigen]C[a game];B[ee];W[cc];B[gc]C[bold];W[aa](;B[gg];W[])(;B[cg]))"
@@ -31,18 +32,4 @@ def reviewed(sgf: str = SGF, *, without: tuple[int, ...] = ()) -> Review:
         if position.turn not in without:
             position = msgspec.structs.replace(position, evaluation=evaluation)
         positions.append(position)
-    return Review(
-        title=record.event,
-        black=record.black,
-        white=record.white,
-        result=record.result,
-        date=record.date,
-        x_size=record.x_size,
-        y_size=record.y_size,
-        rules={"ko": "SIMPLE"},
-        rules_name=prepared.rules_name,
-        komi=prepared.position.komi,
-        engine="9.99",
-        positions=with_losses(positions),
-        notes=prepared.notes,
-    )
+    return review_of(record, prepared, positions, engine="9.99")

@@ -1,8 +1,9 @@
-"""The front's end of the socket pair, for tests of a worker: sends messages, and waits for those that come."""
+"""Workers in a thread, and the front's end of their socket pair: sends messages, and waits for those that come."""
 
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -48,3 +49,25 @@ class Front:
                 raise EOFError
             data += more
         return data
+
+
+class Running:
+    """A worker in a thread of this process; `serve` runs it on its end of the socket pair, to its exit status."""
+
+    def __init__(self, serve: Callable[[socket.socket], int]) -> None:
+        ours, theirs = socket.socketpair()
+        self.front = Front(ours)
+        self.status: int | None = None
+
+        def run() -> None:
+            with theirs:
+                self.status = serve(theirs)
+
+        self._thread = threading.Thread(target=run)
+        self._thread.start()
+
+    def end(self) -> int | None:
+        self.front.socket.close()
+        self._thread.join(WAIT_S)
+        assert not self._thread.is_alive(), "the worker did not end"
+        return self.status
