@@ -17,7 +17,7 @@ import msgspec
 
 from agent.engine.game import Game
 from agent.engine.messages import EngineReady, Position, RawReport, RawRequest, SearchReport, SearchRequest
-from agent.engine.points import BLACK, vertex
+from agent.engine.points import BLACK
 from agent.engine.rules import Rules
 from agent.errors import IllegalMove, QueryRefused
 from agent.service import analysis_format as reply
@@ -248,14 +248,10 @@ class AnalysisConnection:
 
 def _try_moves(query: Query) -> None:
     """Play the whole game once. Raises QueryRefused for the first move that KataGo would not take."""
-    position = query.position
-    game = Game.from_position(query.position_at(0))
-    for number, (color, point) in enumerate(position.moves):
-        try:
-            game.play(color, point)
-        except IllegalMove as error:
-            text = f"Illegal move {number}: {vertex(point, position.x_size, position.y_size)}"
-            raise QueryRefused("moves", text) from error
+    try:
+        Game.from_position(query.position)
+    except IllegalMove as error:
+        raise QueryRefused("moves", str(error)) from error
 
 
 def _request(task: Task, request_id: int) -> SearchRequest:

@@ -34,6 +34,9 @@ from agent.service.vertices import read_point
 
 MAX_KOMI = 400.0
 PV_LEN = 15
+# Ten times the longest games. To try a game takes time by the square of its length: a line of 76,000 passes stopped
+# everybody for three seconds, this many moves take 40 ms.
+MAX_MOVES = 10_000
 # Beyond KataGo's longest interval.
 NEVER_S = 1e9
 
@@ -111,6 +114,8 @@ def parse_query(
     if "moves" not in given:
         raise refuse("moves", "Must specify an array of [player,location] pairs")
     moves = _moves(given, "moves", x_size, y_size, may_pass=True)
+    if len(moves) > MAX_MOVES:
+        raise refuse("moves", f"Must be at most {MAX_MOVES} moves")
     first = player(given, "initialPlayer", "initialPlayer") if "initialPlayer" in given else None
     turns = _turns(given, len(moves))
     priorities = _priorities(given)

@@ -57,6 +57,8 @@ ERRORS: list[tuple[dict[str, Any], str, str]] = [
     ({"moves": [["b", "Z99"]]}, "moves", "Could not parse board location: Z99"),
     ({"moves": [["b", "C3"], ["w", "C3"]]}, "moves", "Illegal move 1: C3"),
     ({"moves": [["b", "C3"], ["w", "C3"]], "analyzeTurns": [0]}, "moves", "Illegal move 1: C3"),
+    ({"moves": [["b", "pass"], ["w", "pass"]] * 5000 + [["b", "C3"]]}, "moves", "Must be at most 10000 moves"),
+    ({"moves": [["b", "pass"], ["w", "pass"]] * 4999 + [["b", "C3"]] * 2}, "moves", "Illegal move 9999: C3"),
     ({"initialPlayer": "x"}, "initialPlayer", 'Must be "b" or "w"'),
     ({"initialPlayer": 3}, "initialPlayer", 'Must be "b" or "w"'),
     ({"analyzeTurns": [3]}, "analyzeTurns", "Invalid turn number: 3"),
