@@ -56,6 +56,8 @@ def worker_command(plan: Plan) -> list[str]:
         "--cache-positions": plan.cache_positions,
     }
     options = [text for name, value in numbers.items() for text in (name, str(value))]
+    if plan.human_profile:
+        options += ["--human-profile", plan.human_profile]
     return [*own_command(), "engine", "--backend", plan.backend, *model, *options]
 
 

@@ -104,6 +104,7 @@ def _built_in_plan(
         visits=settings.visits or profile.visits,
         max_time_s=profile.limits.max_time_s if settings.visits is None else None,
         cache_positions=profile.cache_positions,
+        human_profile=settings.human_profile,
     )
     if not tuned or backend in WITHOUT_NETWORK:
         return plan
@@ -219,12 +220,8 @@ def _of_machine(hardware: Hardware, choice: Choice) -> dict[str, Any]:
 
 
 def backend_of(settings: Settings, profile: Profile) -> str:
-    """The owner's choice, else the profile's. Whom a human-style network imitates is written into the converted file,
-    so that such a network needs a backend which runs that."""
-    if settings.engine.runtime:
-        return settings.engine.runtime
-    preferred = profile.networks[0].runtime
-    return CONVERTED if settings.human_profile and preferred in RUN_SOURCE else preferred
+    """The owner's choice, else the profile's."""
+    return settings.engine.runtime or profile.networks[0].runtime
 
 
 def _as_tuned(plan: Plan, settings: Settings, hardware: Hardware, memory_percent: float) -> Plan:
@@ -283,6 +280,7 @@ def _provide_network(
         stored = _have_network(settings, names, store, reporter)
     active = stored if instead_of is None else instead_of
     if as_it_is:
+        _check_profile(stored, settings.human_profile)
         store.activate(active.sha256)
         return stored.manifest.name, stored.manifest.source, stored.sha256, str(stored.path)
     kind = conversion_kind(settings)
@@ -308,6 +306,26 @@ def _provide_network(
             converted = store.add_file(out, made)
     store.activate(active.sha256)
     return stored.manifest.name, stored.manifest.source, stored.sha256, str(converted.path)
+
+
+def _check_profile(stored: StoredNetwork, human_profile: str) -> None:
+    """What a conversion would find out. A file that is no network is for the worker to tell.
+
+    Raises ConversionFailed: `human_profile` is for a human-style network, and such a network needs one.
+    """
+    from agent.errors import NetworkFormatError
+    from agent.export.human_profile import metadata_row, needs_profile, takes_no_profile
+    from agent.export.parse import is_human_style
+
+    name = stored.manifest.name
+    try:
+        is_human = is_human_style(stored.path)
+    except NetworkFormatError:
+        return
+    if human_profile:
+        metadata_row(human_profile)
+    if is_human != bool(human_profile):
+        raise needs_profile(name) if is_human else takes_no_profile(name)
 
 
 def conversion_kind(settings: Settings) -> str:

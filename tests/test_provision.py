@@ -23,7 +23,7 @@ from agent.engine.tuning import (
     remember,
     runtime_versions,
 )
-from agent.errors import BackendUnavailable, ConfigError
+from agent.errors import BackendUnavailable, ConfigError, ConversionFailed
 from agent.events import ChainStep
 from agent.export.artifact import ArtifactManifest, digest, write_manifest
 from agent.export.info import NetworkInfo
@@ -92,7 +92,6 @@ def test_who_decides_on_the_backend() -> None:
         profile, networks=(msgspec.structs.replace(profile.networks[0], runtime="core", network="b18c384nbt"),)
     )
     assert backend_of(Settings(), ours) == "core"
-    assert backend_of(Settings(human_profile="rank_5k"), ours) == "onnxruntime"  # the profile is in the converted file
     assert backend_of(Settings(engine=Engine(backend="mnn")), ours) == "mnn"
 
 
@@ -101,6 +100,29 @@ def test_our_own_kernels_need_no_conversion(settings: Settings, tmp_path: Path) 
     plan = provision(fresh, Listener())
     assert plan.backend == "core" and plan.model is not None and plan.model.endswith(".bin.gz")
     assert len(list((tmp_path / "state" / "networks").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("metadata", "profile", "message"),
+    [
+        (True, "", "is a human-style network"),
+        (True, "rank_21k", "there is no human profile"),
+        (False, "rank_5k", "is no human-style network"),
+    ],
+)
+def test_our_own_kernels_need_to_know_whom_a_network_imitates(
+    metadata: bool, profile: str, message: str, tmp_path: Path
+) -> None:
+    network = NetworkWriter(15, ["ordinary"], metadata=metadata).write(tmp_path / "n.bin.gz")
+    settings = Settings(
+        state_dir=tmp_path / "state", network=str(network), human_profile=profile, engine=Engine(backend="core")
+    )
+    with pytest.raises(ConversionFailed, match=message):
+        provision(settings, Listener())
+    right = "rank_5k" if metadata else ""
+    plan = provision(msgspec.structs.replace(settings, human_profile=right), Listener())
+    assert (plan.backend, plan.human_profile) == ("core", right)
+    assert ("--human-profile" in worker_command(plan)) == metadata
 
 
 def test_what_was_tuned_is_what_runs(settings: Settings, tune: Callable[..., Tuned]) -> None:

@@ -181,20 +181,31 @@ def test_the_profile_limits_the_time_of_a_move_unless_the_owner_said_how_many_vi
     assert "/opt/katago rests: engine.backend names another engine" in done.stderr
 
 
-def test_a_human_style_network_needs_a_profile_and_follows_it(tmp_path: Path) -> None:
+BYE = "= \n\n"  # the reply to quit
+
+
+@pytest.mark.parametrize("backend", ["core", "onnxruntime"])
+def test_a_human_style_network_needs_a_profile_and_follows_it(backend: str, tmp_path: Path) -> None:
     network = shutil.copy(Path(__file__).parent / "golden" / "human_network.gz", tmp_path / "human.bin.gz")
-    without = configured(tmp_path, engine={"backend": "onnxruntime"}, network=str(network))
+    without = configured(tmp_path, engine={"backend": backend}, network=str(network))
     refused = verb("gtp", "--config", str(without), text="quit\n", status=1)
     assert "is a human-style network" in refused.stderr
     assert "Set `human_profile` in agent.yaml" in refused.stderr
     answers = {}
     for profile in ("rank_20k", "rank_9d"):
         config = configured(
-            tmp_path, engine={"backend": "onnxruntime"}, network=str(network), human_profile=profile, threads=1
+            tmp_path, engine={"backend": backend}, network=str(network), human_profile=profile, threads=1
         )
         answers[profile] = verb("gtp", "--config", str(config), text="kata-raw-nn 0\nquit\n").stdout
         assert "whiteWin" in answers[profile]
     assert answers["rank_20k"] != answers["rank_9d"]
+    # The first answer comes when there is a network.
+    asked = "kata-raw-nn 0\nkata-set-param humanSLProfile rank_20k\nkata-raw-nn 0\nquit\n"
+    answer = verb("gtp", "--config", str(config), text=asked).stdout
+    if backend == "core":
+        assert answer == f"{answers['rank_9d'].removesuffix(BYE)}= \n\n{answers['rank_20k']}"
+    else:
+        assert "? Could not set params: humanSLProfile is 'rank_9d' for everybody on backend onnxruntime" in answer
 
 
 def test_a_stale_front_file_deceives_nobody(tmp_path: Path) -> None:

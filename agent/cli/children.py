@@ -25,6 +25,7 @@ def engine(
     sessions: int = typer.Option(1, min=1, help="1: the threads share one session; or as many as threads."),
     batch: int = typer.Option(1, min=1, help="Positions that a thread evaluates at once."),
     cache_positions: int = typer.Option(20_000, min=0, help="Evaluations kept."),
+    human_profile: str = typer.Option("", help="Whom a human-style network imitates."),
     seed: int | None = typer.Option(None, help="For symmetries and random draws; random if not given."),
 ) -> None:
     """Serve searches to the daemon that started this process: the worker."""
@@ -36,7 +37,7 @@ def engine(
 
     die_with_parent()
     chosen = secrets.randbits(63) if seed is None else seed
-    options = WorkerOptions(backend, model, threads, batch, cache_positions, chosen, sessions)
+    options = WorkerOptions(backend, model, threads, batch, cache_positions, chosen, sessions, human_profile)
     with socket.socket(fileno=fd) as end:
         status = run_worker(end, options)
     raise typer.Exit(status)

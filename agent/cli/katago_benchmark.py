@@ -67,7 +67,11 @@ def benchmark(
     for count in counts:
         sessions = min(plan.sessions, count)
         backend = open_sessions(
-            plan.backend, Path(plan.model) if plan.model else None, threads=count, sessions=sessions
+            plan.backend,
+            Path(plan.model) if plan.model else None,
+            threads=count,
+            sessions=sessions,
+            human_profile=plan.human_profile,
         )
         try:
             rate = measure_threads(

@@ -50,7 +50,7 @@ def bench(
         reporter = BarReporter(progress)
         plan = provision(settings, reporter)
         model = Path(plan.model) if plan.model else None
-        backend = open_backend(plan.backend, model, threads=plan.threads)
+        backend = open_backend(plan.backend, model, threads=plan.threads, human_profile=plan.human_profile)
         stack.callback(backend.close)
         memory = sample().memory_available_bytes
         options = BenchOptions(
@@ -75,7 +75,7 @@ def bench(
             options,
             reporter,
             opponent=opponent,
-            open_another=lambda: open_backend(plan.backend, model, threads=1),
+            open_another=lambda: open_backend(plan.backend, model, threads=1, human_profile=plan.human_profile),
         )
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from agent.engine.backends.interface import Backend
 from agent.engine.messages import RawReport, RawRequest, ReportSink, SearchReport, SearchRequest
 from agent.engine.stop import Condition, Progress, any_of, stop_is_requested, time_passes, tree_holds, visits_reach
 from agent.engine.tree import SearchTree
@@ -13,12 +14,13 @@ from agent.engine.tree import SearchTree
 
 @dataclass
 class Job:
-    """A search or a raw evaluation. `tree` is None until it runs; `users` are threads at work on it."""
+    """A search or a raw evaluation. `tree` and `backend` are None until it runs; `users` are threads at work on it."""
 
     request: SearchRequest | RawRequest
     sink: ReportSink
     arrival: int
     tree: SearchTree | None = None
+    backend: Backend | None = None  # the player's, told whom to imitate
     started_s: float = 0.0
     visits_before: int = 0
     users: int = 0

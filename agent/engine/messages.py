@@ -61,7 +61,8 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
     Requests of one `client` are served highest `priority` first, equal ones in order of arrival; clients are served in
     turn, so that nobody's long analysis keeps another's move waiting. `background` ones (pondering) wait for the rest.
     `overrides` holds search parameters by KataGo's names (cpuctExploration, wideRootNoise, …) as `SearchParams` reads
-    them; the front has checked the names.
+    them; the front has checked the names. `human_profile` is whom a human-style network imitates; empty for whom the
+    worker was started with.
     """
 
     id: int
@@ -83,11 +84,12 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
     moves_ownership_stdev: bool = False
     policy: bool = False
     overrides: dict[str, float | int | bool] = {}
+    human_profile: str = ""
 
 
 class RawRequest(msgspec.Struct, frozen=True, tag="raw"):
     """One evaluation of the network without search, as kata-raw-nn prints it. `symmetry` 0–7; `optimism` 0–1 mixes
-    the optimistic policy in where the network has one. `client` as in `SearchRequest`."""
+    the optimistic policy in where the network has one. `client` and `human_profile` as in `SearchRequest`."""
 
     id: int
     position: Position
@@ -95,6 +97,7 @@ class RawRequest(msgspec.Struct, frozen=True, tag="raw"):
     client: str = ""
     symmetry: int = 0
     optimism: float = 0.0
+    human_profile: str = ""
 
 
 class StopRequest(msgspec.Struct, frozen=True, tag="stop"):
@@ -221,7 +224,8 @@ class RawReport(msgspec.Struct, frozen=True, tag="raw_report"):
 
 class EngineReady(msgspec.Struct, frozen=True, tag="ready"):
     """Sent once, when the worker can search. `network_version` is the file format's (8 for g170 networks);
-    `has_human_sl` tells that the network imitates players, `human_profile` whom."""
+    `has_human_sl` tells that the network imitates players, `human_profile` whom; with `imitates_anybody` a request may
+    name somebody else."""
 
     pid: int
     network: str
@@ -233,6 +237,7 @@ class EngineReady(msgspec.Struct, frozen=True, tag="ready"):
     batch: int
     has_human_sl: bool = False
     human_profile: str = ""
+    imitates_anybody: bool = False
     runtime_versions: dict[str, str] = {}
 
 

@@ -56,6 +56,11 @@ class Standing:
     def is_ready(self) -> bool:
         return bool(self.version and self.models)
 
+    @property
+    def has_human_sl(self) -> bool:
+        """Whether the network imitates players; a katago imitates whom each query names."""
+        return bool(self.models) and bool(self.models[0].get("usesHumanSLProfile"))
+
 
 @dataclass
 class _Search:
@@ -260,6 +265,9 @@ class NativePlayer:
 
     def _start(self, search: _Search, now_s: float) -> Outgoing:
         request = search.request
+        if not self.standing.has_human_sl:
+            # Of other networks a profile has no effect.
+            request = msgspec.structs.replace(request, human_profile="")
         try:
             if isinstance(request, RawRequest):
                 query = raw_query(request, search.name)

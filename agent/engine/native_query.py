@@ -57,6 +57,7 @@ def search_query(request: SearchRequest, name: str, max_visits: int) -> dict[str
         "overrideSettings": {
             "maxTime": _NO_LIMIT_S if request.max_time_s is None else request.max_time_s,
             **{key: value for key, value in request.overrides.items() if key not in _READ_AT_START},
+            **_players(request),
         },
     }
     wanted = {
@@ -83,8 +84,14 @@ def raw_query(request: RawRequest, name: str) -> dict[str, Any]:
             "maxTime": _NO_LIMIT_S,
             "rootNumSymmetriesToSample": SYMMETRIES,
             "rootPolicyOptimism": request.optimism,
+            **_players(request),
         },
     }
+
+
+def _players(request: SearchRequest | RawRequest) -> dict[str, str]:
+    """KataGo refuses a profile for a network that imitates nobody, so whoever asks has looked."""
+    return {"humanSLProfile": request.human_profile} if request.human_profile else {}
 
 
 def position_fields(position: Position, player: int) -> dict[str, Any]:

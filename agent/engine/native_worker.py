@@ -251,7 +251,7 @@ class _Service:
         standing, options = self._player.standing, self._options
         model = standing.models[0]
         backend = f", {self._child.backend}" if self._child.backend else ""
-        has_human_sl = bool(model.get("usesHumanSLProfile"))
+        has_human_sl = self._player.standing.has_human_sl
         return EngineReady(
             pid=os.getpid(),
             network=str(model.get("internalName") or model.get("name") or ""),
@@ -264,6 +264,7 @@ class _Service:
             has_human_sl=has_human_sl,
             # KataGo takes a profile for any network; only one that imitates players has it.
             human_profile=options.human_profile if has_human_sl else "",
+            imitates_anybody=has_human_sl,
             runtime_versions={"katago": standing.version},
         )
 

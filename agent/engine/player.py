@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.engine.backends.human_style import imitating
 from agent.engine.backends.interface import Backend
 from agent.engine.forest import Forest, default_max_nodes
 from agent.engine.job import Job
@@ -212,6 +213,7 @@ class Player:
     def _begin(self, job: Job, request: SearchRequest) -> None:
         tree = self._forest.take(request.tree)
         try:
+            job.backend = imitating(self._backend, request.human_profile)
             visits = tree.begin(request)
         except Exception as error:
             # The edge of a thread: a request that the front should not have sent ends itself, never the thread.
@@ -220,7 +222,7 @@ class Player:
         job.start(tree, visits, self._clock(), self._forest.max_nodes)
 
     def _run_leaves(self, job: Job, batch: LeafBatch) -> bool:
-        assert isinstance(job.request, SearchRequest) and job.tree is not None
+        assert isinstance(job.request, SearchRequest) and job.tree is not None and job.backend is not None
         with self._changed:
             most = 1 if batch.capacity <= SMALL_BATCH and self._turns.is_shared else batch.capacity
         count = job.tree.select(batch, job.request.max_visits, most)
@@ -232,7 +234,7 @@ class Player:
         if count == MADE_PROGRESS:
             return True
         try:
-            outputs = self._backend.evaluate(batch.spatial, batch.global_)
+            outputs = job.backend.evaluate(batch.spatial, batch.global_)
             finite = job.tree.deliver(batch, outputs)
         except Exception:
             # Whatever the backend raises, the tree must not wait for these leaves; `_advance` sorts the error.
@@ -246,8 +248,9 @@ class Player:
     def _run_raw(self, job: Job) -> bool:
         request = job.request
         assert isinstance(request, RawRequest)
+        backend = imitating(self._backend, request.human_profile)
         report = raw_evaluation(
-            request.position, request.player, request.symmetry, request.optimism, self._backend, request.id
+            request.position, request.player, request.symmetry, request.optimism, backend, request.id
         )
         job.send(report)
         with self._changed:

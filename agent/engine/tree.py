@@ -7,6 +7,7 @@ clock: `player.py` brings both. All calls release the GIL. Everything is from Wh
 from __future__ import annotations
 
 import ctypes
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,6 +25,9 @@ from agent.errors import BackendUnavailable, EngineError
 # `select` did visits that needed no network; call it again.
 MADE_PROGRESS = -1
 _FAILED = -2
+
+# The core's name for the number of whom the network imitates. No parameter of KataGo's, so no client can say it.
+EVALUATED_AS = "evaluatedAs"
 
 # A depth no game reaches, for limits that hold "always".
 _MAX_DEPTH = 2**30
@@ -111,6 +115,7 @@ class SearchTree:
             SettingRefused: an override that is none.
         """
         values = core_values(request.overrides)
+        values[EVALUATED_AS] = float(zlib.crc32(request.human_profile.encode()))
         game = Game.from_position(request.position)
         if not self._move_on(request.position, request.player):
             self._check(self._core.ka_search_set_game(self._handle, game.handle, request.player))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from agent.engine import library
 from agent.engine.backends import BACKENDS, Backend, Entry
+from agent.engine.backends.human_style import Imitator
 from agent.engine.backends.sessions import open_sessions
 from agent.engine.messages import (
     HEARTBEAT_S,
@@ -42,7 +43,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class WorkerOptions:
     """What the command line says. `model` is a converted network, None for backends without one. `sessions` is 1, which
-    all threads share, or one for each of the `threads`."""
+    all threads share, or one for each of the `threads`. `human_profile` is whom a human-style network imitates where no
+    request names somebody else."""
 
     backend: str
     model: Path | None
@@ -51,6 +53,7 @@ class WorkerOptions:
     cache_positions: int
     seed: int
     sessions: int = 1
+    human_profile: str = ""
 
 
 def run_worker(
@@ -65,7 +68,12 @@ def run_worker(
         # A core that is missing or of another version is told like a runtime that is.
         library.load()
         backend = open_sessions(
-            options.backend, options.model, threads=options.threads, sessions=options.sessions, table=backends
+            options.backend,
+            options.model,
+            threads=options.threads,
+            sessions=options.sessions,
+            table=backends,
+            human_profile=options.human_profile,
         )
     except AgentError as error:
         connection.send(EngineFailed(reason=str(error), fix=error.fix))
@@ -150,6 +158,7 @@ def _ready(backend: Backend, options: WorkerOptions) -> EngineReady:
         batch=options.batch,
         has_human_sl=bool(network.human_profile),
         human_profile=network.human_profile,
+        imitates_anybody=isinstance(backend, Imitator),
         runtime_versions=backend.versions(),
     )
 

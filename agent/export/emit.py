@@ -7,7 +7,6 @@ from the input's shape. This file knows how a network is put together; `layers.p
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Callable
 from typing import BinaryIO
@@ -15,11 +14,10 @@ from typing import BinaryIO
 import msgspec
 import onnx
 
-from agent.errors import ConversionFailed
 from agent.events import Converting, Reporter
 from agent.export.graph import GraphWriter
 from agent.export.graph_interface import Graph
-from agent.export.human_profile import AREA_CHANNEL, FULL_AREA, KINDS, metadata_row
+from agent.export.human_profile import AREA_CHANNEL, FULL_AREA, metadata_row, needs_profile, without_optimism
 from agent.export.info import EXPORTER, GLOBAL_CHANNELS, METADATA_KEY, SPATIAL_CHANNELS, VALUE_CHANNELS
 from agent.export.layers import Layers, PlainLayers, activate, matmul
 from agent.export.network import (
@@ -133,7 +131,7 @@ class _Emitter:
         self._pool_factors()
         x = self._trunk()
         imitates = network.trunk.metadata_encoder is not None
-        self._policy(_without_optimism(network.policy_head) if imitates else network.policy_head, x)
+        self._policy(without_optimism(network.policy_head) if imitates else network.policy_head, x)
         self._progress()
         self._value(network.value_head, x)
         self._progress()
@@ -155,10 +153,7 @@ class _Emitter:
     def _players(self, encoder: MetadataEncoder, profile: str) -> str:
         """Column [1, channels]: what the players of `profile` add. It depends on the board's area and nothing else."""
         if not profile:
-            raise ConversionFailed(
-                f"{self._network.info.name} is a human-style network: it imitates players of a kind that it is told",
-                fix=f"Set `human_profile` in agent.yaml, or name one with --human-profile; one of: {KINDS}.",
-            )
+            raise needs_profile(self._network.info.name)
         graph = self._graph
         weights = encoder.matmul1.weights
         fixed = encoder.bias1 + metadata_row(profile) @ weights
@@ -268,15 +263,3 @@ class _Emitter:
 def _normalised(layer: MatMul, bn: BatchNorm) -> MatMul:
     """`layer` for a sum that is normalised by `bn`, where the other summand carries the bias."""
     return MatMul(layer.name, layer.weights * bn.scale)
-
-
-def _without_optimism(head: PolicyHead) -> PolicyHead:
-    """`head` with its optimistic policy, channel 1, replaced by channel 0: native KataGo never mixes that of a
-    human-style network in (`nneval.cpp`), whatever the search asks for."""
-    channels = [0, 0, *range(2, head.p2_conv.out_channels)]
-    last = head.pass_head
-    if last is not None:
-        logits = dataclasses.replace(last.matmul, weights=last.matmul.weights[:, channels])
-        last = dataclasses.replace(last, matmul=logits)
-    points = dataclasses.replace(head.p2_conv, weights=head.p2_conv.weights[channels])
-    return dataclasses.replace(head, p2_conv=points, pass_head=last)

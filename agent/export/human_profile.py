@@ -1,4 +1,5 @@
-"""What a human-style network is told about the players whose moves it should give. Start at `metadata_row`.
+"""What a human-style network is told about the players whose moves it should give. Start at `metadata_row`;
+`encoded` is what the network makes of it before it looks at a board.
 
 Such a network has a metadata encoder: 192 numbers about both players, the game's clock, date and place (KataGo's
 `sgfmetadata.h`; the numbers here are its encoder version 1). A profile names the kinds that people ask for, as
@@ -8,15 +9,18 @@ whose move it is; of the board it holds nothing but the area.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.errors import ConversionFailed
-from agent.export.network import Array, Network
+from agent.export.network import Activation, Array, MetadataEncoder, Network, PolicyHead
 
 METADATA_CHANNELS = 192
 # Half the logarithm of the board's area, in 19×19 boards.
@@ -65,14 +69,25 @@ def profile_for(network: Network, named: str, usual: str = "") -> str:
     """
     if network.trunk.metadata_encoder is None:
         if named:
-            raise ConversionFailed(
-                f"{network.info.name} is no human-style network; it has no profiles", fix="Leave out the human profile."
-            )
+            raise takes_no_profile(network.info.name)
         return ""
     profile = named or usual
     if profile:
         _players(profile)
     return profile
+
+
+def needs_profile(name: str) -> ConversionFailed:
+    """What is raised where nobody said whom the network called `name` is to imitate."""
+    return ConversionFailed(
+        f"{name} is a human-style network: it imitates players of a kind that it is told",
+        fix=f"Set `human_profile` in agent.yaml, or name one with --human-profile; one of: {KINDS}.",
+    )
+
+
+def takes_no_profile(name: str) -> ConversionFailed:
+    """What is raised where a profile is named for the network called `name`, which imitates nobody."""
+    return ConversionFailed(f"{name} is no human-style network; it has no profiles", fix="Leave out the human profile.")
 
 
 def metadata_row(profile: str) -> Array:
@@ -101,6 +116,38 @@ def metadata_row(profile: str) -> Array:
     row[_DATE + 1 : _DATE + 2 * _WAVES : 2] = np.sin(turns)
     row[_PLACE + players.place] = 1
     return row.astype(np.float32)
+
+
+def encoded(encoder: MetadataEncoder, profile: str, area: int) -> Array:
+    """What the encoder's last matrix is multiplied by, [channels]: of players of `profile` on a board of `area` points.
+
+    Raises:
+        ConversionFailed: there is no such profile.
+    """
+    row = metadata_row(profile).astype(np.float64)
+    row[AREA_CHANNEL] = 0.5 * math.log(area / FULL_AREA)
+    hidden = _ACTIVATIONS[encoder.act1](row @ encoder.matmul1.weights + encoder.bias1)
+    return _ACTIVATIONS[encoder.act2](hidden @ encoder.matmul2.weights + encoder.bias2).astype(np.float32)
+
+
+_ACTIVATIONS: dict[Activation, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    Activation.IDENTITY: lambda x: x,
+    Activation.RELU: lambda x: np.maximum(x, 0),
+    Activation.MISH: lambda x: x * np.tanh(np.logaddexp(0, x)),
+    Activation.SILU: lambda x: x / (1 + np.exp(-x)),
+}
+
+
+def without_optimism(head: PolicyHead) -> PolicyHead:
+    """`head` with its optimistic policy, channel 1, replaced by channel 0: native KataGo never mixes that of a
+    human-style network in (`nneval.cpp`), whatever the search asks for."""
+    channels = [0, 0, *range(2, head.p2_conv.out_channels)]
+    last = head.pass_head
+    if last is not None:
+        logits = dataclasses.replace(last.matmul, weights=last.matmul.weights[:, channels])
+        last = dataclasses.replace(last, matmul=logits)
+    points = dataclasses.replace(head.p2_conv, weights=head.p2_conv.weights[channels])
+    return dataclasses.replace(head, p2_conv=points, pass_head=last)
 
 
 def _players(profile: str) -> _Players:

@@ -282,6 +282,7 @@ def _request(task: Task, request_id: int) -> SearchRequest:
         moves_ownership_stdev=query.moves_ownership_stdev,
         policy=query.policy,
         overrides=search,
+        human_profile=options.human_profile,
     )
 
 

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from agent.engine.messages import EngineReady
 from agent.engine.search_params import SEARCH_PARAMS
 from agent.errors import SettingRefused
@@ -19,7 +21,7 @@ from agent.service.options import OWN_KEYS, ServiceOptions, read_settings
 
 # What native KataGo refuses to change between searches, and how it is there when nothing was set.
 _FIXED = {"nodeTableShardsPowerOfTwo": "16", "useEvalCache": "false", "evalCacheMinVisits": "100"}
-_HUMAN_PROFILE = "humanSLProfile"
+HUMAN_PROFILE = "humanSLProfile"
 # These weigh a second network, which there is not.
 _SECOND_NETWORK = frozenset(
     f"humanSL{name}"
@@ -42,10 +44,7 @@ def read_query_settings(options: ServiceOptions, given: Mapping[str, str]) -> tu
     if given.get("numBots", "1") != "1":
         raise SettingRefused("The config for this command cannot have numBots > 0")
     own = {name: text for name, text in given.items() if name in SEARCH_PARAMS or _is_own(name)}
-    changed, _ = read_settings(options, own)
-    profile = given.get(_HUMAN_PROFILE, "")
-    if profile not in _NO_PROFILE and not _PROFILE.fullmatch(profile):
-        raise SettingRefused(f"Unknown human SL network profile: {profile}")
+    changed = read_human_profile(read_settings(options, own)[0], given)
     for name in sorted(_SECOND_NETWORK & given.keys()):
         if given[name]:
             raise SettingRefused(
@@ -59,27 +58,43 @@ def read_query_settings(options: ServiceOptions, given: Mapping[str, str]) -> tu
     return changed, sorted(unknown)
 
 
+def read_human_profile(options: ServiceOptions, given: Mapping[str, str]) -> ServiceOptions:
+    """`options` with whom `given` wants imitated, if it says so.
+
+    Raises SettingRefused: KataGo has no such profile.
+    """
+    profile = given.get(HUMAN_PROFILE)
+    if profile is None:
+        return options
+    if profile in _NO_PROFILE:
+        profile = ""
+    elif not _PROFILE.fullmatch(profile):
+        raise SettingRefused(f"Unknown human SL network profile: {profile}")
+    return msgspec.structs.replace(options, human_profile=profile)
+
+
 def names_profile(query: Mapping[str, Any]) -> bool:
     """Whether a query asks for a human profile, so that its answer depends on the network there is."""
     settings = query.get("overrideSettings")
-    return isinstance(settings, dict) and settings.get(_HUMAN_PROFILE, "") not in _NO_PROFILE
+    return isinstance(settings, dict) and settings.get(HUMAN_PROFILE, "") not in _NO_PROFILE
 
 
 def check_human_profile(given: Mapping[str, str], ready: EngineReady | None) -> None:
-    """Whether the network that serves imitates whom the query asks for. Nothing is refused while none is loaded.
+    """Whether the network that serves imitates whom `given` asks for. Nothing is refused while none is loaded.
 
     Raises SettingRefused: the network imitates nobody, or was converted to imitate another player.
     """
-    profile = given.get(_HUMAN_PROFILE, "")
+    profile = given.get(HUMAN_PROFILE, "")
     if profile in _NO_PROFILE or ready is None:
         return
     if not ready.has_human_sl:
         raise SettingRefused(
             f"WARNING: humanSLProfile is specified as config param but model(s) don't use it: {ready.network}\n"
         )
-    if profile != ready.human_profile:
+    if not ready.imitates_anybody and profile != ready.human_profile:
         raise SettingRefused(
-            f"humanSLProfile is '{ready.human_profile}' for every query here; human_profile in agent.yaml sets it"
+            f"humanSLProfile is '{ready.human_profile}' for everybody on backend {ready.backend}, for which the network"
+            " was converted so; backend core imitates anybody"
         )
 
 
@@ -91,7 +106,7 @@ def _is_known(name: str) -> bool:
     return (
         name in SEARCH_PARAMS
         or name in SEARCH_KEYS_WITHOUT_EFFECT
-        or name == _HUMAN_PROFILE
+        or name == HUMAN_PROFILE
         or name in _SECOND_NETWORK
         or _is_own(name)
     )

@@ -45,6 +45,7 @@ def _run(state: GtpState, visits: int, reply: Reply) -> Job:
             max_visits=visits,
             pv_len=_PLIES_BETWEEN,
             overrides=dict(state.options.search),
+            human_profile=state.options.human_profile,
         )
         # What is known already would be no work.
         report = searched((yield [ClearCache(), Submit(request)]))

@@ -13,6 +13,7 @@ import msgspec
 from agent.engine.search_params import SEARCH_PARAMS
 from agent.errors import CommandRefused, SettingRefused
 from agent.service.analysis_fields import compact
+from agent.service.analysis_settings import HUMAN_PROFILE, check_human_profile, read_human_profile
 from agent.service.gtp_state import GtpState
 from agent.service.identity import models
 from agent.service.numbers import general
@@ -25,6 +26,7 @@ _NO_TIME_LIMIT = 1e20
 _TEXTS: dict[str, Callable[[ServiceOptions], str]] = {
     "analysisWideRootNoise": lambda options: general(options.analysis_wide_root_noise),
     "analysisIgnorePreRootHistory": lambda options: compact(options.analysis_ignore_pre_root_history),
+    HUMAN_PROFILE: lambda options: options.human_profile,
     "allowResignation": lambda options: compact(options.allow_resignation),
     "ponderingEnabled": lambda options: compact(options.pondering_enabled),
 }
@@ -106,11 +108,12 @@ def _set(state: GtpState, given: Mapping[str, str]) -> str:
     where = {name: _NO_NAME for name in given if name not in _TEXTS or name.startswith("analysis")}
     try:
         known = {name: text for name, text in given.items() if name in _NAMES}
-        options, _ = read_settings(state.options, known, where)
+        options = read_human_profile(read_settings(state.options, known, where)[0], known)
+        check_human_profile(known, state.ready())
         if given.get(_THREADS):
             _read_threads(_THREADS, given[_THREADS], _NO_NAME)
     except SettingRefused as error:
-        raise CommandRefused(f"Could not set params: {error}") from error
+        raise CommandRefused(f"Could not set params: {error}".rstrip()) from error
     for name in sorted(given):
         if name not in _NAMES:
             raise CommandRefused(

@@ -146,6 +146,7 @@ def _request(
         moves_ownership=asked.moves_ownership,
         moves_ownership_stdev=asked.moves_ownership_stdev,
         overrides=overrides,
+        human_profile=state.options.human_profile,
     )
 
 
@@ -193,6 +194,7 @@ def ask_quietly(state: GtpState, position: Position, player: int, visits: int, *
         max_visits=visits,
         ownership=ownership,
         overrides=overrides,
+        human_profile=state.options.human_profile,
     )
     report = searched((yield [Submit(request)]))
     if report.error is not None or report.root is None:
@@ -210,6 +212,7 @@ def raw_request(
         # As KataGo: on a board that is not square, those that would turn it on its side do not.
         symmetry=symmetry if position.x_size == position.y_size else symmetry & 3,
         optimism=optimism,
+        human_profile=state.options.human_profile,
     )
 
 

@@ -32,7 +32,8 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     decide. `search_factor_*` multiply visits and time of a move; the example file's would play weaker unasked, so
     they are off. `may_use_files` is no setting: whoever starts a service for its own user may let it read and write
     paths. `advantage_player` is who has the search's playoutDoublingAdvantage, None for the side to move.
-    `positions_at_once` bounds how many of one client's positions are searched at a time. `config_name` is what errors
+    `positions_at_once` bounds how many of one client's positions are searched at a time. `human_profile` is whom the
+    client wants imitated by a human-style network; empty for whom the owner wants. `config_name` is what errors
     call the configuration, `configured` the names that stand in it."""
 
     max_visits: int = 500
@@ -64,6 +65,7 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     max_playouts: int | None = None
     advantage_player: int | None = None
     positions_at_once: int | None = None
+    human_profile: str = ""
     config_name: str = NO_FILE
     configured: frozenset[str] = frozenset()
     search: dict[str, float | int | bool] = {}

@@ -9,8 +9,12 @@ import pytest
 
 from agent.engine.backends import open_backend
 from agent.engine.backends.core import CoreBackend
+from agent.engine.backends.human_style import imitating
 from agent.engine.backends.interface import Array
-from agent.errors import BackendUnavailable
+from agent.engine.backends.uniform import UniformBackend
+from agent.errors import BackendUnavailable, ConfigError
+from agent.export.convert import convert
+from tests.fakes.backends import ImitatingBackend
 from tests.fakes.callers import asked_at_once
 from tests.fakes.network_oracle import evaluate
 from tests.fakes.network_writer import ACTIVATIONS, ATTENTION, NetworkWriter
@@ -188,8 +192,47 @@ def test_boards_beyond_the_tables_are_refused(source: Path) -> None:
         backend.evaluate(*inputs(1, 1, 65))
 
 
-def test_a_human_style_network_is_refused_by_name(tmp_path: Path) -> None:
-    source = NetworkWriter(15, ["ordinary"], metadata=True).write(tmp_path / "n.bin.gz")
-    with pytest.raises(BackendUnavailable, match="metadata encoder") as error:
-        CoreBackend(source)
+def test_a_human_style_network_imitates_whom_each_call_names(tmp_path: Path) -> None:
+    """As the converted network into which that profile is written, on every size of board and in every batch."""
+    source = NetworkWriter(15, ["ordinary", "gpool"], policy_channels=4, metadata=True).write(tmp_path / "n.bin.gz")
+    core = open_backend("core", source, threads=1, human_profile="rank_1d")
+    answers = []
+    for profile in ("rank_20k", "proyear_1995"):
+        convert(source, tmp_path / f"{profile}.onnx", human_profile=profile)
+        converted = open_backend("onnxruntime", tmp_path / f"{profile}.onnx", threads=1, human_profile=profile)
+        asked = imitating(core, profile)
+        assert asked.network.human_profile == profile
+        for y_size, x_size in ((9, 9), (19, 19), (3, 7)):
+            answers.append(asked.evaluate(*inputs(2, y_size, x_size)))
+            for found, expected in zip(answers[-1], converted.evaluate(*inputs(2, y_size, x_size)), strict=True):
+                np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert np.abs(answers[0].policy - answers[3].policy).max() > 1e-3
+    core.close()
+    with pytest.raises(BackendUnavailable, match="was closed"):
+        asked.evaluate(*inputs(1, 9, 9))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "profile", "message"),
+    [
+        (True, "", "is a human-style network"),
+        (True, "rank_21k", "there is no human profile 'rank_21k'"),
+        (False, "rank_5k", "is no human-style network"),
+    ],
+)
+def test_whom_a_network_imitates_is_said_when_it_is_opened(
+    metadata: bool, profile: str, message: str, tmp_path: Path
+) -> None:
+    source = NetworkWriter(15, ["ordinary"], metadata=metadata).write(tmp_path / "n.bin.gz")
+    with pytest.raises(BackendUnavailable, match=message) as error:
+        open_backend("core", source, threads=1, human_profile=profile)
     assert error.value.fix
+
+
+def test_who_may_be_asked_to_imitate_another() -> None:
+    human = ImitatingBackend()
+    assert imitating(human, "") is human and imitating(human, "rank_5k") is human
+    with pytest.raises(ConfigError, match="was converted to imitate rank_5k, not rank_1d"):
+        imitating(human, "rank_1d")
+    nobody = UniformBackend()
+    assert imitating(nobody, "rank_5k") is nobody

@@ -56,6 +56,13 @@ def test_visits_are_bounded_and_time_is_always_set() -> None:
     assert wanted["includeOwnership"] and wanted["includeMovesOwnershipStdev"] and wanted["analysisPVLen"] == 1
 
 
+def test_a_query_names_whom_its_client_wants_imitated() -> None:
+    raw = RawRequest(1, BOARD, BLACK, human_profile="rank_5k_3d")
+    for query in (search_query(search(human_profile="rank_5k_3d"), "1", 10), raw_query(raw, "1")):
+        assert query["overrideSettings"]["humanSLProfile"] == "rank_5k_3d"
+    assert "humanSLProfile" not in search_query(search(), "1", 10)["overrideSettings"]
+
+
 @pytest.mark.parametrize(
     ("every_s", "first_s", "large", "expected"),
     [

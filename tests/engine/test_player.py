@@ -5,11 +5,13 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.backends import GatedBackend, MisshapenBackend, NanBackend, RaisingBackend
 
+from agent.engine.backends import open_backend
 from agent.engine.backends.interface import Backend
 from agent.engine.backends.uniform import UniformBackend
 from agent.engine.job import Job
@@ -460,3 +462,55 @@ def test_closing_does_not_wait_for_searches() -> None:
         backend.open()
         engine.submit(request(1, ENDLESS), Inbox())
         assert backend.wait_entered(10)
+
+
+# ---------------------------------------------------------------- human-style networks
+
+HUMAN = Path(__file__).parents[1] / "golden" / "human_network.gz"
+
+
+def as_players(*profiles: str, tree: str = "") -> list[tuple[float, tuple[int, ...]]]:
+    """Win rate and visits of the moves, by profile, of searches that one player did one after the other."""
+    found = []
+    backend = open_backend("core", HUMAN, threads=1, human_profile="rank_9d")
+    with player(backend, threads=1) as searching:
+        for number, profile in enumerate(profiles):
+            inbox = Inbox()
+            request = SearchRequest(
+                id=number, position=EMPTY, player=BLACK, max_visits=20, tree=tree, human_profile=profile
+            )
+            searching.submit(request, inbox)
+            report = inbox.final()
+            assert report.root is not None, report.error
+            found.append((report.root.winrate, tuple(move.visits for move in report.moves)))
+    backend.close()
+    return found
+
+
+@pytest.mark.parametrize("tree", ["", "mine"], ids=["trees of their own", "one tree"])
+def test_whoever_is_imitated_has_evaluations_and_a_tree_of_his_own(tree: str) -> None:
+    """The same searches in one player, which share its cache, as each in a new one."""
+    alone = {profile: as_players(profile, tree=tree)[0] for profile in ("rank_9d", "rank_20k")}
+    assert alone["rank_9d"] != alone["rank_20k"]
+    together = as_players("rank_9d", "rank_20k", "rank_9d", "rank_20k", tree=tree)
+    assert together == [alone[profile] for profile in ("rank_9d", "rank_20k")] * 2
+
+
+def test_who_is_named_for_one_evaluation_is_imitated_and_unknown_players_are_an_error() -> None:
+    backend = open_backend("core", HUMAN, threads=1, human_profile="rank_9d")
+    with player(backend, threads=1) as evaluating:
+        inbox = Inbox()
+
+        def ask(number: int, profile: str) -> RawReport:
+            evaluating.submit(RawRequest(id=number, position=EMPTY, player=BLACK, human_profile=profile), inbox)
+            return inbox.next_raw()
+
+        usual, strong, weak = ask(1, ""), ask(2, "rank_9d"), ask(3, "rank_20k")
+        assert usual.policy == strong.policy != weak.policy
+        # So many of them are no reason to end the worker: it is not the network's fault.
+        for number in range(4, 5 + MAX_FAILURES):
+            assert "no human profile" in str(ask(number, "rank_21k").error)
+        evaluating.submit(SearchRequest(20, EMPTY, BLACK, 5, human_profile="rank_5k_9d"), inbox)
+        assert "no human profile" in str(inbox.final().error)
+        assert ask(30, "rank_20k").policy == weak.policy
+    backend.close()

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from agent.engine.backends import open_backend
+from agent.engine.backends import Backend, open_backend
+from agent.engine.backends.human_style import imitating
 from agent.engine.game import Game
 from agent.engine.messages import Position, RawReport
 from agent.engine.points import BLACK, WHITE, parse_color, parse_vertex
@@ -106,6 +107,16 @@ def test_a_human_style_network_imitates_as_in_native_katago(
     check_all("raw_nn_human", profile, tmp_path / "n.onnx", record_property)
 
 
+@pytest.mark.parametrize("profiles", [["rank_20k", "rank_5k", "rank_9d"], ["preaz_1d", "proyear_1850", "proyear_2022"]])
+def test_the_core_s_human_style_network_imitates_one_after_the_other(
+    profiles: list[str], record_property: Callable[[str, object], None]
+) -> None:
+    core = open_backend("core", GOLDEN / "human_network.gz", threads=1, human_profile=profiles[-1])
+    for profile in profiles:
+        compare_all("raw_nn_human", profile, imitating(core, profile), record_property)
+    core.close()
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_rules_and_legal_moves_are_those_of_native_katago(file: str) -> None:
     for row in read(file):
@@ -125,19 +136,25 @@ def check_all(
     backend: str = "onnxruntime",
     every: int = 1,
 ) -> None:
-    """All positions of `file`, or one in `every`."""
     opened = open_backend(backend, model, threads=1)
     try:
-        worst = Differences(0, 0, 0, 0, 0, 0, 0)
-        for row in itertools.islice(read(file), 0, None, every):
-            position = position_of(row, file)
-            report = raw_evaluation(position, position.to_play, 0, KATAGO_GTP_OPTIMISM, opened)
-            found = differences(report, row["nets"][alias])
-            assert all(d <= bound for d, bound in zip(found, BOUNDS, strict=True)), (found, row["rules"], row["moves"])
-            worst = Differences(*map(max, worst, found))
-        record_property("largest differences", str(worst))
+        compare_all(file, alias, opened, record_property, every=every)
     finally:
         opened.close()
+
+
+def compare_all(
+    file: str, alias: str, backend: Backend, record_property: Callable[[str, object], None], *, every: int = 1
+) -> None:
+    """All positions of `file`, or one in `every`."""
+    worst = Differences(0, 0, 0, 0, 0, 0, 0)
+    for row in itertools.islice(read(file), 0, None, every):
+        position = position_of(row, file)
+        report = raw_evaluation(position, position.to_play, 0, KATAGO_GTP_OPTIMISM, backend)
+        found = differences(report, row["nets"][alias])
+        assert all(d <= bound for d, bound in zip(found, BOUNDS, strict=True)), (found, row["rules"], row["moves"])
+        worst = Differences(*map(max, worst, found))
+    record_property("largest differences", str(worst))
 
 
 def read(file: str) -> Iterator[dict[str, Any]]:

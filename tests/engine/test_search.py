@@ -13,7 +13,7 @@ from agent.engine.messages import MoveLimit, Position, SearchRequest
 from agent.engine.points import BLACK, WHITE
 from agent.engine.rules import Rules
 from agent.engine.search_params import SEARCH_PARAMS
-from agent.engine.tree import MADE_PROGRESS, EvalCache, LeafBatch, core_params, made
+from agent.engine.tree import EVALUATED_AS, MADE_PROGRESS, EvalCache, LeafBatch, core_params, made
 from agent.errors import EngineError, IllegalMove, SettingRefused
 from tests.fakes.small_searches import UNIFORM, edge_sum, favouring, new_tree, position, request, search
 
@@ -21,7 +21,7 @@ from tests.fakes.small_searches import UNIFORM, edge_sum, favouring, new_tree, p
 
 
 def test_python_and_core_name_the_same_parameters_with_the_same_defaults() -> None:
-    assert core_params() == {name: float(param.default) for name, param in SEARCH_PARAMS.items()}
+    assert core_params() == {EVALUATED_AS: 0.0} | {name: float(param.default) for name, param in SEARCH_PARAMS.items()}
 
 
 def test_an_override_out_of_range_is_refused() -> None:

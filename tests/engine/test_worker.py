@@ -36,6 +36,7 @@ from agent.engine.rules import Rules
 from agent.engine.worker import WorkerOptions, run_worker
 from agent.engine.worker_socket import MAX_FRAME_BYTES, Frames, FrontGarbage
 
+HUMAN = Path(__file__).parents[1] / "golden" / "human_network.gz"
 EMPTY = Position(9, 9, Rules(), 7.0)
 ENDLESS = 1 << 50
 
@@ -115,7 +116,10 @@ def test_a_network_that_imitates_players_is_told_as_one(start: Callable[..., Run
     """kata-get-models and query_models pass it on."""
     assert not start().front.next().has_human_sl
     table = {"imitating": Entry(0, lambda model, threads: ImitatingBackend())}
-    assert start("imitating", backends=table).front.next().has_human_sl
+    ready = start("imitating", backends=table).front.next()
+    assert ready.has_human_sl and not ready.imitates_anybody
+    ready = start("core", model=HUMAN, human_profile="rank_1d").front.next()
+    assert (ready.has_human_sl, ready.human_profile, ready.imitates_anybody) == (True, "rank_1d", True)
 
 
 def test_a_ping_is_answered_while_a_search_runs_and_a_stop_ends_it(start: Callable[..., Running]) -> None:

@@ -174,6 +174,18 @@ def test_who_asks_for_a_human_profile_waits_for_a_network_that_may_have_it() -> 
         assert bool(client.engine.waiting) != is_refused
 
 
+def test_a_network_that_imitates_anybody_imitates_whom_each_query_names() -> None:
+    client = analysis()
+    client.engine.ready = msgspec.structs.replace(
+        READY, has_human_sl=True, human_profile="rank_5k", imitates_anybody=True
+    )
+    for profile in ("rank_1d", "proyear_1995", "", "_"):
+        client.line(query("q", overrideSettings={"humanSLProfile": profile}))
+    client.line(query("q"))
+    asked = [request.human_profile for request in client.engine.submitted]
+    assert asked == ["rank_1d", "proyear_1995", "", "", ""]
+
+
 @pytest.mark.parametrize("action", [{"action": "terminate", "terminateId": "q"}, {"action": "terminate_all"}])
 def test_a_query_that_waits_for_a_network_is_terminated_like_any_other(action: dict[str, str]) -> None:
     client = analysis()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from fakes.driving import gtp
+from fakes.engine import READY
 
 from agent import __version__
 from agent.service.gtp import MAX_WAITING_BYTES, MAX_WAITING_COMMANDS
@@ -229,6 +231,46 @@ def test_every_must_command_is_listed() -> None:
     client = gtp()
     for command in listed:
         assert client.line(f"known_command {command}") == b"= true\n\n"
+
+
+UNSET = "kata-set-param humanSLProfile"
+
+
+@pytest.mark.parametrize(
+    ("ready", "lines", "reply"),
+    [
+        ({"imitates_anybody": True}, ["kata-set-param humanSLProfile rank_1d"], "= rank_1d\n\n"),
+        ({"imitates_anybody": True}, ['kata-set-params {"humanSLProfile":"preaz_3k"}'], "= preaz_3k\n\n"),
+        (
+            {"imitates_anybody": True},
+            ["kata-set-param humanSLProfile rank_1d", UNSET],
+            "= \n\n",
+        ),
+        ({"imitates_anybody": True}, ["kata-set-param humanSLProfile rank_21k"], "= \n\n"),
+        ({"imitates_anybody": False}, ["kata-set-param humanSLProfile rank_1d"], "= \n\n"),
+        ({"imitates_anybody": False}, ["kata-set-param humanSLProfile rank_5k"], "= rank_5k\n\n"),
+    ],
+)
+def test_whom_a_human_style_network_imitates(ready: dict[str, bool], lines: list[str], reply: str) -> None:
+    client = gtp()
+    client.engine.ready = msgspec.structs.replace(READY, has_human_sl=True, human_profile="rank_5k", **ready)
+    for line in lines:
+        client.line(line)
+    assert client.line("kata-get-param humanSLProfile").decode() == reply
+    client.line("kata-raw-nn 0")
+    client.line("genmove b")
+    client.release()
+    assert {request.human_profile for request in client.engine.submitted} == {reply[2:].strip()}
+
+
+def test_another_network_takes_no_profile() -> None:
+    assert gtp().line("kata-set-param humanSLProfile rank_1d").decode() == (
+        "? Could not set params: WARNING: humanSLProfile is specified as config param but model(s) don't use it:"
+        " g170e-b15c192-s1672170752-d466197061\n\n"
+    )
+    assert gtp().line("kata-set-param humanSLProfile me").decode() == (
+        "? Could not set params: Unknown human SL network profile: me\n\n"
+    )
 
 
 def test_models_name_the_network_and_no_path() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.engine.backends.human_style import told
 from agent.engine.backends.interface import Backend, NetworkInfo, Outputs
 from agent.engine.backends.uniform import UniformBackend
-from agent.errors import BackendUnavailable
+from agent.errors import AgentError, BackendUnavailable
 
 __all__ = ["BACKENDS", "Backend", "Entry", "NetworkInfo", "Outputs", "open_backend"]
 
@@ -97,14 +98,29 @@ BACKENDS: dict[str, Entry] = {
 }
 
 
-def open_backend(name: str, model: Path | None, *, threads: int, table: Mapping[str, Entry] = BACKENDS) -> Backend:
-    """The backend called `name` in `table`, with `model` (a converted network) loaded; `threads` will call it at once.
+def open_backend(
+    name: str,
+    model: Path | None,
+    *,
+    threads: int,
+    table: Mapping[str, Entry] = BACKENDS,
+    human_profile: str = "",
+) -> Backend:
+    """The backend called `name` in `table`, with `model` (a converted network, or what the backend reads) loaded;
+    `threads` will call it at once. `human_profile` is whom a human-style network imitates that was not converted for
+    somebody.
 
     Raises:
-        BackendUnavailable: no such name, its package is missing or does not work here, or `model` does not load.
+        BackendUnavailable: no such name, its package is missing or does not work here, `model` does not load, or it
+            does not go with `human_profile`.
     """
     entry = table.get(name)
     if entry is None:
         known = ", ".join(table)
         raise BackendUnavailable(f"there is no backend named {name!r}", fix=f"Choose one of: {known}.")
-    return entry.open(model, threads)
+    backend = entry.open(model, threads)
+    try:
+        return told(backend, human_profile)
+    except AgentError as error:
+        backend.close()
+        raise BackendUnavailable(str(error), fix=error.fix) from error

@@ -12,16 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.engine.backends.human_style import HumanStyle
 from agent.engine.backends.interface import (
     GLOBAL_CHANNELS,
     SPATIAL_CHANNELS,
     VALUE_CHANNELS,
     Array,
+    Backend,
     NetworkInfo,
     Outputs,
 )
 from agent.engine.library import CAttention, CConvolution, CFinish, load
 from agent.errors import BackendUnavailable, NetworkFormatError
+from agent.export.human_profile import without_optimism
 from agent.export.network import (
     Activation,
     AttentionBlock,
@@ -31,9 +34,11 @@ from agent.export.network import (
     FfnBlock,
     GpoolBlock,
     MatMul,
+    MetadataEncoder,
     NestedBlock,
     Network,
     OrdinaryBlock,
+    PolicyHead,
     RmsNorm,
     TransformerBlock,
 )
@@ -52,7 +57,8 @@ _Following = tuple[int, BatchNorm, Activation] | None
 
 class CoreBackend:
     """One network's weights, shared by all threads that call; each call takes buffers of its own, and keeps them for
-    the next."""
+    the next. A human-style network runs behind `HumanStyle`, which writes what its metadata encoder finds, the
+    `metadata_channels`, beside the global inputs."""
 
     name = "core"
 
@@ -60,7 +66,7 @@ class CoreBackend:
         """Load the network file `source`. `generic` takes the kernels that run on every processor of this kind.
 
         Raises:
-            BackendUnavailable: not a network file, or that of a human-style network.
+            BackendUnavailable: not a network file, or memory ran out.
         """
         try:
             network = parse_network(source)
@@ -70,6 +76,9 @@ class CoreBackend:
         self._kernels = self._core.ka_network_kernels(generic).decode()
         self._handle: int | None = _Builder(network, self._core.ka_network_new(generic)).handle
         self.network: NetworkInfo = network.info
+        self.metadata_encoder: MetadataEncoder | None = network.trunk.metadata_encoder
+        beside = self.metadata_encoder.matmul3.in_channels if self.metadata_encoder else 0
+        self._global_channels = GLOBAL_CHANNELS + beside
 
     def evaluate(self, spatial: Array, global_: Array) -> Outputs:
         """See `Backend.evaluate`.
@@ -77,12 +86,13 @@ class CoreBackend:
         Raises:
             BackendUnavailable: closed, inputs of another shape, or memory ran out.
         """
+        channels = self._global_channels
         if not self._handle:
             raise BackendUnavailable("this network was closed", fix="Open the backend again.")
         count = len(spatial)
-        if spatial.shape[1:2] != (SPATIAL_CHANNELS,) or spatial.ndim != 4 or global_.shape != (count, GLOBAL_CHANNELS):
+        if spatial.shape[1:2] != (SPATIAL_CHANNELS,) or spatial.ndim != 4 or global_.shape != (count, channels):
             raise BackendUnavailable(
-                f"a batch is [n, {SPATIAL_CHANNELS}, y, x] planes and [n, {GLOBAL_CHANNELS}] numbers, not "
+                f"a batch is [n, {SPATIAL_CHANNELS}, y, x] planes and [n, {channels}] numbers, not "
                 f"{list(spatial.shape)} and {list(global_.shape)}"
             )
         y_size, x_size = spatial.shape[2:]
@@ -114,12 +124,13 @@ class CoreBackend:
             self._handle = None
 
 
-def open_core(model: Path | None, threads: int) -> CoreBackend:
+def open_core(model: Path | None, threads: int) -> Backend:
     """For the table."""
     del threads  # any number may call
     if model is None:
         raise BackendUnavailable("no network was given", fix="Give a network file (.bin.gz).")
-    return CoreBackend(model)
+    core = CoreBackend(model)
+    return core if core.metadata_encoder is None else HumanStyle(core, core.metadata_encoder)
 
 
 class _Builder:
@@ -137,24 +148,23 @@ class _Builder:
 
     def _build(self, network: Network) -> None:
         trunk, info = network.trunk, network.info
+        first = trunk.initial_matmul
         if trunk.metadata_encoder is not None:
-            raise BackendUnavailable(
-                f"{info.name}: a metadata encoder is nothing that the core's kernels run",
-                fix="Use backend onnxruntime.",
-            )
+            first = MatMul(first.name, np.vstack([first.weights, trunk.metadata_encoder.matmul3.weights]))
         spatial = self._buffer("spatial", trunk.initial_conv.in_channels, is_map=True)
-        global_ = self._buffer("global", trunk.initial_matmul.in_channels, is_map=False)
+        global_ = self._buffer("global", first.in_channels, is_map=False)
         assert (spatial, global_) == (_SPATIAL, _GLOBAL)
         channels = trunk.initial_conv.out_channels
         column = self._buffer("initial", channels, is_map=False)
-        self._product(trunk.initial_matmul, global_, column)
+        self._product(first, global_, column)
         x, ready = self._buffer("trunk", channels), self._buffer("ready", channels)
         after = (ready, trunk.tip_norm, trunk.tip_act) if isinstance(trunk.tip_norm, BatchNorm) else None
         self._conv(trunk.initial_conv, spatial, x, column=column, following=self._entry(trunk.blocks, ready, after))
         self._blocks(trunk.blocks, x, ready, after)
         if isinstance(trunk.tip_norm, RmsNorm):
             self._rms(trunk.tip_norm, x, ready, trunk.tip_act)
-        policy, passes = self._policy(network, ready)
+        head = network.policy_head if trunk.metadata_encoder is None else without_optimism(network.policy_head)
+        policy, passes = self._policy(head, info.policy_channels, ready)
         value, score, ownership = self._value(network, ready)
         self._check(self._core.ka_network_outputs(self.handle, policy, passes, value, score, ownership), info.name)
 
@@ -237,8 +247,7 @@ class _Builder:
 
     # ------------------------------------------------------------ heads
 
-    def _policy(self, network: Network, ready: int) -> tuple[int, int]:
-        head, outputs = network.policy_head, network.info.policy_channels
+    def _policy(self, head: PolicyHead, outputs: int, ready: int) -> tuple[int, int]:
         channels, pooling = head.p1_conv.out_channels, head.g1_conv.out_channels
         pooled, points = self._buffer("g1", pooling), self._buffer("p1", channels)
         means = self._buffer("g1 pooled", 3 * pooling, is_map=False)

@@ -40,19 +40,25 @@ class SessionPerThread:
 
 
 def open_sessions(
-    name: str, model: Path | None, *, threads: int, sessions: int, table: Mapping[str, Entry] = BACKENDS
+    name: str,
+    model: Path | None,
+    *,
+    threads: int,
+    sessions: int,
+    table: Mapping[str, Entry] = BACKENDS,
+    human_profile: str = "",
 ) -> Backend:
-    """As `open_backend`; with more than one of `sessions` each serves one thread at a time.
+    """As `open_backend`; with more than one of `sessions` each serves one thread at a time, and imitates nobody else.
 
     Raises:
         BackendUnavailable: as `open_backend`; sessions that were open are closed again.
     """
     if sessions == 1:
-        return open_backend(name, model, threads=threads, table=table)
+        return open_backend(name, model, threads=threads, table=table, human_profile=human_profile)
     opened: list[Backend] = []
     try:
         while len(opened) < sessions:
-            opened.append(open_backend(name, model, threads=1, table=table))
+            opened.append(open_backend(name, model, threads=1, table=table, human_profile=human_profile))
     except BaseException:
         for session in opened:
             session.close()

@@ -73,8 +73,9 @@ int64_t Search::begin(const SearchParams& params, const MoveLimits& limits) {
   if (!sameTree(params, params_) || !sameLimits || limits.any()) clearTree();
   params_ = params;
   limits_ = limits;
-  temperatureKey_ = 0;
-  if (params_.nnPolicyTemperature != 1.0) std::memcpy(&temperatureKey_, &params_.nnPolicyTemperature, sizeof temperatureKey_);
+  evaluationKey_ = 0;
+  if (params_.nnPolicyTemperature != 1.0) std::memcpy(&evaluationKey_, &params_.nnPolicyTemperature, sizeof evaluationKey_);
+  if (params_.evaluatedAs != 0) evaluationKey_ ^= scramble(static_cast<uint64_t>(params_.evaluatedAs));
   counts_ = SearchCounts();
   instantSinceDelivery_ = 0;
   sqrtArea_ = std::sqrt(static_cast<double>(game_.area()));

@@ -198,7 +198,7 @@ Search::Walk Search::handOut(Leaf& leaf, Node& node, bool addsVisit) {
   const bool isRoot = &node == root_.get();
   leaf.options = optionsFor(leaf.game, isRoot);
   leaf.key = evaluationHash(leaf.game, node.toPlay, leaf.options);
-  leaf.key.high ^= scramble(temperatureKey_);
+  leaf.key.high ^= scramble(evaluationKey_);
   leaf.addsVisit = addsVisit;
   if (isRoot) {
     leaf.symmetry = symmetriesToDo_.back();

@@ -201,7 +201,7 @@ class Search {
   ColorMap rootSafe_;                  // pass-alive area
   double scoreCenter_ = 0;             // points; recentScoreCenter of KataGo
   double sqrtArea_ = 19;
-  uint64_t temperatureKey_ = 0;        // nnPolicyTemperature as a part of cache keys; 0 for none
+  uint64_t evaluationKey_ = 0;         // nnPolicyTemperature and evaluatedAs as a part of cache keys; 0 for none
 
   std::vector<std::unique_ptr<Leaf>> leaves_;
   int inFlight_ = 0;          // leaves out

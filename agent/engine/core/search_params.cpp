@@ -33,6 +33,7 @@ constexpr Member<double> DOUBLES[] = {
     {"fpuParentWeight", &SearchParams::fpuParentWeight},
     {"policyOptimism", &SearchParams::policyOptimism},
     {"nnPolicyTemperature", &SearchParams::nnPolicyTemperature},
+    {"evaluatedAs", &SearchParams::evaluatedAs},
     {"numVirtualLossesPerThread", &SearchParams::numVirtualLossesPerThread},
     {"minPlayoutsPerThread", &SearchParams::minPlayoutsPerThread},
     {"valueWeightExponent", &SearchParams::valueWeightExponent},

@@ -28,6 +28,7 @@ struct SearchParams {
   double fpuParentWeight = 0.0;
   double policyOptimism = 1.0;
   double nnPolicyTemperature = 1.0;
+  double evaluatedAs = 0;  // a number for whom a human-style network imitates: trees and cached evaluations are theirs alone
   bool useGraphSearch = true;  // moves that lead to one position lead to one node
   int graphSearchRepBound = 11;  // not where the position may come again within so many moves
   bool nnRandomize = true;  // false: the network sees every position as it is, in no symmetry
