@@ -225,7 +225,7 @@ class RawReport(msgspec.Struct, frozen=True, tag="raw_report"):
 class EngineReady(msgspec.Struct, frozen=True, tag="ready"):
     """Sent once, when the worker can search. `network_version` is the file format's (8 for g170 networks);
     `has_human_sl` tells that the network imitates players, `human_profile` whom; with `imitates_anybody` a request may
-    name somebody else."""
+    name somebody else, with `imitates_pairs` one player against another (`rank_9k_3d`), too."""
 
     pid: int
     network: str
@@ -238,6 +238,7 @@ class EngineReady(msgspec.Struct, frozen=True, tag="ready"):
     has_human_sl: bool = False
     human_profile: str = ""
     imitates_anybody: bool = False
+    imitates_pairs: bool = False
     runtime_versions: dict[str, str] = {}
 
 

@@ -265,6 +265,7 @@ class _Service:
             # KataGo takes a profile for any network; only one that imitates players has it.
             human_profile=options.human_profile if has_human_sl else "",
             imitates_anybody=has_human_sl,
+            imitates_pairs=has_human_sl,
             runtime_versions={"katago": standing.version},
         )
 

@@ -31,8 +31,9 @@ _SECOND_NETWORK = frozenset(
         *("OppExploreProbWeightful", "ChosenMoveProp", "ChosenMoveIgnorePass", "ChosenMovePiklLambda"),
     )
 )
-_RANK = "(?:[1-9]d|1?[0-9]k|20k)"
+_RANK = "(?:[1-9][dk]|1[0-9]k|20k)"
 _PROFILE = re.compile(rf"(?:rank|preaz)_{_RANK}(?:_{_RANK})?|proyear_(?:1[89][0-9]{{2}}|20(?:[01][0-9]|2[0-3]))")
+_PAIR = re.compile(rf"(?:rank|preaz)_{_RANK}_{_RANK}")
 _NO_PROFILE = ("", "_", '""')
 
 
@@ -82,7 +83,8 @@ def names_profile(query: Mapping[str, Any]) -> bool:
 def check_human_profile(given: Mapping[str, str], ready: EngineReady | None) -> None:
     """Whether the network that serves imitates whom `given` asks for. Nothing is refused while none is loaded.
 
-    Raises SettingRefused: the network imitates nobody, or was converted to imitate another player.
+    Raises SettingRefused: the network imitates nobody, or was converted to imitate another player, or imitates none
+    against another.
     """
     profile = given.get(HUMAN_PROFILE, "")
     if profile in _NO_PROFILE or ready is None:
@@ -95,6 +97,10 @@ def check_human_profile(given: Mapping[str, str], ready: EngineReady | None) -> 
         raise SettingRefused(
             f"humanSLProfile is '{ready.human_profile}' for everybody on backend {ready.backend}, for which the network"
             " was converted so; backend core imitates anybody"
+        )
+    if _PAIR.fullmatch(profile) and not ready.imitates_pairs:
+        raise SettingRefused(
+            f"humanSLProfile '{profile}' names a rank for each colour, which only a native katago knows; name one rank"
         )
 
 

@@ -17,18 +17,20 @@ from agent.service.analysis_settings import HUMAN_PROFILE, check_human_profile, 
 from agent.service.gtp_state import GtpState
 from agent.service.identity import models
 from agent.service.numbers import general
-from agent.service.options import MAX_VISITS, OWN_KEYS, ServiceOptions, read_settings, whole
+from agent.service.options import MAX_VISITS, OWN_KEYS, read_settings, whole
 
 # What kata-get-param says where no time limit is set.
 _NO_TIME_LIMIT = 1e20
 
 # Told first, in KataGo's order, and as text.
-_TEXTS: dict[str, Callable[[ServiceOptions], str]] = {
-    "analysisWideRootNoise": lambda options: general(options.analysis_wide_root_noise),
-    "analysisIgnorePreRootHistory": lambda options: compact(options.analysis_ignore_pre_root_history),
-    HUMAN_PROFILE: lambda options: options.human_profile,
-    "allowResignation": lambda options: compact(options.allow_resignation),
-    "ponderingEnabled": lambda options: compact(options.pondering_enabled),
+_TEXTS: dict[str, Callable[[GtpState], str]] = {
+    "analysisWideRootNoise": lambda state: general(state.options.analysis_wide_root_noise),
+    "analysisIgnorePreRootHistory": lambda state: compact(state.options.analysis_ignore_pre_root_history),
+    HUMAN_PROFILE: lambda state: (
+        state.options.human_profile or (ready.human_profile if (ready := state.ready()) else "")
+    ),
+    "allowResignation": lambda state: compact(state.options.allow_resignation),
+    "ponderingEnabled": lambda state: compact(state.options.pondering_enabled),
 }
 # Told among the search parameters, as numbers.
 _NUMBERS: dict[str, Callable[[GtpState], float | int]] = {
@@ -65,7 +67,7 @@ def kata_get_param(state: GtpState, args: list[str]) -> str:
         raise CommandRefused(f"Expected one arguments for kata-get-param but got '{' '.join(args)}'")
     name = args[0]
     if name in _TEXTS:
-        return _TEXTS[name](state.options)
+        return _TEXTS[name](state)
     if name not in (*_NUMBERS, *SEARCH_PARAMS):
         raise CommandRefused(f"Invalid parameter: {name}")
     return compact(_number(state, name))
@@ -74,7 +76,7 @@ def kata_get_param(state: GtpState, args: list[str]) -> str:
 def kata_get_params(state: GtpState, args: list[str]) -> str:
     del args
     numbers = {name: _number(state, name) for name in (*_NUMBERS, *SEARCH_PARAMS)}
-    return compact({**numbers, **{name: tell(state.options) for name, tell in _TEXTS.items()}})
+    return compact({**numbers, **{name: tell(state) for name, tell in _TEXTS.items()}})
 
 
 def _number(state: GtpState, name: str) -> float | int | bool:

@@ -91,6 +91,7 @@ def test_it_says_who_it_is_and_answers(start: Callable[..., Running]) -> None:
 def test_it_says_whom_the_network_imitates(start: Callable[..., Running], manner: str, told: str) -> None:
     ready = start(manner, human_profile="rank_3d").front.wait_for(EngineReady)
     assert (ready.has_human_sl, ready.human_profile, ready.imitates_anybody) == (bool(told), told, bool(told))
+    assert ready.imitates_pairs == bool(told)
 
 
 def test_values_are_turned_to_whites_side(start: Callable[..., Running]) -> None:

@@ -182,6 +182,8 @@ def test_a_network_that_imitates_anybody_imitates_whom_each_query_names() -> Non
     for profile in ("rank_1d", "proyear_1995", "", "_"):
         client.line(query("q", overrideSettings={"humanSLProfile": profile}))
     client.line(query("q"))
+    (told,) = replies(client.line(query("pair", overrideSettings={"humanSLProfile": "rank_9k_3d"})))
+    assert told["field"] == "overrideSettings" and "only a native katago knows" in told["error"]
     asked = [request.human_profile for request in client.engine.submitted]
     assert asked == ["rank_1d", "proyear_1995", "", "", ""]
 

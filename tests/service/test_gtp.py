@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 from fakes.driving import gtp
@@ -237,30 +239,45 @@ UNSET = "kata-set-param humanSLProfile"
 
 
 @pytest.mark.parametrize(
-    ("ready", "lines", "reply"),
+    ("ready", "lines", "asked"),
     [
-        ({"imitates_anybody": True}, ["kata-set-param humanSLProfile rank_1d"], "= rank_1d\n\n"),
-        ({"imitates_anybody": True}, ['kata-set-params {"humanSLProfile":"preaz_3k"}'], "= preaz_3k\n\n"),
-        (
-            {"imitates_anybody": True},
-            ["kata-set-param humanSLProfile rank_1d", UNSET],
-            "= \n\n",
-        ),
-        ({"imitates_anybody": True}, ["kata-set-param humanSLProfile rank_21k"], "= \n\n"),
-        ({"imitates_anybody": False}, ["kata-set-param humanSLProfile rank_1d"], "= \n\n"),
-        ({"imitates_anybody": False}, ["kata-set-param humanSLProfile rank_5k"], "= rank_5k\n\n"),
+        (["imitates_anybody"], ["kata-set-param humanSLProfile rank_1d"], "rank_1d"),
+        (["imitates_anybody"], ['kata-set-params {"humanSLProfile":"preaz_3k"}'], "preaz_3k"),
+        (["imitates_anybody"], ["kata-set-param humanSLProfile rank_1d", UNSET], ""),
+        (["imitates_anybody"], ["kata-set-param humanSLProfile rank_21k"], ""),
+        (["imitates_anybody"], ["kata-set-param humanSLProfile rank_0k"], ""),
+        (["imitates_anybody"], ["kata-set-param humanSLProfile rank_9k_3d"], ""),
+        (["imitates_anybody", "imitates_pairs"], ["kata-set-param humanSLProfile rank_9k_3d"], "rank_9k_3d"),
+        ([], ["kata-set-param humanSLProfile rank_1d"], ""),
+        ([], ["kata-set-param humanSLProfile rank_5k"], "rank_5k"),
     ],
 )
-def test_whom_a_human_style_network_imitates(ready: dict[str, bool], lines: list[str], reply: str) -> None:
+def test_whom_a_human_style_network_imitates(ready: list[str], lines: list[str], asked: str) -> None:
     client = gtp()
-    client.engine.ready = msgspec.structs.replace(READY, has_human_sl=True, human_profile="rank_5k", **ready)
+    client.engine.ready = msgspec.structs.replace(
+        READY, has_human_sl=True, human_profile="rank_5k", **dict.fromkeys(ready, True)
+    )
     for line in lines:
         client.line(line)
-    assert client.line("kata-get-param humanSLProfile").decode() == reply
+    # Where the client names nobody, the owner's.
+    told = asked or "rank_5k"
+    assert client.line("kata-get-param humanSLProfile").decode() == f"= {told}\n\n"
+    assert json.loads(client.line("kata-get-params").decode()[2:])["humanSLProfile"] == told
     client.line("kata-raw-nn 0")
     client.line("genmove b")
     client.release()
-    assert {request.human_profile for request in client.engine.submitted} == {reply[2:].strip()}
+    assert {request.human_profile for request in client.engine.submitted} == {asked}
+
+
+def test_one_player_against_another_is_refused_by_who_does_not_know_it() -> None:
+    client = gtp()
+    client.engine.ready = msgspec.structs.replace(
+        READY, has_human_sl=True, human_profile="rank_5k", imitates_anybody=True
+    )
+    assert client.line("kata-set-param humanSLProfile rank_9k_3d").decode() == (
+        "? Could not set params: humanSLProfile 'rank_9k_3d' names a rank for each colour, which only a native katago"
+        " knows; name one rank\n\n"
+    )
 
 
 def test_another_network_takes_no_profile() -> None:
