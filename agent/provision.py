@@ -104,7 +104,7 @@ def _built_in_plan(
         visits=settings.visits or profile.visits,
         max_time_s=profile.limits.max_time_s if settings.visits is None else None,
         cache_positions=profile.cache_positions,
-        human_profile=settings.human_profile,
+        human_profile="" if backend in WITHOUT_NETWORK else settings.human_profile,
     )
     if not tuned or backend in WITHOUT_NETWORK:
         return plan

@@ -13,6 +13,7 @@ import pytest
 from fakes.network_writer import NetworkWriter
 from fakes.small_networks import Listener
 
+from agent.engine.backends import open_backend
 from agent.engine.tuning import (
     FILE,
     Contender,
@@ -123,6 +124,12 @@ def test_our_own_kernels_need_to_know_whom_a_network_imitates(
     plan = provision(msgspec.structs.replace(settings, human_profile=right), Listener())
     assert (plan.backend, plan.human_profile) == ("core", right)
     assert ("--human-profile" in worker_command(plan)) == metadata
+
+
+def test_without_a_network_nobody_is_imitated(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state", human_profile="rank_5k", engine=Engine(backend="uniform"))
+    plan = provision(settings, Listener())
+    open_backend(plan.backend, None, threads=1, human_profile=plan.human_profile).close()
 
 
 def test_what_was_tuned_is_what_runs(settings: Settings, tune: Callable[..., Tuned]) -> None:
