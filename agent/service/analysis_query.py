@@ -29,14 +29,11 @@ from agent.service.analysis_fields import (
 )
 from agent.service.analysis_settings import check_human_profile, read_query_settings
 from agent.service.move_limits import settled
-from agent.service.options import MAX_VISITS, ServiceOptions
+from agent.service.options import MAX_MOVES, MAX_VISITS, ServiceOptions
 from agent.service.vertices import read_point
 
 MAX_KOMI = 400.0
 PV_LEN = 15
-# Ten times the longest games. To try a game takes time by the square of its length: a line of 76,000 passes stopped
-# everybody for three seconds, this many moves take 40 ms.
-MAX_MOVES = 10_000
 # Beyond KataGo's longest interval.
 NEVER_S = 1e9
 

@@ -11,8 +11,9 @@ from agent.engine.game import Game
 from agent.engine.messages import EngineReady, Position
 from agent.engine.points import BLACK, WHITE
 from agent.engine.rules import Rules
+from agent.errors import CommandRefused
 from agent.service.clock import UNLIMITED, TimeControl
-from agent.service.options import ServiceOptions
+from agent.service.options import MAX_MOVES, ServiceOptions
 
 # As KataGo, until a controller says otherwise.
 START_SIZE = 19
@@ -88,7 +89,9 @@ class GtpState:
         self.win_losses.clear()
 
     def play(self, color: int, point: int) -> None:
-        """Raises IllegalMove; then nothing changes."""
+        """Raises IllegalMove, and CommandRefused where the game is full; then nothing changes."""
+        if len(self.position.moves) >= MAX_MOVES:
+            raise CommandRefused(f"a game holds at most {MAX_MOVES} moves; clear_board begins another")
         self.game.play(color, point, prevent_encore=self.position.prevent_encore)
         self.position = msgspec.structs.replace(self.position, moves=(*self.position.moves, (color, point)))
 

@@ -23,6 +23,9 @@ ANALYSIS_WIDE_ROOT_NOISE = 0.04
 
 # KataGo's bound for a setting, and no bound at all under kata-analyze: the worker ends a search whose tree is full.
 MAX_VISITS = 1 << 50
+# Ten times the longest games. To try a game takes time by the square of its length: a line of 76,000 passes stopped
+# everybody for three seconds, this many moves take 40 ms.
+MAX_MOVES = 10_000
 
 
 class ServiceOptions(msgspec.Struct, frozen=True):

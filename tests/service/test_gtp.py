@@ -11,6 +11,7 @@ from fakes.engine import READY
 
 from agent import __version__
 from agent.service.gtp import MAX_WAITING_BYTES, MAX_WAITING_COMMANDS
+from agent.service.options import MAX_MOVES
 
 ON_9X9 = ["boardsize 9", "komi 6.5"]
 
@@ -233,6 +234,20 @@ def test_every_must_command_is_listed() -> None:
     client = gtp()
     for command in listed:
         assert client.line(f"known_command {command}") == b"= true\n\n"
+
+
+def test_a_game_that_is_full_takes_no_more_moves() -> None:
+    """Every undo and every search plays the game anew, and nobody else is served meanwhile."""
+    client = gtp()
+    client.line("kata-set-rules chinese")
+    for number in range(MAX_MOVES):
+        assert client.line(f"play {'bw'[number % 2]} pass") == b"= \n\n"
+    refusal = b"? a game holds at most 10000 moves; clear_board begins another\n\n"
+    assert client.line("play b pass") == refusal
+    client.line("undo")
+    assert [client.line("play w pass"), client.line("play b pass")] == [b"= \n\n", refusal]
+    client.line("clear_board")
+    assert client.line("play b pass") == b"= \n\n"
 
 
 UNSET = "kata-set-param humanSLProfile"
