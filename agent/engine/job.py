@@ -14,7 +14,8 @@ from agent.engine.tree import SearchTree
 
 @dataclass
 class Job:
-    """A search or a raw evaluation. `tree` and `backend` are None until it runs; `users` are threads at work on it."""
+    """A search or a raw evaluation. `tree` and `backend` are None until it runs, `backend` also where it could not
+    begin; `users` are threads at work on it."""
 
     request: SearchRequest | RawRequest
     sink: ReportSink

@@ -213,8 +213,9 @@ class Player:
     def _begin(self, job: Job, request: SearchRequest) -> None:
         tree = self._forest.take(request.tree)
         try:
-            job.backend = imitating(self._backend, request.human_profile)
+            backend = imitating(self._backend, request.human_profile)
             visits = tree.begin(request)
+            job.backend = backend
         except Exception as error:
             # The edge of a thread: a request that the front should not have sent ends itself, never the thread.
             job.error = str(error) or type(error).__name__
@@ -286,10 +287,11 @@ class Player:
             self._turns.leave(job)
             if job.tree is not None:
                 assert isinstance(job.request, SearchRequest)
-                stats = job.tree.stats(0.0)
-                self._done.visits += stats.visits
-                self._done.evaluations += stats.evaluations
-                self._done.cache_hits += stats.cache_hits
+                if job.backend is not None:  # else it never began: the tree still tells of the search before
+                    stats = job.tree.stats(0.0)
+                    self._done.visits += stats.visits
+                    self._done.evaluations += stats.evaluations
+                    self._done.cache_hits += stats.cache_hits
                 self._forest.give_back(job.request.tree, job.tree)
                 job.tree = None
             self._announce()

@@ -510,7 +510,11 @@ def test_who_is_named_for_one_evaluation_is_imitated_and_unknown_players_are_an_
         # So many of them are no reason to end the worker: it is not the network's fault.
         for number in range(4, 5 + MAX_FAILURES):
             assert "no human profile" in str(ask(number, "rank_21k").error)
-        evaluating.submit(SearchRequest(20, EMPTY, BLACK, 5, human_profile="rank_5k_9d"), inbox)
-        assert "no human profile" in str(inbox.final().error)
+        evaluating.submit(SearchRequest(19, EMPTY, BLACK, 5, tree="mine"), inbox)
+        assert inbox.final().error is None
+        for number in (20, 21):
+            evaluating.submit(SearchRequest(number, EMPTY, BLACK, 5, tree="mine", human_profile="rank_5k_9d"), inbox)
+            assert "no human profile" in str(inbox.final().error)
         assert ask(30, "rank_20k").policy == weak.policy
+        assert evaluating.totals().visits == 5  # a search that could not begin adds none
     backend.close()
