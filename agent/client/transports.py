@@ -206,6 +206,9 @@ class _ProcessChannel:
             for each in ending:
                 each.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
+            # The pipes; asyncio closes them by itself only when nobody holds the other ends any more, and has no other
+            # name for it. They must be closed before the loop is.
+            self._process._transport.close()  # type: ignore[attr-defined]
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import os
+import shlex
 import signal
 import ssl
 import sys
@@ -576,6 +578,17 @@ def test_what_left_the_engines_group_and_holds_its_output_is_not_waited_for(tmp_
 
 
 # ---------------------------------------------------------------- without asyncio
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning", "error::ResourceWarning")
+def test_pipes_that_somebody_holds_are_closed_before_the_loop_is(tmp_path: Path) -> None:
+    script = f"setsid sleep 60 & echo $! > {tmp_path / 'pid'}; exec {shlex.join(child('well'))}"
+    started = engine("well")
+    with AnalysisClient(Stdio(("sh", "-c", script), environment=started.environment)) as client:
+        assert client.engine.version == "9.99"
+    # Else the pipes tell the collector that their loop is gone.
+    gc.collect()
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
 def test_the_synchronous_client_does_the_same() -> None:
