@@ -311,23 +311,13 @@ def _provide_network(
 
 
 def _check_profile(stored: StoredNetwork, human_profile: str) -> None:
-    """What a conversion would find out. A file that is no network is for the worker to tell.
-
-    Raises ConversionFailed: `human_profile` is for a human-style network, and such a network needs one.
-    """
+    """What a conversion would find out; raises as `check_profile`. What is no network is for the worker to tell."""
     from agent.errors import NetworkFormatError
-    from agent.export.human_profile import metadata_row, needs_profile, takes_no_profile
+    from agent.export.human_profile import check_profile
     from agent.export.parse import is_human_style
 
-    name = stored.manifest.name
-    try:
-        is_human = is_human_style(stored.path)
-    except NetworkFormatError:
-        return
-    if human_profile:
-        metadata_row(human_profile)
-    if is_human != bool(human_profile):
-        raise needs_profile(name) if is_human else takes_no_profile(name)
+    with contextlib.suppress(NetworkFormatError):
+        check_profile(stored.manifest.name, human_profile, is_human=is_human_style(stored.path))
 
 
 def conversion_kind(settings: Settings) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from fakes.misfits import MISFITS
 from fakes.network_writer import NetworkWriter
 from fakes.small_networks import Listener
 
@@ -103,14 +104,7 @@ def test_our_own_kernels_need_no_conversion(settings: Settings, tmp_path: Path) 
     assert len(list((tmp_path / "state" / "networks").iterdir())) == 1
 
 
-@pytest.mark.parametrize(
-    ("metadata", "profile", "message"),
-    [
-        (True, "", "is a human-style network"),
-        (True, "rank_21k", "there is no human profile"),
-        (False, "rank_5k", "is no human-style network"),
-    ],
-)
+@pytest.mark.parametrize(("metadata", "profile", "message"), MISFITS)
 def test_our_own_kernels_need_to_know_whom_a_network_imitates(
     metadata: bool, profile: str, message: str, tmp_path: Path
 ) -> None:

@@ -118,6 +118,20 @@ def metadata_row(profile: str) -> Array:
     return row.astype(np.float32)
 
 
+def check_profile(name: str, profile: str, *, is_human: bool) -> None:
+    """Whether the network called `name` can imitate `profile`; empty is nobody.
+
+    Raises:
+        ConversionFailed: it imitates nobody, somebody must be named, or there is no such profile.
+    """
+    if is_human and not profile:
+        raise needs_profile(name)
+    if profile and not is_human:
+        raise takes_no_profile(name)
+    if profile:
+        _players(profile)
+
+
 def encoded(encoder: MetadataEncoder, profile: str, area: int) -> Array:
     """What the encoder's last matrix is multiplied by, [channels]: of players of `profile` on a board of `area` points.
 

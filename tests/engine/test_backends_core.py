@@ -16,6 +16,7 @@ from agent.errors import BackendUnavailable, ConfigError
 from agent.export.convert import convert
 from tests.fakes.backends import ImitatingBackend
 from tests.fakes.callers import asked_at_once
+from tests.fakes.misfits import MISFITS
 from tests.fakes.network_oracle import evaluate
 from tests.fakes.network_writer import ACTIVATIONS, ATTENTION, NetworkWriter
 
@@ -212,14 +213,7 @@ def test_a_human_style_network_imitates_whom_each_call_names(tmp_path: Path) -> 
         asked.evaluate(*inputs(1, 9, 9))
 
 
-@pytest.mark.parametrize(
-    ("metadata", "profile", "message"),
-    [
-        (True, "", "is a human-style network"),
-        (True, "rank_21k", "there is no human profile 'rank_21k'"),
-        (False, "rank_5k", "is no human-style network"),
-    ],
-)
+@pytest.mark.parametrize(("metadata", "profile", "message"), MISFITS)
 def test_whom_a_network_imitates_is_said_when_it_is_opened(
     metadata: bool, profile: str, message: str, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from agent.export.convert import convert
 from agent.export.emit import Form
 from agent.export.human_profile import metadata_row
 from agent.export.info import EXPORTER
+from tests.fakes.misfits import MISFITS
 from tests.fakes.network_oracle import evaluate
 from tests.fakes.network_writer import ACTIVATIONS, ATTENTION, NetworkWriter
 
@@ -164,14 +165,7 @@ def test_a_human_profile_becomes_a_part_of_the_graph(version: int, form: Form, t
     backend.close()
 
 
-@pytest.mark.parametrize(
-    ("metadata", "profile", "message"),
-    [
-        (True, "", "is a human-style network"),
-        (True, "rank_21k", "there is no human profile 'rank_21k'"),
-        (False, "rank_5k", "is no human-style network"),
-    ],
-)
+@pytest.mark.parametrize(("metadata", "profile", "message"), MISFITS)
 def test_profiles_and_networks_that_do_not_fit(metadata: bool, profile: str, message: str, tmp_path: Path) -> None:
     source = NetworkWriter(15, ["ordinary"], metadata=metadata).write(tmp_path / "n.bin.gz")
     with pytest.raises(ConversionFailed, match=message) as error:

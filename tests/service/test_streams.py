@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from fakes.engine import FakeEngine
@@ -72,62 +74,64 @@ def test_a_session_over_files(tmp_path: Path) -> None:
     )
 
 
+class Relayed(NamedTuple):
+    """The client's ends of a relay to a service, which `go` runs until it ends."""
+
+    input: int
+    output: int
+    go: Callable[[], Coroutine[Any, Any, None]]
+
+
+@contextlib.asynccontextmanager
+async def relayed(engine: FakeEngine) -> AsyncIterator[Relayed]:
+    server = await serve_tcp(Reception(connection, engine), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    input_read, input_write = os.pipe()
+    output_read, output_write = os.pipe()
+
+    async def go() -> None:
+        await relay(StdioStream(input_read, output_write), TcpStream(reader, writer), writer.write_eof)
+        os.close(output_write)
+
+    yield Relayed(input_write, output_read, go)
+    os.close(input_read)
+    server.close()
+
+
 def test_the_relay_passes_both_directions_and_the_end_of_input() -> None:
     async def test() -> None:
         engine = FakeEngine()
-        server = await serve_tcp(Reception(connection, engine), "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        input_read, input_write = os.pipe()
-        output_read, output_write = os.pipe()
-        passing = asyncio.create_task(
-            relay(StdioStream(input_read, output_write), TcpStream(reader, writer), writer.write_eof)
-        )
-        os.write(input_write, b"1 genmove b\n2 name\n")
-        os.close(input_write)
-        await engine.until(lambda: bool(engine.waiting))
-        engine.release()
-        await passing
-        os.close(output_write)
-        assert read_all(output_read) == b"=1 A19\n\n=2 KataGo\n\n"
-        os.close(input_read)
-        server.close()
+        async with relayed(engine) as client:
+            passing = asyncio.create_task(client.go())
+            os.write(client.input, b"1 genmove b\n2 name\n")
+            os.close(client.input)
+            await engine.until(lambda: bool(engine.waiting))
+            engine.release()
+            await passing
+            assert read_all(client.output) == b"=1 A19\n\n=2 KataGo\n\n"
 
     run(test)
 
 
 def test_the_relay_ends_when_the_service_does() -> None:
     async def test() -> None:
-        engine = FakeEngine()
-        server = await serve_tcp(Reception(connection, engine), "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        input_read, input_write = os.pipe()
-        output_read, output_write = os.pipe()
-        passing = asyncio.create_task(
-            relay(StdioStream(input_read, output_write), TcpStream(reader, writer), writer.write_eof)
-        )
-        os.write(input_write, b"quit\n")
-        await passing
-        os.close(output_write)
-        assert read_all(output_read) == b"= \n\n"
-        os.close(input_write)
-        server.close()
+        async with relayed(FakeEngine()) as client:
+            passing = asyncio.create_task(client.go())
+            os.write(client.input, b"quit\n")
+            await passing
+            assert read_all(client.output) == b"= \n\n"
+            os.close(client.input)
 
     run(test)
 
 
 def test_the_relay_ends_when_nobody_reads_it() -> None:
     async def test() -> None:
-        engine = FakeEngine()
-        server = await serve_tcp(Reception(connection, engine), "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        input_read, input_write = os.pipe()
-        output_read, output_write = os.pipe()
-        os.close(output_read)
-        os.write(input_write, b"name\n")
-        await relay(StdioStream(input_read, output_write), TcpStream(reader, writer), writer.write_eof)
-        os.close(output_write)
-        os.close(input_write)
-        server.close()
+        async with relayed(FakeEngine()) as client:
+            os.close(client.output)
+            os.write(client.input, b"name\n")
+            await client.go()
+            os.close(client.input)
 
     run(test)
 

@@ -57,8 +57,8 @@ _Following = tuple[int, BatchNorm, Activation] | None
 
 class CoreBackend:
     """One network's weights, shared by all threads that call; each call takes buffers of its own, and keeps them for
-    the next. A human-style network runs behind `HumanStyle`, which writes what its metadata encoder finds, the
-    `metadata_channels`, beside the global inputs."""
+    the next. A human-style network runs behind `HumanStyle`, which writes what its metadata encoder finds beside the
+    global inputs."""
 
     name = "core"
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from agent.engine.backends.interface import Array, Backend, NetworkInfo, Outputs
 from agent.errors import ConfigError
-from agent.export.human_profile import encoded, metadata_row, needs_profile, takes_no_profile
+from agent.export.human_profile import check_profile, encoded, metadata_row, needs_profile
 from agent.export.network import MetadataEncoder
 
 
@@ -77,10 +77,9 @@ def told(backend: Backend, profile: str) -> Backend:
             there is no such profile.
         ConfigError: it was converted for somebody else.
     """
-    if not profile and isinstance(backend, Imitator):
-        raise needs_profile(backend.network.name)
-    if profile and not isinstance(backend, Imitator) and not backend.network.human_profile:
-        raise takes_no_profile(backend.network.name)
+    written = backend.network.human_profile
+    is_human = isinstance(backend, Imitator) or bool(written)
+    check_profile(backend.network.name, profile or written, is_human=is_human)
     return imitating(backend, profile)
 
 
