@@ -12,6 +12,7 @@ from agent.errors import ProofFailed
 from agent.events import ChainStep, Reporter
 from agent.telemetry import topics
 from agent.telemetry.mqtt import Link
+from agent.waiting import within
 
 # A first move on the slowest supported board with its profile's visits, and one report interval.
 MOVE_S: Final = 300.0
@@ -38,7 +39,7 @@ async def prove(
     request = SearchRequest(id=engine.next_id(), position=empty, player=BLACK, max_visits=visits)
     engine.submit(request, lambda report: _take_final(report, answered))
     try:
-        move = await asyncio.wait_for(answered, MOVE_S)
+        move = await within(answered, MOVE_S)
     except asyncio.TimeoutError as error:
         raise ProofFailed(f"no move within {MOVE_S:.0f} s") from error
     if move.error is not None or move.chosen is None:
@@ -46,7 +47,7 @@ async def prove(
     best = f", {move.root.winrate:.1%} for White" if move.root else ""
     reporter.report(ChainStep("move", f"{vertex(move.chosen, 19, 19)} after {request.max_visits} visits{best}"))
     try:
-        await asyncio.wait_for(metric.wait(), patience_s)
+        await within(metric.wait(), patience_s)
     except asyncio.TimeoutError as error:
         raise ProofFailed(f"no metric came back from the broker within {patience_s:.0f} s: {link.trouble}") from error
     reporter.report(ChainStep("metric", f"came back from the broker at {link.address}"))

@@ -46,6 +46,7 @@ from agent.telemetry.mqtt import Link
 from agent.telemetry.own_broker import OwnBroker
 from agent.telemetry.report import HostReading, Telemetry, agent_down
 from agent.twins import twins, versions
+from agent.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -259,7 +260,7 @@ class _Front:
         self._reporter.report(ChainStep("engine", detail))
         self._notifier.tell("READY=1", f"STATUS={detail}")
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(link.connected.wait(), BROKER_S)
+            await within(link.connected.wait(), BROKER_S)
         self._reporter.report(ChainStep("broker", link.trouble or f"connected to {link.address}"))
 
     async def _guard_watchdog(self, supervisor: Supervisor) -> None:

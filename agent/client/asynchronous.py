@@ -16,6 +16,7 @@ from agent.client.query import Query
 from agent.client.results import Analysis, EngineVersion, EngineWarning, Model
 from agent.client.stream import AnalysisStream
 from agent.errors import AnalysisTerminated, AnalysisTimeout, AnswerUnreadable
+from agent.waiting import within
 
 T = TypeVar("T")
 
@@ -170,6 +171,6 @@ class AsyncAnalysisClient:
     async def _within(self, answer: Awaitable[T], timeout_s: float | None) -> T:
         patience_s = timeout_s if timeout_s is not None else self._timeout_s
         try:
-            return await asyncio.wait_for(answer, patience_s)
+            return await within(answer, patience_s)
         except asyncio.TimeoutError as error:
             raise AnalysisTimeout(f"no answer from {self.endpoint} within {patience_s:g} s") from error

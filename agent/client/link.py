@@ -18,6 +18,7 @@ from agent.client.query import Query
 from agent.client.results import EngineVersion, EngineWarning
 from agent.client.transports import CLOSE_S, Channel, open_channel, send_all
 from agent.errors import AnswerUnreadable, ClientClosed, ClientError, EngineUnreachable
+from agent.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Link:
         channel, self._channel = self._channel, None
         if channel is not None:
             try:
-                await asyncio.wait_for(send_all(channel, lines), CLOSE_S)
+                await within(send_all(channel, lines), CLOSE_S)
             except (EngineUnreachable, asyncio.TimeoutError):
                 log.debug("the engine was gone before it could be told to stop")
             await channel.close()
@@ -223,7 +224,7 @@ class Link:
                         return channel
 
         try:
-            return await asyncio.wait_for(greet(), self._connect_s)
+            return await within(greet(), self._connect_s)
         except BaseException as error:
             # Also a cancelled caller leaves no process behind.
             if channel is not None:

@@ -11,6 +11,7 @@ from agent.client.mailbox import Mailbox, is_last
 from agent.client.query import Query
 from agent.client.results import Analysis, EngineWarning
 from agent.errors import AnalysisTimeout, ClientClosed
+from agent.waiting import within
 
 
 class AnalysisStream:
@@ -61,7 +62,7 @@ class AnalysisStream:
         if self._mailbox is None:
             raise ClientClosed("the stream is not open")
         try:
-            return await asyncio.wait_for(self._mailbox.get(), self._timeout_s)
+            return await within(self._mailbox.get(), self._timeout_s)
         except asyncio.TimeoutError as error:
             self._is_over = True
             self._link.forget(self._name)

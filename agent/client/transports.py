@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from agent.client.endpoints import Endpoint, Stdio, Tcp, Unix, WebSocket
 from agent.errors import EngineUnreachable
+from agent.waiting import within
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -90,7 +91,7 @@ class _SocketChannel:
     async def close(self) -> None:
         self._writer.close()
         with contextlib.suppress(OSError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._writer.wait_closed(), CLOSE_S)
+            await within(self._writer.wait_closed(), CLOSE_S)
 
 
 async def _connect(endpoint: Tcp | Unix) -> Channel:
@@ -192,7 +193,7 @@ class _ProcessChannel:
         try:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 try:
-                    await asyncio.wait_for(self._process.wait(), self._quit_s)
+                    await within(self._process.wait(), self._quit_s)
                     break
                 except asyncio.TimeoutError:
                     self._signal(number)
@@ -216,9 +217,9 @@ class _ProcessChannel:
 
     async def _how_it_ended(self) -> str:
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._errors), ENDED_S)
+            await within(asyncio.shield(self._errors), ENDED_S)
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._process.wait(), ENDED_S)
+            await within(self._process.wait(), ENDED_S)
         status = self._process.returncode
         how = (
             "closed its output"

@@ -19,6 +19,7 @@ from agent.settings import MQTT_PORT, Mqtt, Settings, parse_address
 from agent.telemetry import topics
 from agent.telemetry.messages import Message
 from agent.telemetry.mqtt import Link
+from agent.waiting import within
 
 # A table is redrawn so often at most: faster than anybody reads.
 REFRESH_S: Final = 0.5
@@ -80,14 +81,14 @@ class Watcher:
         Raises BrokerUnreachable.
         """
         try:
-            await asyncio.wait_for(self.link.connected.wait(), CONNECT_S)
+            await within(self.link.connected.wait(), CONNECT_S)
         except asyncio.TimeoutError as error:
             raise BrokerUnreachable(self.link.trouble) from error
         # A broker answers in order: when our own word comes back, what it retained for us is here. One that forbids us
         # to speak costs the wait.
         self.link.send(Message(self._marker, b"1", qos=1))
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._told.wait(), MARKER_S)
+            await within(self._told.wait(), MARKER_S)
         await asyncio.sleep(QUIET_S)
 
 

@@ -17,6 +17,7 @@ import msgspec
 from agent.errors import ConfigError
 from agent.service.streams import TcpStream
 from agent.settings import Access, ServerTls
+from agent.waiting import within
 
 # 128 bits in hexadecimal digits are 32 characters; nobody guesses 16 of anything random over a network.
 MIN_TOKEN_LENGTH: Final = 16
@@ -93,7 +94,7 @@ async def shows_token(stream: TcpStream, guard: Guard, patience_s: float = TOKEN
         return True
     try:
         # All of it at once: who sends a byte now and then would keep a seat for an hour.
-        seen = await asyncio.wait_for(_first_line(stream), patience_s)
+        seen = await within(_first_line(stream), patience_s)
     except asyncio.TimeoutError:
         return False
     line, _, rest = seen.partition(b"\n")

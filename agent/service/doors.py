@@ -23,6 +23,7 @@ from agent.service.listen import Reception, Seats, listening_unix, serve_tcp, se
 from agent.service.serve import MakeConnection
 from agent.service.websocket import serve_websocket
 from agent.settings import Settings, parse_address
+from agent.waiting import within
 
 # What a client over TCP is told that does not begin with the token, in its protocol's form.
 REFUSALS: Final = {
@@ -107,7 +108,7 @@ class Doors:
         async def farewell() -> None:
             server.close()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(server.wait_closed(), _FAREWELL_S)
+                await within(server.wait_closed(), _FAREWELL_S)
 
         self._stack.push_async_callback(farewell)
         self._seats.append(seats)

@@ -16,6 +16,7 @@ from agent.service.access import NO_GUARD, TOKEN_S, Guard, shows_token
 from agent.service.serve import PROBE_S, MakeConnection, Session
 from agent.service.streams import TcpStream, UnixStream
 from agent.settings import format_address
+from agent.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class Reception:
                 if await shows_token(stream, self._guard):
                     return True
                 log.warning("sent a client away: it did not show the token")
-                await asyncio.wait_for(stream.write(self._refusal), TOKEN_S)
+                await within(stream.write(self._refusal), TOKEN_S)
             return False
 
 

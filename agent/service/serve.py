@@ -21,6 +21,7 @@ from agent.service.lines import Line, LineSplitter, Oversized
 from agent.service.outputs import ClearCache, Close, Connection, Output, Send, Stop, Submit
 from agent.service.share import Share
 from agent.service.streams import STALLED_CLIENT_S, ByteStream, StdioStream
+from agent.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class Session:
             while self._output:
                 data = b"".join(self._output)
                 self._output.clear()
-                await asyncio.wait_for(self._stream.write(data), STALLED_CLIENT_S if self._stream.can_vanish else None)
+                await within(self._stream.write(data), STALLED_CLIENT_S if self._stream.can_vanish else None)
                 self._output_bytes -= len(data)
                 self._update_flow()
                 while self._held and self._output_bytes < OUTPUT_HIGH_BYTES:

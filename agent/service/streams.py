@@ -11,6 +11,8 @@ import socket
 import threading
 from typing import Protocol
 
+from agent.waiting import within
+
 # drain() then waits until all is with the kernel: what we count as written is. Not 0: asyncio's TLS pauses at "as much
 # as" the mark and would never go on.
 WRITE_HIGH_BYTES = 1
@@ -83,7 +85,7 @@ class TcpStream:
         self._writer.close()
         with contextlib.suppress(OSError):
             try:
-                await asyncio.wait_for(self._writer.wait_closed(), CLOSE_S)
+                await within(self._writer.wait_closed(), CLOSE_S)
             except asyncio.TimeoutError:
                 # In TLS the other end has to agree; asyncio waits for that half a minute, before Python 3.11 forever.
                 self._writer.transport.abort()

@@ -23,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.errors import BrokerUnreachable
 from agent.settings import Mqtt, format_address
 from agent.telemetry.messages import Message, as_historical
+from agent.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class Link:
             # The name lookup, TCP and TLS wait; so not on the event loop.
             await _in_thread(lambda: client.connect(host, port, self._keepalive_s))
             client.loop_start()
-            refusal = await asyncio.wait_for(greeted, CONNECT_S)
+            refusal = await within(greeted, CONNECT_S)
         except asyncio.TimeoutError as error:
             raise BrokerUnreachable(f"the broker at {self.address} does not greet") from error
         except (OSError, ValueError) as error:

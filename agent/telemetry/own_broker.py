@@ -12,6 +12,7 @@ import msgspec
 
 from agent.errors import BrokerUnreachable
 from agent.settings import Mqtt, own_command
+from agent.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class OwnBroker:
         )
         assert child.stdout is not None
         try:
-            said = await asyncio.wait_for(child.stdout.readline(), START_S)
+            said = await within(child.stdout.readline(), START_S)
         except asyncio.TimeoutError:
             said = b""
         if said != LISTENING:
@@ -83,7 +84,7 @@ class OwnBroker:
         assert child.stdin is not None
         child.stdin.close()
         try:
-            await asyncio.wait_for(child.wait(), GOODBYE_S)
+            await within(child.wait(), GOODBYE_S)
         except asyncio.TimeoutError:
             child.kill()
             await child.wait()

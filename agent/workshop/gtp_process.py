@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, cast
 
 from agent.errors import PlayerFailed
+from agent.waiting import within
 from agent.workshop.gtp_log import GtpLog
 
 # showboard on 19×19 takes 2 kB, all of KataGo's parameters 4 kB.
@@ -132,7 +133,7 @@ class GtpProcess(asyncio.SubprocessProtocol):
                 raise await self._ended()
             self._note(">", command)
             cast(asyncio.WriteTransport, self._transport.get_pipe_transport(_STDIN)).write(f"{command}\n".encode())
-            answer = await asyncio.wait_for(asked.answer, patience_s)
+            answer = await within(asked.answer, patience_s)
             if answer is None:
                 raise await self._ended()
             return answer
@@ -157,10 +158,10 @@ class GtpProcess(asyncio.SubprocessProtocol):
             with contextlib.suppress(PlayerFault):
                 await self.ask("quit", QUIT_S)
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._exited.wait(), QUIT_S)
+                await within(self._exited.wait(), QUIT_S)
         self.kill()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._exited.wait(), _REAP_S)
+            await within(self._exited.wait(), _REAP_S)
         self.abandon()
 
     def abandon(self) -> None:
@@ -234,7 +235,7 @@ class GtpProcess(asyncio.SubprocessProtocol):
 
     async def _ended(self) -> PlayerFault:
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._exited.wait(), _REAP_S)
+            await within(self._exited.wait(), _REAP_S)
         assert self._transport is not None
         status = self._transport.get_returncode()
         how = "closed its output" if status is None else f"ended with status {status}"

@@ -308,4 +308,4 @@ def test_the_client_is_imported_without_engine_service_or_numpy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modules = done.stdout.split()
     assert "agent.client" in modules
-    assert [name for name in modules if not name.startswith("agent.client")] == ["agent.errors"]
+    assert [name for name in modules if not name.startswith("agent.client")] == ["agent.errors", "agent.waiting"]
