@@ -76,7 +76,7 @@ app.command(hidden=True)(children.probe)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the `agent` and `katago-agent` commands. Exit status: 0 done, 1 failed, 2 wrong usage."""
+    """Run a verb. Exit status: 0 done, 1 failed, 2 wrong usage."""
     # A terminal that is not set to UTF-8 gets \u2013 for a dash, as standard error does, instead of a traceback.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def katago() -> None:
-    """Entry point of `katago-agent-katago`, for a client that takes the path of a katago: KataGo's own arguments."""
+    """Run `agent katago` with KataGo's own arguments."""
     main(["katago", *sys.argv[1:]])
 
 

@@ -1,4 +1,5 @@
-"""Starts the agent's own child processes, as a script: `python …/agent/launch.py VERB …`.
+"""Where every process of ours begins: the installed commands with `agent` and `katago`, and as a script the agent's own
+child processes, `python …/agent/launch.py VERB …`.
 
 Not `python -m agent`: that would look for modules in the current folder first, which is anybody's, and would not find
 this package from any other folder when it runs from a work tree. Everything else is in the verbs; only the daemon's own
@@ -7,8 +8,19 @@ process and a katago's worker go past them, because the command line's libraries
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
+
+
+def agent() -> None:
+    """Entry point of the `agent` and `katago-agent` commands."""
+    _enter("agent.__main__", "main")
+
+
+def katago() -> None:
+    """Entry point of `katago-agent-katago`, for a client that takes the path of a katago: KataGo's own arguments."""
+    _enter("agent.__main__", "katago")
 
 
 def find_package() -> None:
@@ -20,12 +32,19 @@ def find_package() -> None:
         sys.path.append(str(folder.parent))
 
 
+def _enter(module: str, function: str) -> None:
+    try:
+        getattr(importlib.import_module(module), function)()
+    except KeyboardInterrupt:
+        # Before the verb that would see to it: importing takes a second on a small computer.
+        sys.exit(130)
+
+
 if __name__ == "__main__":
     find_package()
     if sys.argv[1:2] == ["daemon"]:
-        from agent.daemon import main
+        _enter("agent.daemon", "main")
     elif sys.argv[1:2] == ["engine-native"]:
-        from agent.engine.native_worker import main
+        _enter("agent.engine.native_worker", "main")
     else:
-        from agent.__main__ import main
-    main()
+        agent()
