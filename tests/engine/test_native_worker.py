@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from fakes.processes import wait_until_gone
 from fakes.worker_front import Running
 
 from agent.engine.messages import (
@@ -297,9 +298,12 @@ def test_nothing_is_left_when_the_front_goes(start: Callable[..., Running], tmp_
     worker = start(program=script)
     worker.front.wait_for(EngineReady)
     worker.front.send(search(1, ENDLESS))
+    places = [place for place in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path) in _read(place)]
+    started = [int(place.parent.name) for place in places]
+    assert len(started) == 2
     assert worker.end() == 0
-    left = [place for place in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path) in _read(place)]
-    assert left == []
+    for pid in started:
+        wait_until_gone(pid)
 
 
 def _read(place: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from fakes.gtp import contestant
+from fakes.processes import wait_until_gone
 from fakes.terminal import hear_ctrl_c
 
 from agent.engine.messages import Position
@@ -328,8 +328,7 @@ def test_ctrl_c_ends_the_engines_and_keeps_the_games(tmp_path: Path) -> None:
         match.send_signal(signal.SIGINT)
         assert match.wait(60) != 0
     for pid in lives.read_text().split():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(pid), 0)
+        wait_until_gone(int(pid))
     assert (tmp_path / "m.jsonl").read_bytes().startswith(b'{"journal_of":"GTP match 1 of ')
 
 

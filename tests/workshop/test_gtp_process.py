@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import select
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
 from fakes.gtp import ENGINE
+from fakes.processes import wait_until_gone
 
 from agent.workshop.gtp_process import GtpProcess, PlayerFault
 
@@ -118,16 +117,6 @@ def test_nothing_that_it_started_is_left_behind(manner: str, tmp_path: Path) -> 
     assert started
     for pid in started:
         wait_until_gone(int(pid))
-
-
-def wait_until_gone(pid: int) -> None:
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    gone, _, _ = select.select([process], [], [], PATIENT_S)
-    os.close(process)
-    assert gone, f"{pid} is still there"
 
 
 def test_whoever_stops_waiting_ends_it(tmp_path: Path) -> None:
