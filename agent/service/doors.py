@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from pathlib import Path
 from typing import Final
 
@@ -88,12 +89,13 @@ class Doors:
             return None
         reception = Reception(make_connection, self._engine, guard=self._guard, refusal=REFUSALS[name])
         try:
-            server = await serve_tcp(reception, *parse_address(address), guard=self._guard)
+            servers = await serve_tcp(reception, *parse_address(address), guard=self._guard)
         except OSError as error:
             raise _taken(f"{name}_address", address, error) from error
-        self._stack.callback(server.close)
+        for server in servers:
+            self._stack.callback(server.close)
         self._seats.append(reception.seats)
-        return server_address(server)
+        return server_address(servers[0])
 
     async def _open_websocket(self, make_connection: MakeConnection, address: str | None) -> str | None:
         if address is None:
@@ -101,18 +103,19 @@ class Doors:
         seats = Seats()
         host, port = parse_address(address)
         try:
-            server = await serve_websocket(make_connection, self._engine, host, port, guard=self._guard, seats=seats)
+            servers = await serve_websocket(make_connection, self._engine, host, port, guard=self._guard, seats=seats)
         except OSError as error:
             raise _taken("websocket_address", address, error) from error
 
         async def farewell() -> None:
-            server.close()
+            for server in servers:
+                server.close()
             with contextlib.suppress(asyncio.TimeoutError):
-                await within(server.wait_closed(), _FAREWELL_S)
+                await within(asyncio.gather(*(server.wait_closed() for server in servers)), _FAREWELL_S)
 
         self._stack.push_async_callback(farewell)
         self._seats.append(seats)
-        return server_address(server)
+        return server_address(servers[0])
 
     async def _open_unix(self, name: str, make_connection: MakeConnection, path: Path | None) -> str | None:
         if path is None:
@@ -127,5 +130,7 @@ class Doors:
 
 
 def _taken(key: str, where: str, error: OSError) -> AddressTaken:
-    what = f"cannot listen on {where}: {os.strerror(error.errno or 0)}"
+    # What asyncio says of an address that is taken is long; a name that leads nowhere has no number of the system's.
+    why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    what = f"cannot listen on {where}: {why}"
     return AddressTaken(what, fix=f"Stop what listens there, or set another {key} in agent.yaml.")

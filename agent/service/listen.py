@@ -9,10 +9,11 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from agent.engine.messages import Engine
 from agent.service.access import NO_GUARD, TOKEN_S, Guard, shows_token
+from agent.service.gate import open_gates
 from agent.service.serve import PROBE_S, MakeConnection, Session
 from agent.service.streams import TcpStream, UnixStream
 from agent.settings import format_address
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 MAX_CLIENTS: Final = 64
 # Who has not shown a token yet sits elsewhere: those who have it always find a seat.
 MAX_STRANGERS: Final = 64
+# With all of both; who is still shaking hands has neither seat.
+MAX_OPEN: Final = MAX_CLIENTS + MAX_STRANGERS
 # Whoever is on this machine, as over loopback; the folder may say otherwise.
 _SOCKET_MODE: Final = 0o666
 
@@ -40,13 +43,17 @@ class Seats:
 
     def __init__(self, count: int = MAX_CLIENTS) -> None:
         self._count = count
+        self._is_told = False
         self.taken = 0
 
     @contextlib.contextmanager
     def one(self) -> Iterator[bool]:
         """Whether there is a seat; taken while the block runs."""
         if self.taken >= self._count:
-            log.warning("refused a client: %d are connected", self.taken)
+            # Once for a crowd, which would fill the log.
+            if not self._is_told:
+                log.warning("refused a client: %d are connected", self.taken)
+            self._is_told = True
             yield False
             return
         self.taken += 1
@@ -54,6 +61,7 @@ class Seats:
             yield True
         finally:
             self.taken -= 1
+            self._is_told = False
 
 
 class Reception:
@@ -109,15 +117,16 @@ class Reception:
             return False
 
 
-async def serve_tcp(reception: Reception, host: str, port: int, *, guard: Guard = NO_GUARD) -> asyncio.Server:
-    """Listen; each client gets a connection object of its own. Clients outlast the server's closing; they end with
-    the event loop.
+async def serve_tcp(reception: Reception, host: str, port: int, *, guard: Guard = NO_GUARD) -> list[asyncio.Server]:
+    """Listen at every address of `host`; each client gets a connection object of its own. Clients outlast the servers'
+    closing; they end with the event loop.
 
-    Raises OSError where the address cannot be had.
+    Raises OSError where an address cannot be had.
     """
-    if guard.tls is None:
-        return await asyncio.start_server(reception.take_tcp, host, port)
-    return await asyncio.start_server(reception.take_tcp, host, port, ssl=guard.tls, ssl_handshake_timeout=TOKEN_S)
+    # asyncio takes a time for the handshake only where there is one.
+    tls: dict[str, Any] = {} if guard.tls is None else {"ssl": guard.tls, "ssl_handshake_timeout": TOKEN_S}
+    gates = await open_gates(host, port, MAX_OPEN)
+    return [await asyncio.start_server(reception.take_tcp, sock=gate, **tls) for gate in gates]
 
 
 def server_address(server: _HasSockets) -> str:

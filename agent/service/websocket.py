@@ -7,7 +7,6 @@ Precedent: KaTrain 1.20, katrain/core/remote_engine.py.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
 from http import HTTPStatus
@@ -20,8 +19,9 @@ from websockets.http11 import Request, Response
 
 from agent.engine.messages import Engine
 from agent.service.access import TOKEN_S, Guard
+from agent.service.gate import Gate, open_gates
 from agent.service.lines import MAX_LINE_BYTES
-from agent.service.listen import MAX_CLIENTS, MAX_STRANGERS, Seats
+from agent.service.listen import MAX_OPEN, Seats
 from agent.service.serve import MakeConnection, Session
 from agent.service.streams import CLOSE_S, WRITE_HIGH_BYTES, notice_absence
 
@@ -70,22 +70,13 @@ class WebSocketStream:
         await self._connection.close()
 
 
-class _Visitor(ServerConnection):
-    """A connection from its first byte on. Who has not even said hello holds a file of ours: beyond so many they are
-    cut off, so that the worker can always be started anew."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        if len(self.server.handlers) > MAX_CLIENTS + MAX_STRANGERS:
-            self.transport.abort()
-
-
 async def serve_websocket(
     make_connection: MakeConnection, engine: Engine, host: str, port: int, *, guard: Guard, seats: Seats
-) -> Server:
-    """Listen; each client gets a connection object of its own. Closing the server says goodbye to all.
+) -> list[Server]:
+    """Listen at every address of `host`; each client gets a connection object of its own. Closing the servers says
+    goodbye to all.
 
-    Raises OSError where the address cannot be had.
+    Raises OSError where an address cannot be had.
     """
 
     def check(connection: ServerConnection, request: Request) -> Response | None:
@@ -110,26 +101,28 @@ async def serve_websocket(
 
     # Without TLS asyncio takes no time for its handshake; the library's begins afterwards.
     tls: dict[str, Any] = {} if guard.tls is None else {"ssl": guard.tls, "ssl_handshake_timeout": TOKEN_S}
-    return await serve(
-        serve_client,
-        host,
-        port,
-        process_request=check,
-        create_connection=_Visitor,
-        **tls,
-        compression=None,
-        max_size=MAX_LINE_BYTES,
-        # No frame is read ahead of the one at hand: what a client sends before we take it waits in its own machine.
-        max_queue=1,
-        write_limit=WRITE_HIGH_BYTES,
-        open_timeout=TOKEN_S,
-        close_timeout=CLOSE_S,
-        ping_interval=PING_S,
-        # A pong that does not come means nothing where we do not read; the kernel finds out who is gone.
-        ping_timeout=None,
-        server_header=None,
-        logger=_silent_logger(),
-    )
+
+    async def serve_at(gate: Gate) -> Server:
+        return await serve(
+            serve_client,
+            sock=gate,
+            process_request=check,
+            **tls,
+            compression=None,
+            max_size=MAX_LINE_BYTES,
+            # No frame is read ahead of the one at hand: what a client sends before we take it waits in its own machine.
+            max_queue=1,
+            write_limit=WRITE_HIGH_BYTES,
+            open_timeout=TOKEN_S,
+            close_timeout=CLOSE_S,
+            ping_interval=PING_S,
+            # A pong that does not come means nothing where we do not read; the kernel finds out who is gone.
+            ping_timeout=None,
+            server_header=None,
+            logger=_silent_logger(),
+        )
+
+    return [await serve_at(gate) for gate in await open_gates(host, port, MAX_OPEN)]
 
 
 def refusal(request: Request, guard: Guard) -> tuple[HTTPStatus, str] | None:

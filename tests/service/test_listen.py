@@ -51,7 +51,7 @@ async def guarded(test: Callable[[Callable[[], Awaitable[Ends]], Reception], Awa
     """Runs the test with a way to connect to a GTP service that asks for the token."""
     guard = Guard(token=SECRET)
     reception = Reception(make_gtp, FakeEngine(), guard=guard, refusal=REFUSAL)
-    server = await serve_tcp(reception, "127.0.0.1", 0, guard=guard)
+    (server,) = await serve_tcp(reception, "127.0.0.1", 0, guard=guard)
     ends: list[Ends] = []
 
     async def connect() -> Ends:
@@ -154,7 +154,7 @@ def client_context(*, shows_certificate: bool) -> ssl.SSLContext:
 def test_a_certificate_lets_in(shows_certificate: bool) -> None:
     async def test() -> None:
         guard = read_guard(Access(tls=ServerTls(cert=CERTIFICATE, key=CERTIFICATE, client_ca=CERTIFICATE)))
-        server = await serve_tcp(Reception(make_gtp, FakeEngine(), guard=guard), "127.0.0.1", 0, guard=guard)
+        (server,) = await serve_tcp(Reception(make_gtp, FakeEngine(), guard=guard), "127.0.0.1", 0, guard=guard)
         address = server.sockets[0].getsockname()
         try:
             reader, writer = await asyncio.open_connection(
@@ -177,7 +177,7 @@ def test_who_closes_in_tls_has_its_queries_stopped() -> None:
         guard = read_guard(Access(tls=ServerTls(cert=CERTIFICATE, key=CERTIFICATE)))
         engine = FakeEngine()
         engine.ignores_stops = True
-        server = await serve_tcp(Reception(make_analysis, engine, guard=guard), "127.0.0.1", 0, guard=guard)
+        (server,) = await serve_tcp(Reception(make_analysis, engine, guard=guard), "127.0.0.1", 0, guard=guard)
         _, writer = await asyncio.open_connection(
             *server.sockets[0].getsockname(), ssl=client_context(shows_certificate=False)
         )
@@ -207,7 +207,7 @@ def test_who_does_not_say_goodbye_in_tls_is_cut_off() -> None:
         tls = read_guard(Access(tls=ServerTls(cert=CERTIFICATE, key=CERTIFICATE))).tls
         guard = Guard(token=SECRET, tls=tls)
         reception = Reception(make_gtp, FakeEngine(), guard=guard, refusal=REFUSAL)
-        server = await serve_tcp(reception, "127.0.0.1", 0, guard=guard)
+        (server,) = await serve_tcp(reception, "127.0.0.1", 0, guard=guard)
         address = server.sockets[0].getsockname()
         await asyncio.get_running_loop().run_in_executor(None, be_refused, address)
         server.close()

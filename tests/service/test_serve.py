@@ -86,7 +86,7 @@ class Service:
 @contextlib.asynccontextmanager
 async def serving(make: Callable[[Engine], Connection]) -> AsyncIterator[Service]:
     engine = FakeEngine()
-    server = await serve_tcp(Reception(make, engine, probe_s=PROBE_S), "127.0.0.1", 0)
+    (server,) = await serve_tcp(Reception(make, engine, probe_s=PROBE_S), "127.0.0.1", 0)
     service = Service(server, engine)
     try:
         yield service

@@ -84,7 +84,7 @@ class Relayed(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def relayed(engine: FakeEngine) -> AsyncIterator[Relayed]:
-    server = await serve_tcp(Reception(connection, engine), "127.0.0.1", 0)
+    (server,) = await serve_tcp(Reception(connection, engine), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     input_read, input_write = os.pipe()
     output_read, output_write = os.pipe()

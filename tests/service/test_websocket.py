@@ -25,7 +25,7 @@ from agent.engine.messages import Engine
 from agent.service.access import NO_GUARD, Guard, read_guard
 from agent.service.analysis import AnalysisConnection
 from agent.service.lines import MAX_LINE_BYTES
-from agent.service.listen import MAX_CLIENTS, MAX_STRANGERS, Seats, server_address
+from agent.service.listen import MAX_CLIENTS, MAX_OPEN, Seats, server_address
 from agent.service.options import ServiceOptions
 from agent.service.outputs import Connection
 from agent.service.websocket import TRY_AGAIN_LATER, refusal, serve_websocket
@@ -62,7 +62,7 @@ def run(
 ) -> None:
     async def bounded() -> None:
         engine = FakeEngine()
-        server = await serve_websocket(make, engine, "127.0.0.1", 0, guard=guard, seats=Seats(seats))
+        (server,) = await serve_websocket(make, engine, "127.0.0.1", 0, guard=guard, seats=Seats(seats))
         try:
             await asyncio.wait_for(test(Service(server, engine)), PATIENCE_S)
         finally:
@@ -219,7 +219,7 @@ def test_no_more_clients_than_seats() -> None:
 def test_those_who_say_nothing_are_cut_off_beyond_so_many() -> None:
     async def test(service: Service) -> None:
         host, port = service.server.sockets[0].getsockname()
-        ends = [await asyncio.open_connection(host, port) for _ in range(MAX_CLIENTS + MAX_STRANGERS)]
+        ends = [await asyncio.open_connection(host, port) for _ in range(MAX_OPEN)]
         reader, writer = await asyncio.open_connection(host, port)
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
