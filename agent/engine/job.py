@@ -46,7 +46,8 @@ class Job:
 
     @property
     def visits_asked(self) -> int:
-        return self.request.max_visits if isinstance(self.request, SearchRequest) else 1
+        """What the root may have in the end, those from before included."""
+        return self.request.visits_from(self.visits_before) if isinstance(self.request, SearchRequest) else 1
 
     @property
     def nodes(self) -> int:
@@ -60,7 +61,7 @@ class Job:
         self.tree = tree
         self.started_s = now_s
         self.visits_before = visits
-        conditions = [stop_is_requested, visits_reach(request.max_visits), tree_holds(max_nodes)]
+        conditions = [stop_is_requested, visits_reach(self.visits_asked), tree_holds(max_nodes)]
         if request.max_time_s is not None:
             conditions.append(time_passes(request.max_time_s))
         self.ends = any_of(*conditions)

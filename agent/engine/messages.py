@@ -57,7 +57,8 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
     """Search `position` for `player` until one of the limits is reached or a `StopRequest` comes.
 
     `tree` names the tree to go on with: requests with the same non-empty name share one tree, which is re-rooted when
-    the new position extends or equals the old one. Visits of a reused tree count towards `max_visits`.
+    the new position extends or equals the old one. Visits of a reused tree count towards `max_visits`, not towards
+    `max_playouts` (KataGo's maxPlayouts).
     Requests of one `client` are served highest `priority` first, equal ones in order of arrival; clients are served in
     turn, so that nobody's long analysis keeps another's move waiting. `background` ones (pondering) wait for the rest.
     `overrides` holds search parameters by KataGo's names (cpuctExploration, wideRootNoise, …) as `SearchParams` reads
@@ -69,6 +70,7 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
     position: Position
     player: int
     max_visits: int
+    max_playouts: int | None = None
     max_time_s: float | None = None
     tree: str = ""
     client: str = ""
@@ -85,6 +87,10 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
     policy: bool = False
     overrides: dict[str, float | int | bool] = {}
     human_profile: str = ""
+
+    def visits_from(self, known: int) -> int:
+        """How many visits the root may have in the end, where the tree had `known` of them before."""
+        return self.max_visits if self.max_playouts is None else min(self.max_visits, known + self.max_playouts)
 
 
 class RawRequest(msgspec.Struct, frozen=True, tag="raw"):

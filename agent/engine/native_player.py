@@ -103,7 +103,9 @@ class _Search:
     @property
     def is_long(self) -> bool:
         request = self.request
-        return isinstance(request, SearchRequest) and request.max_time_s is None and request.max_visits > SHORT_VISITS
+        return (
+            isinstance(request, SearchRequest) and request.max_time_s is None and request.visits_from(0) > SHORT_VISITS
+        )
 
 
 class NativePlayer:

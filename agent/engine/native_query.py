@@ -46,7 +46,7 @@ def search_query(request: SearchRequest, name: str, max_visits: int) -> dict[str
     query: dict[str, Any] = {
         "id": name,
         **position_fields(request.position, request.player),
-        "maxVisits": min(request.max_visits, max_visits),
+        "maxVisits": min(request.visits_from(0), max_visits),
         "analysisPVLen": max(1, request.pv_len),
         "reportDuringSearchEvery": every_s,
         "firstReportDuringSearchAfter": every_s if first_s is None else max(_SHORTEST_REPORT_S, min(first_s, every_s)),

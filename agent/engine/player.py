@@ -226,7 +226,7 @@ class Player:
         assert isinstance(job.request, SearchRequest) and job.tree is not None and job.backend is not None
         with self._changed:
             most = 1 if batch.capacity <= SMALL_BATCH and self._turns.is_shared else batch.capacity
-        count = job.tree.select(batch, job.request.max_visits, most)
+        count = job.tree.select(batch, job.visits_asked, most)
         if count == 0:
             return False
         with self._changed:

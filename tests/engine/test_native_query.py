@@ -56,6 +56,11 @@ def test_visits_are_bounded_and_time_is_always_set() -> None:
     assert wanted["includeOwnership"] and wanted["includeMovesOwnershipStdev"] and wanted["analysisPVLen"] == 1
 
 
+def test_playouts_are_visits_where_every_search_grows_a_tree_anew() -> None:
+    assert search_query(search(max_visits=1 << 50, max_playouts=300), "1", 10_000)["maxVisits"] == 300
+    assert search_query(search(max_visits=200, max_playouts=300), "1", 10_000)["maxVisits"] == 200
+
+
 def test_a_query_names_whom_its_client_wants_imitated() -> None:
     raw = RawRequest(1, BOARD, BLACK, human_profile="rank_5k_3d")
     for query in (search_query(search(human_profile="rank_5k_3d"), "1", 10), raw_query(raw, "1")):

@@ -263,6 +263,26 @@ def test_named_trees_go_on_after_a_move_and_are_forgotten_on_request() -> None:
     assert anew is not None and anew.visits == 400 and anew.evaluations > 300
 
 
+def test_playouts_are_new_ones_and_visits_all() -> None:
+    inbox = Inbox()
+    with player() as engine:
+        searches = ((300, None), (ENDLESS, 100), (450, 100), (450, 100), (ENDLESS, 1))
+        for number, (visits, playouts) in enumerate(searches):
+            engine.submit(request(number, visits, max_playouts=playouts, tree="game"), inbox)
+        roots = [inbox.final().root for _ in searches]
+    assert [root.visits for root in roots if root is not None] == [300, 400, 450, 450, 451]
+
+
+def test_the_last_playouts_are_not_exceeded_by_leaves_in_flight() -> None:
+    inbox = Inbox()
+    with player(threads=4, batch=8) as engine:
+        engine.submit(request(1, 300, tree="game"), inbox)
+        engine.submit(request(2, ENDLESS, max_playouts=70, tree="game"), inbox)
+        inbox.final()
+        stats = inbox.final().stats
+    assert stats is not None and stats.visits == 70
+
+
 def test_after_an_undo_what_was_evaluated_is_not_evaluated_again() -> None:
     inbox = Inbox()
     with player(threads=1) as engine:
