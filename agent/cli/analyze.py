@@ -72,13 +72,15 @@ def analyze(
         files.append((html, page(review).encode()))
     if sgf is not None:
         files.append((sgf, annotated(data, review).encode()))
+    # And written before anything is shown: whoever reads the table may leave (`| head`), and it took minutes.
+    for path, content in files:
+        with storage_errors(path):
+            write_atomically(path, content)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(review), indent=2).decode())
     else:
         _print_table(review)
     for path, content in files:
-        with storage_errors(path):
-            write_atomically(path, content)
         print(f"{path}: {len(content) / 1000:.0f} kB", file=sys.stderr if as_json else sys.stdout)
 
 
@@ -136,6 +138,7 @@ def _print_table(review: Review) -> None:
 
     from agent.review.table import table
 
-    Console().print(table(review))
+    # Names are the record's, the version is the engine's: in neither a bracket is markup.
+    Console(markup=False, emoji=False).print(table(review))
     for note in review.notes:
         print(f"note: {note}")

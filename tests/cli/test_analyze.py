@@ -110,6 +110,22 @@ def test_json_writes_no_page_unless_it_is_asked_for(folder: Path) -> None:
     assert names(folder) == {"game.sgf", "page.html"}
 
 
+@pytest.mark.parametrize("name", ["Lee[/b]", "Lee [pro]", "Lee :smile:", "[red]Lee"])
+def test_a_name_is_shown_as_the_record_has_it(folder: Path, name: str) -> None:
+    (folder / "game.sgf").write_text(SGF.replace("PB[Lee]", f"PB[{name.replace(']', chr(92) + ']')}]"), "utf-8")
+    assert f"{name} – Go Seigen" in analyze("game.sgf", "--engine", fake("well"))
+    assert names(folder) == {"game.sgf", "game.html"}
+
+
+def test_whoever_stops_reading_the_table_still_gets_the_files(folder: Path) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [*own_command(), "analyze", "game.sgf", "--sgf", "out.sgf", "--engine", fake("well")]
+    with os.fdopen(writes, "wb") as closed:
+        subprocess.run(command, stdout=closed, stderr=subprocess.DEVNULL, timeout=PATIENCE_S, check=False)
+    assert names(folder) == {"game.sgf", "game.html", "out.sgf"}
+
+
 # ---------------------------------------------------------------- refusals leave nothing
 
 
