@@ -12,12 +12,15 @@ import logging
 import os
 import socket
 import weakref
+from collections.abc import Iterable
 from typing import Any, Final
 
 log = logging.getLogger(__name__)
 
 # As asyncio's own.
 _BACKLOG: Final = 100
+# What a kernel without IPv6 says of its addresses, and one that has it switched off.
+_NOT_SPOKEN: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class Gate(socket.socket):
@@ -45,25 +48,44 @@ class Gate(socket.socket):
 
 
 async def open_gates(host: str, port: int, limit: int) -> list[Gate]:
-    """Listens at every address that `host` has here; `limit` counts for each.
-
-    Raises OSError where one cannot be had.
-    """
+    """Listens at every address of `host`. As `gates_at`."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return gates_at(dict.fromkeys((family, address) for family, _, _, _, address in found), limit)
+
+
+def gates_at(addresses: Iterable[tuple[int, tuple[Any, ...]]], limit: int) -> list[Gate]:
+    """Listens at `addresses`, each with its family; `limit` counts for each. One of a kind that this machine does not
+    speak is passed over, such as ::1 of localhost where IPv6 is off.
+
+    Raises OSError where one cannot be had, or none is left.
+    """
     gates: list[Gate] = []
-    try:
-        for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
-            gate = Gate(family, limit)
-            gates.append(gate)
-            gate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                # IPv4 has a gate of its own.
-                gate.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            gate.setblocking(False)
-            gate.bind(address)
-            gate.listen(_BACKLOG)
-    except OSError:
-        for gate in gates:
-            gate.close()
-        raise
+    passed_over: list[OSError] = []
+    for family, address in addresses:
+        try:
+            gates.append(_open(family, address, limit))
+        except OSError as error:
+            if error.errno not in _NOT_SPOKEN:
+                for gate in gates:
+                    gate.close()
+                raise
+            passed_over.append(error)
+    if not gates:
+        raise passed_over[0]
     return gates
+
+
+def _open(family: int, address: tuple[Any, ...], limit: int) -> Gate:
+    gate = Gate(family, limit)
+    try:
+        gate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # IPv4 has a gate of its own.
+            gate.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        gate.setblocking(False)
+        gate.bind(address)
+        gate.listen(_BACKLOG)
+    except OSError:
+        gate.close()
+        raise
+    return gate

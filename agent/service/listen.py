@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 # Each costs a game, a line buffer and up to SUBMIT_LIMIT reports; a GUI uses one or two.
 MAX_CLIENTS: Final = 64
-# Who has not shown a token yet sits elsewhere: those who have it always find a seat.
+# Who has not shown a token yet sits elsewhere, and makes room for the next stranger: a token comes at once.
 MAX_STRANGERS: Final = 64
-# With all of both; who is still shaking hands has neither seat.
-MAX_OPEN: Final = MAX_CLIENTS + MAX_STRANGERS
+# With all of both; who is still shaking hands in TLS, or on the way out, has neither seat.
+MAX_OPEN: Final = MAX_CLIENTS + 2 * MAX_STRANGERS
 # Whoever is on this machine, as over loopback; the folder may say otherwise.
 _SOCKET_MODE: Final = 0o666
 
@@ -77,7 +77,7 @@ class Reception:
         probe_s: float = PROBE_S,
     ) -> None:
         self.seats = Seats()
-        self._strangers = Seats(MAX_STRANGERS)
+        self._strangers: dict[TcpStream, None] = {}  # the one who waits longest first
         self._make_connection = make_connection
         self._engine = engine
         self._guard = guard
@@ -106,15 +106,22 @@ class Reception:
             log.debug("client is cut off at the end")
 
     async def _is_known(self, stream: TcpStream) -> bool:
-        with self._strangers.one() as has_seat:
-            if not has_seat:
-                return False
-            with contextlib.suppress(OSError, asyncio.TimeoutError):
-                if await shows_token(stream, self._guard):
-                    return True
+        if len(self._strangers) >= MAX_STRANGERS:
+            longest = next(iter(self._strangers))
+            del self._strangers[longest]
+            longest.abort()
+        self._strangers[stream] = None
+        try:
+            if await shows_token(stream, self._guard):
+                return True
+            if stream in self._strangers:
                 log.warning("sent a client away: it did not show the token")
                 await within(stream.write(self._refusal), TOKEN_S)
-            return False
+        except (OSError, asyncio.TimeoutError):
+            log.debug("a client left before it showed the token")
+        finally:
+            self._strangers.pop(stream, None)
+        return False
 
 
 async def serve_tcp(reception: Reception, host: str, port: int, *, guard: Guard = NO_GUARD) -> list[asyncio.Server]:

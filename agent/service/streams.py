@@ -79,6 +79,10 @@ class TcpStream:
         with self._writer.get_extra_info("socket").dup() as connection:
             connection.send(b"\0", socket.MSG_OOB | socket.MSG_DONTWAIT)
 
+    def abort(self) -> None:
+        """Cut the client off without a word; whoever reads sees its end."""
+        self._writer.transport.abort()
+
     async def close(self) -> None:
         if self._writer.transport.get_write_buffer_size():
             self._writer.transport.abort()

@@ -14,7 +14,7 @@ from fakes.engine import FakeEngine
 
 from agent.engine.messages import Engine
 from agent.service.access import Guard, read_guard
-from agent.service.gate import Gate, open_gates
+from agent.service.gate import Gate, gates_at, open_gates
 from agent.service.gtp import GtpConnection
 from agent.service.listen import MAX_OPEN, Reception, serve_tcp
 from agent.service.options import ServiceOptions
@@ -82,6 +82,17 @@ def test_every_address_of_a_name_is_listened_at() -> None:
             gate.close()
 
     asyncio.run(test())
+
+
+def test_an_address_of_a_kind_that_this_machine_does_not_speak() -> None:
+    # These are for documentation and nobody's own (RFC 5737, RFC 3849).
+    foreign = (socket.AF_INET, ("192.0.2.1", 0))
+    with pytest.raises(OSError, match="assign requested address"):
+        gates_at([foreign], 1)
+    addresses = [(socket.AF_INET6, ("2001:db8::1", 0)), foreign, (socket.AF_INET, ("127.0.0.1", 0))]
+    (gate,) = gates_at(addresses, 1)
+    assert gate.getsockname()[0] == "127.0.0.1"
+    gate.close()
 
 
 def test_an_address_that_is_taken_or_nobodys_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -17,7 +18,7 @@ from agent.engine.messages import Engine
 from agent.service.access import Guard, read_guard
 from agent.service.analysis import AnalysisConnection
 from agent.service.gtp import GtpConnection
-from agent.service.listen import MAX_CLIENTS, Reception, listening_unix, serve_tcp
+from agent.service.listen import MAX_STRANGERS, Reception, listening_unix, serve_tcp
 from agent.service.options import ServiceOptions
 from agent.service.outputs import Connection
 from agent.settings import Access, ServerTls
@@ -129,13 +130,18 @@ def test_strangers_keep_nobody_out_who_has_the_token() -> None:
         known = await connect()
         known[1].write(b"token " + SECRET + b"\nname\n")
         assert await known[0].readuntil(b"\n\n") == b"= KataGo\n\n"
-        strangers = [await connect() for _ in range(MAX_CLIENTS)]
-        for _, writer in strangers[:-1]:
+        strangers = [await connect() for _ in range(MAX_STRANGERS)]
+        for _, writer in strangers:
             writer.write(b"toke")
-        # One seat of the strangers' is free; the one who has the token leaves it at once.
-        strangers[-1][1].write(b"token " + SECRET + b"\nname\n")
-        assert await strangers[-1][0].readuntil(b"\n\n") == b"= KataGo\n\n"
+        late = await connect()
+        late[1].write(b"token " + SECRET + b"\nname\n")
+        assert await late[0].readuntil(b"\n\n") == b"= KataGo\n\n"
         assert reception.seats.taken == 2
+        # The one who waited longest made room, and nobody else.
+        with contextlib.suppress(ConnectionResetError):
+            assert await strangers[0][0].read() == b""
+        strangers[1][1].write(b"n " + SECRET + b"\nname\n")
+        assert await strangers[1][0].readuntil(b"\n\n") == b"= KataGo\n\n"
 
     run(lambda: guarded(test))
 
