@@ -33,6 +33,7 @@ class Forest:
         self._plant = plant
         self._resting: OrderedDict[str, SearchTree] = OrderedDict()  # the one that rests longest first
         self._in_use: set[str] = set()
+        self._stale: set[str] = set()  # of those in use: not to be gone on with
 
     def is_free(self, name: str) -> bool:
         """Whether a search may take this tree now. Nameless trees always are."""
@@ -52,12 +53,16 @@ class Forest:
         if not name:
             return
         self._in_use.discard(name)
+        if name in self._stale:
+            self._stale.remove(name)
+            return
         self._resting[name] = tree
         self._drop(lambda: len(self._resting) > MAX_RESTING_TREES or self.resting_nodes > self.max_nodes)
 
     def clear(self) -> None:
-        """Forget all trees at rest."""
+        """Forget all trees: those at rest now, the others when their searches end."""
         self._resting.clear()
+        self._stale |= self._in_use
 
     @property
     def resting_nodes(self) -> int:

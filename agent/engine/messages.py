@@ -113,7 +113,7 @@ class StopRequest(msgspec.Struct, frozen=True, tag="stop"):
 
 
 class ClearCache(msgspec.Struct, frozen=True, tag="clear_cache"):
-    """Forget cached evaluations and all trees."""
+    """Forget cached evaluations and all trees, that of a search under way when it ends."""
 
 
 class Ping(msgspec.Struct, frozen=True, tag="ping"):

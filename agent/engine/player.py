@@ -117,7 +117,7 @@ class Player:
             self._finish(job)
 
     def clear_cache(self) -> None:
-        """Forget cached evaluations and all trees at rest."""
+        """Forget cached evaluations and all trees. A search that runs keeps its own to its end."""
         self._cache.clear()
         with self._changed:
             self._forest.clear()

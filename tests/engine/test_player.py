@@ -263,6 +263,23 @@ def test_named_trees_go_on_after_a_move_and_are_forgotten_on_request() -> None:
     assert anew is not None and anew.visits == 400 and anew.evaluations > 300
 
 
+def test_a_tree_that_is_to_be_forgotten_while_its_search_ends_is_forgotten() -> None:
+    """As a GUI refreshes its analysis: the search is stopped, its last evaluation under way, and the next one asked."""
+    backend, inbox = GatedBackend(), Inbox()
+    with player(backend) as engine:
+        engine.submit(request(1, ENDLESS, tree="game"), inbox)
+        backend.let(20)
+        assert backend.wait_entered(22)
+        engine.stop(1)
+        engine.clear_cache()
+        for number in (2, 3):
+            engine.submit(request(number, 15 * number, tree="game"), inbox)
+        backend.open()
+        roots, stats = zip(*((report.root, report.stats) for report in (inbox.final() for _ in range(3))), strict=True)
+    assert roots[0] is not None and roots[0].visits >= 20
+    assert [each.visits for each in stats[1:] if each] == [30, 15], "begun anew, then gone on with"
+
+
 def test_playouts_are_new_ones_and_visits_all() -> None:
     inbox = Inbox()
     with player() as engine:
