@@ -42,7 +42,7 @@ def analyze(
     import msgspec
 
     from agent.errors import RecordUnreadable
-    from agent.model.disk import storage_errors, write_atomically
+    from agent.model.disk import storage_errors, write_result
     from agent.model.progress import progress_on
     from agent.record.sgf import parse_sgf, read_bytes
     from agent.review.annotate import annotated
@@ -75,7 +75,7 @@ def analyze(
     # And written before anything is shown: whoever reads the table may leave (`| head`), and it took minutes.
     for path, content in files:
         with storage_errors(path):
-            write_atomically(path, content)
+            write_result(path, content)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(review), indent=2).decode())
     else:
@@ -89,17 +89,17 @@ def _check_places(record: Path, *outputs: Path | None) -> None:
     import os
 
     from agent.errors import StoreUnwritable
+    from agent.model.disk import is_special
 
-    for path in outputs:
-        if path is None:
-            continue
-        if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+    # What goes to a device or a pipe, such as /dev/null, takes nobody's place.
+    files = [path for path in outputs if path is not None and not is_special(path)]
+    for path in files:
+        if os.path.isdir(path) or not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK | os.X_OK):
             raise StoreUnwritable(f"{path} cannot be written", fix="Name a file in a folder that you can write to.")
         if record.exists() and path.exists() and path.samefile(record):
             raise StoreUnwritable(f"{path} is the record itself", fix="Give the result another name.")
-    named = [path.resolve() for path in outputs if path is not None]
-    if len(set(named)) < len(named):
-        raise StoreUnwritable(f"{outputs[0]} is to be the page and the SGF", fix="Give one of them another name.")
+    if len({os.path.realpath(path) for path in files}) < len(files):
+        raise StoreUnwritable(f"{files[0]} is to be the page and the SGF", fix="Give one of them another name.")
 
 
 def _client(engine: str | None, network: str | None, threads: int | None, config: Path | None) -> AnalysisClient:

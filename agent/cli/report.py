@@ -35,7 +35,7 @@ def report(
     from agent.hardware import detect
     from agent.hardware.describe import summary
     from agent.model.catalogue import load_catalogue
-    from agent.model.disk import sha256_of, write_atomically
+    from agent.model.disk import sha256_of, write_result
     from agent.settings import data_folder, load_settings
     from agent.workshop.report import build_report
     from agent.workshop.report_page import page
@@ -73,7 +73,7 @@ def report(
         return
     content = page(built).encode()
     with storage_errors(out):
-        write_atomically(out, content)
+        write_result(out, content)
     print(f"{out}: {len(artifacts)} artifacts of {len(built.networks)} networks, {len(content) / 1000:.0f} kB")
 
 

@@ -77,14 +77,34 @@ def write_atomically(path: Path, content: bytes) -> None:
         fresh.write_bytes(content)
 
 
+def write_result(path: Path, content: bytes) -> None:
+    """For a place that a user named: as `write_atomically`, but behind a link it is the link's file that changes, and
+    what is no file, such as /dev/null or a pipe, is written into.
+
+    Raises OSError.
+    """
+    if is_special(path):
+        path.write_bytes(content)
+    else:
+        write_atomically(Path(os.path.realpath(path)), content)
+
+
+def is_special(path: Path) -> bool:
+    """Whether something is there that is neither a file nor a folder: a device, a pipe or a socket."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """An empty file beside `path`, to be written by name, that takes the name of `path` when the block ends well, after
     its bytes are on the disk, and is removed when the block raises. Each thread has one of its own, so of two writers
     at once the one that ends later wins. What a killed process left of `path` goes first.
 
-    Raises OSError.
+    Raises OSError, also where `path` is a device or a pipe: root could rename a file onto /dev/null, and the whole
+    machine would write into it.
     """
+    if is_special(path) and not path.is_symlink():
+        raise FileExistsError(errno.EEXIST, "there is something that is no file", str(path))
     remove_unfinished(path.parent, path.name)
     fresh = path.with_name(f".{path.name}.{threading.get_native_id()}{_UNFINISHED}")
     # A leftover may be another user's, which we may remove but not write; in a shared folder it may be a link.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shlex
@@ -124,6 +125,21 @@ def test_whoever_stops_reading_the_table_still_gets_the_files(folder: Path) -> N
     with os.fdopen(writes, "wb") as closed:
         subprocess.run(command, stdout=closed, stderr=subprocess.DEVNULL, timeout=PATIENCE_S, check=False)
     assert names(folder) == {"game.sgf", "game.html", "out.sgf"}
+
+
+def test_a_page_and_sgf_may_go_into_a_pipe_which_stays_one(folder: Path) -> None:
+    """As /dev/null does, which a test must not risk."""
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 1 << 20)
+        analyze("game.sgf", "--engine", fake("well"), "--html", "pipe", "--sgf", "pipe")
+        told = os.read(reader, 1 << 20)
+    finally:
+        os.close(reader)
+    assert told.startswith(b"<!doctype html>") and b"SBKV" in told.rpartition(b"</html>")[2]
+    assert pipe.is_fifo() and names(folder) == {"game.sgf", "pipe"}
 
 
 # ---------------------------------------------------------------- refusals leave nothing

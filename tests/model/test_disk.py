@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fakes.small_networks import tree
 
-from agent.model.disk import new_file, remove_unfinished, write_atomically
+from agent.model.disk import new_file, remove_unfinished, write_atomically, write_result
 
 # Linux's largest process id is one less.
 NOBODY = 4194304
@@ -51,6 +51,31 @@ def test_a_folder_in_the_place_of_the_file_is_left_alone(tmp_path: Path) -> None
     with pytest.raises(IsADirectoryError):
         write_atomically(tmp_path / "file", b"new")
     assert tree(tmp_path) == before
+
+
+def test_a_pipe_or_a_device_is_written_into_and_never_replaced(tmp_path: Path) -> None:
+    """As root a rename onto /dev/null would be carried out."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(FileExistsError, match="no file"), new_file(pipe):
+        raise AssertionError("the block must not run")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_result(pipe, b"into it")
+        assert os.read(reader, 100) == b"into it"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
+def test_behind_a_link_the_file_changes_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("real/file")
+    for content in (b"new", b"newer"):
+        write_result(link, content)
+        assert link.is_symlink() and (tmp_path / "real" / "file").read_bytes() == content
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["file"]
 
 
 def test_without_its_folder_nothing_is_written(tmp_path: Path) -> None:
