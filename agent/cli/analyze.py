@@ -94,7 +94,7 @@ def _check_places(record: Path, *outputs: Path | None) -> None:
     # What goes to a device or a pipe, such as /dev/null, takes nobody's place.
     files = [path for path in outputs if path is not None and not is_special(path)]
     for path in files:
-        if os.path.isdir(path) or not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK | os.X_OK):
+        if path.is_dir() or not os.access(Path(os.path.realpath(path)).parent, os.W_OK | os.X_OK):
             raise StoreUnwritable(f"{path} cannot be written", fix="Name a file in a folder that you can write to.")
         if record.exists() and path.exists() and path.samefile(record):
             raise StoreUnwritable(f"{path} is the record itself", fix="Give the result another name.")

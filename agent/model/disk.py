@@ -11,6 +11,7 @@ import fcntl
 import glob
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -91,7 +92,11 @@ def write_result(path: Path, content: bytes) -> None:
 
 def is_special(path: Path) -> bool:
     """Whether something is there that is neither a file nor a folder: a device, a pipe or a socket."""
-    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 @contextlib.contextmanager
