@@ -92,6 +92,17 @@ class Job:
             times.append(self.started_s + self.request.max_time_s)
         return min(times) if times else None
 
+    def take_report(self, now_s: float) -> bool:
+        """Whether a partial report is to be made now; the next one is due an interval later. While nothing is known
+        none is made, and the one that was due comes as soon as something is, as KataGo's."""
+        if self.next_report_s is None or now_s < self.next_report_s or self.tree is None or self.tree.visits == 0:
+            return False
+        assert isinstance(self.request, SearchRequest) and self.request.report_every_s is not None
+        # Late by more than an interval: the missed reports are not made up for.
+        on_time_s = self.next_report_s + self.request.report_every_s
+        self.next_report_s = on_time_s if on_time_s > now_s else now_s + self.request.report_every_s
+        return True
+
     # ------------------------------------------------------------ reports; without the player's lock
 
     def send(self, report: SearchReport | RawReport) -> None:

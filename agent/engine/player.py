@@ -332,7 +332,7 @@ class Player:
                 now = self._clock()
                 jobs = [job for job in self._jobs.values() if job.tree is not None and not job.over]
                 ended = [job for job in jobs if self._end_if_idle(job)]
-                reports = [job for job in jobs if job not in ended and self._report_is_due(job, now)]
+                reports = [job for job in jobs if job not in ended and job.take_report(now)]
                 if not ended and not reports:
                     self._changed.wait(self._wait_s(jobs, now))
             for job in ended:
@@ -342,14 +342,6 @@ class Player:
                     job.send_partial(now)
                 except Exception as error:
                     self._fail(job, error)  # the edge of a thread, as above
-
-    def _report_is_due(self, job: Job, now: float) -> bool:
-        if job.next_report_s is None or now < job.next_report_s:
-            return False
-        assert isinstance(job.request, SearchRequest) and job.request.report_every_s is not None
-        # Late by more than an interval: the missed reports are not made up for.
-        job.next_report_s = max(job.next_report_s + job.request.report_every_s, now)
-        return True
 
     def _wait_s(self, jobs: list[Job], now: float) -> float:
         due = [time_s for job in jobs if (time_s := job.due_s()) is not None and time_s > now]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from agent.engine.player import MAX_FAILURES, Player
 from agent.engine.points import BLACK, WHITE
 from agent.engine.rules import Rules
 from agent.engine.stop import Progress, any_of, stop_is_requested, time_passes, tree_holds, visits_reach
-from agent.engine.tree import EvalCache, SearchTree
+from agent.engine.tree import EvalCache, LeafBatch, SearchTree
 from agent.errors import BackendUnavailable
 
 WAIT_S = 30.0
@@ -395,6 +396,47 @@ def test_partial_reports_come_while_the_search_runs_and_end_with_the_final_one()
     roots = [report.root.visits for report in [*partial, last] if report.root is not None]
     assert roots == sorted(roots)
     assert inbox.empty(), "nothing comes after the final report"
+
+
+def test_a_report_that_is_due_before_anything_is_known_comes_once_something_is() -> None:
+    """The root takes a second, the one report was due after 0.05."""
+    now, looks = [0.0], threading.Semaphore(0)
+
+    def clock() -> float:
+        looks.release()
+        return now[0]
+
+    backend, inbox = GatedBackend(), Inbox()
+    with player(backend, threads=1, clock=clock) as engine:
+        engine.submit(request(1, ENDLESS, first_report_after_s=0.05, report_every_s=1e9), inbox)
+        assert backend.wait_entered(1)
+        engine.totals()  # takes the lock: whoever looked has made up his mind
+        while looks.acquire(blocking=False):
+            pass
+        now[0] = 1.0
+        engine.submit(request(2, 1), inbox)  # wakes the clock's thread, the only one that is not in the network
+        assert looks.acquire(timeout=WAIT_S)
+        engine.totals()
+        assert inbox.empty()
+        backend.let(3)
+        report = inbox.next()
+        assert report.id == 1 and not report.final and report.root is not None and report.root.visits >= 1
+        for number in (1, 2):
+            engine.stop(number)
+        backend.open()
+        assert inbox.next().final and inbox.next().final, "and there was one report alone"
+
+
+def test_reports_keep_their_times_and_late_ones_are_not_made_up_for() -> None:
+    job = Job(request(1, 50, report_every_s=0.5, first_report_after_s=0.1), Inbox(), 0)
+    tree, batch, backend = SearchTree(UniformBackend().network, EvalCache(10), 1), LeafBatch(1), UniformBackend()
+    assert isinstance(job.request, SearchRequest)
+    job.start(tree, tree.begin(job.request), 0.0, 100)
+    assert not job.take_report(0.2), "nothing is known"
+    tree.select(batch, 50)
+    tree.deliver(batch, backend.evaluate(batch.spatial, batch.global_))
+    times = (0.2, 0.3, 0.59, 0.6, 1.3, 1.59, 1.6, 9.9, 9.95, 10.3, 10.4)
+    assert [now for now in times if job.take_report(now)] == [0.2, 0.6, 1.3, 1.6, 9.9, 10.4]
 
 
 def test_a_request_for_what_is_there_already_is_answered_at_once() -> None:
