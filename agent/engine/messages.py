@@ -191,9 +191,9 @@ class SearchStats(msgspec.Struct, frozen=True):
 
 class SearchReport(msgspec.Struct, frozen=True, tag="search_report"):
     """A partial (`final` false) or the one final report of a search. `root` is None when there is nothing to report
-    (stopped while queued). `moves` are in KataGo's order, best first. `chosen` is the move to play; pass where the
-    game is over. `policy` has area+1 entries, pass last, −1 where illegal. `error` tells why the engine could not
-    answer; then everything else is empty."""
+    (stopped while queued). `moves` are in KataGo's order, best first. `chosen` is the move to play, also where the
+    game is over: KataGo plays on. `policy` has area+1 entries, pass last, −1 where illegal. `error` tells why the
+    engine could not answer; then everything else is empty."""
 
     id: int
     final: bool

@@ -23,7 +23,6 @@ from agent.engine.messages import StopRequest as StopMessage
 from agent.engine.native_choice import choose
 from agent.engine.native_query import raw_query, search_query, watch_s
 from agent.engine.native_report import NativeAnswer, raw_report, read_answer, search_report
-from agent.engine.points import pass_point
 from agent.errors import AgentError
 
 # Analyses of four clients at once share the machine well; a fifth thread is for the network alone, a sixth for what
@@ -69,7 +68,6 @@ class _Search:
     started_s: float | None = None
     due_s: float = 0.0
     visits: int = 0
-    is_over: bool = False
     # A search in the background that makes room goes on later; `last` is what it had found.
     makes_room: bool = False
     last: SearchReport | None = None
@@ -207,7 +205,7 @@ class NativePlayer:
         report = search_report(answer, request, now_s - search.started_s)
         if report.root is not None:
             chosen = choose(report.moves, answer_policy(answer), request, self._chance)
-            report = msgspec.structs.replace(report, chosen=_pass(request) if search.is_over else chosen)
+            report = msgspec.structs.replace(report, chosen=chosen)
         if answer.is_during_search:
             return [] if search.makes_room else [report]
         if search.makes_room:
@@ -274,8 +272,8 @@ class NativePlayer:
             if isinstance(request, RawRequest):
                 query = raw_query(request, search.name)
             else:
+                Game.from_position(request.position)  # raises for moves that cannot be
                 query = search_query(request, search.name, self._max_visits)
-                search.is_over = Game.from_position(request.position).finished
         except (AgentError, ValueError) as error:
             # A request that the front should not have sent ends itself, never the worker.
             del self._searches[request.id]
@@ -298,10 +296,6 @@ def _line(query: dict[str, Any]) -> bytes:
 
 def _terminate(search: _Search) -> bytes:
     return _line({"id": _STOP, "action": "terminate", "terminateId": search.name})
-
-
-def _pass(request: SearchRequest) -> int:
-    return pass_point(request.position.x_size, request.position.y_size)
 
 
 def _nothing(request: SearchRequest | RawRequest) -> SearchReport | RawReport:

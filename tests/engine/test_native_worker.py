@@ -210,12 +210,12 @@ def test_what_is_in_the_background_makes_room_and_goes_on(start: Callable[..., R
     assert front.final(1).root is not None
 
 
-def test_a_game_that_is_over_is_passed(start: Callable[..., Running]) -> None:
+def test_a_game_that_is_over_is_played_on(start: Callable[..., Running]) -> None:
     front = start().front
     front.wait_for(EngineReady)
     over = msgspec.structs.replace(EMPTY, moves=((BLACK, 81), (WHITE, 81)))
     front.send(search(8, position=over))
-    assert front.final(8).chosen == 81
+    assert front.final(8).chosen == 0
 
 
 def test_what_katago_or_the_rules_refuse_ends_the_request_alone(start: Callable[..., Running]) -> None:

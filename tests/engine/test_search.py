@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agent.engine.backends.interface import Array, Outputs
+from agent.engine.game import Game
 from agent.engine.library import load
 from agent.engine.messages import MoveLimit, Position, SearchRequest
 from agent.engine.points import BLACK, WHITE
@@ -16,6 +17,12 @@ from agent.engine.search_params import SEARCH_PARAMS
 from agent.engine.tree import EVALUATED_AS, MADE_PROGRESS, EvalCache, LeafBatch, core_params, made
 from agent.errors import EngineError, IllegalMove, SettingRefused
 from tests.fakes.small_searches import UNIFORM, edge_sum, favouring, new_tree, position, request, search
+
+WITHOUT_CHANCE: dict[str, float | int | bool] = {
+    "chosenMoveTemperature": 0.0,
+    "chosenMoveTemperatureEarly": 0.0,
+    "nnRandomize": False,
+}
 
 # ---------------------------------------------------------------- parameters
 
@@ -235,10 +242,23 @@ def test_a_pass_from_the_root_ends_nothing_when_passing_is_conservative() -> Non
     assert passing.winrate < 1.0 and len(passing.pv) > 1
 
 
-def test_a_finished_game_is_still_analysed_and_passes() -> None:
-    report = search(new_tree(), request(position(5, "C3 pass pass"), 30))
-    assert report.root is not None and report.root.visits == 30 and report.moves
-    assert report.chosen == 25
+@pytest.mark.parametrize("visits", [1, 30])
+def test_a_game_that_is_over_is_played_on(visits: int) -> None:
+    """Players who disagree about dead stones resume after two passes."""
+    over = position(5, "A1 pass pass")
+    assert Game.from_position(over).finished
+    report = search(new_tree(), request(over, visits, overrides=WITHOUT_CHANCE), favouring(12))
+    assert report.root is not None and report.root.visits == visits
+    assert report.chosen == 12
+
+
+def test_a_void_game_is_played_on() -> None:
+    """Programs that know no such end go on in the ko; each of its moves makes the game void again."""
+    moves = tuple((BLACK if i % 2 == 0 else WHITE, point) for i, point in enumerate((1, 3, 0, 2) * 2 + (1,)))
+    void = Position(4, 1, Rules(ko="SIMPLE", suicide=False), 0.5, moves=moves)
+    assert Game.from_position(void).no_result
+    report = search(new_tree(), request(void, 20, overrides=WITHOUT_CHANCE), favouring(2, 6.0))
+    assert report.chosen == 2
 
 
 # ---------------------------------------------------------------- limits on moves

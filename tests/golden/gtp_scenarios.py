@@ -432,6 +432,53 @@ SCENARIOS = (
         {"maxVisits": "6"},
     ),
     scenario(
+        "moves after the end of a game",
+        """
+        boardsize 5
+        komi 0.5
+        play b C3
+        play w C4
+        play b B4
+        play w A1
+        play b D4
+        play w E5
+        play b pass
+        play w pass
+        final_score
+        kata-search b
+        kata-search_analyze b 100
+        genmove b
+        undo
+        lz-genmove_analyze b 100
+        undo
+        kata-genmove_analyze b 100
+        undo
+        final_score
+        kata-genmove_analyze b 100 allow b C5 1
+        showboard
+        clear_board
+        kata-set-rules japanese
+        play b B2
+        play w C2
+        play b A1
+        play w D1
+        play b C1
+        play w B1
+        play b C1
+        play w B1
+        play b C1
+        play w B1
+        final_score
+        kata-search b
+        genmove b
+        play b C1
+        play w B1
+        play b C1
+        genmove w
+        """,
+        {"maxVisits": "60"},
+    ),
+    scenario(
         "searches that the next line cancels",
         """
         boardsize 7

@@ -31,7 +31,8 @@ CANCELLABLE = ("kata-search_cancellable", "kata-search_analyze_cancellable")
 SYMMETRIES = 8
 
 _NUMBER = r"-?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|nan)"
-_VERTEX = r"(?:[A-HJ-T][0-9]{1,2}|pass)"
+_STONE = "[A-HJ-T][0-9]{1,2}"
+_VERTEX = rf"(?:{_STONE}|pass)"
 
 
 def command_of(line: str) -> str:
@@ -40,7 +41,8 @@ def command_of(line: str) -> str:
 
 
 def masked(line: str, reply: str) -> str:
-    """The reply to a line without what the network found, what an engine says of itself, and how often it told it."""
+    """The reply to a line without what the network found, what an engine says of itself, and how often it told it. Of a
+    move remains whether it is a pass."""
     command = command_of(line)
     lines = [_masked_line(command, text) for text in reply.split("\n")]
     told = [text for index, text in enumerate(lines) if not (index and text == lines[index - 1] and "info" in text)]
@@ -49,7 +51,7 @@ def masked(line: str, reply: str) -> str:
     if command == "kata-get-models":
         return re.sub(r":(\"[^\"]*\"|[a-z0-9]+)", ":#", reply)
     if command in ("genmove", "kata-search", *CANCELLABLE):
-        return re.sub(rf"(?m)^(=[0-9]* |play ){_VERTEX}$", r"\1V", "\n".join(told))
+        return re.sub(rf"(?m)^(=[0-9]* |play ){_STONE}$", r"\1V", "\n".join(told))
     if command == "place_free_handicap":
         return re.sub(_VERTEX, "V", reply)
     if command == "showboard":
@@ -67,7 +69,7 @@ def _masked_line(command: str, text: str) -> str:
         text = re.sub(r" isSymmetryOf V", "", text)
         return re.sub(r"(info (?:(?! info | rootInfo | ownership).)*)(?: \1)+", r"\1", text)
     if text.startswith("play "):
-        return re.sub(rf"play {_VERTEX}$", "play V", text)
+        return re.sub(rf"play {_STONE}$", "play V", text)
     if command == "kata-raw-nn":
         return re.sub(rf"(?<![a-zA-Z0-9]){_NUMBER}(?= |$)", "#", text) if "symmetry" not in text else text
     if command in ("cputime", "gomill-cpu_time"):

@@ -142,7 +142,6 @@ void MoveSelector::finishValues(const Node& node, Selection& result, double scal
 
 // The move to play: by its value, with a little chance at first. Straight from the policy where nothing was searched.
 Point MoveSelector::choose(const Node& root) const {
-  if (s_.game_.isFinished()) return s_.game_.pass();
   std::vector<Point> moves;
   std::vector<double> values;
   const Selection selection = select(root, 0.0, true);
