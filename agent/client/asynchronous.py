@@ -57,7 +57,7 @@ class AsyncAnalysisClient:
         await self.close()
 
     async def open(self) -> None:
-        """Connect, or start the engine, and hear its version.
+        """Connect, or start the engine, and hear its version. Again is nothing, but where the engine was given up.
 
         Raises:
             EngineUnreachable: nobody is there, or says nothing within `connect_s`.
@@ -90,7 +90,7 @@ class AsyncAnalysisClient:
             AnalysisTerminated: something else terminated it before it began.
             AnalysisTimeout: not within `timeout_s`; the query is terminated.
             AnswerUnreadable: what came is no analysis.
-            EngineUnreachable: the connection broke and could not be opened again.
+            EngineUnreachable: the connection broke and could not be opened again. The next call tries once more.
             ClientClosed: outside the `async with` block.
             ValueError: `query` asks for several turns; see `analyze_turns`.
         """

@@ -1,7 +1,8 @@
 """The connection behind a client: keeps a channel to the engine open, and what is asked on it. Start at `Link.open`.
 
 Each query has a mailbox, and one task reads for all. When the channel breaks, that task opens another and asks again
-what has no final answer, under the same ids; who waits notices a pause and nothing else.
+what has no final answer, under the same ids; who waits notices a pause and nothing else. Where nobody was there for too
+long the task ends; the next query begins another, which tries once.
 """
 
 from __future__ import annotations
@@ -54,12 +55,14 @@ class Link:
     # ------------------------------------------------------------ life
 
     async def open(self) -> None:
-        """Raises EngineUnreachable, AnswerUnreadable. Again is nothing."""
+        """Raises EngineUnreachable, AnswerUnreadable. Again is nothing, but for a link that was given up."""
         if self._listening is not None:
-            return
+            if not self._listening.done():
+                return
+            await self.close()
         self._channel = await self._connect()
         self._failure, self._lost = None, 0
-        self._listening = asyncio.ensure_future(self._listen())
+        self._listening = asyncio.ensure_future(self._listen(is_connected=True))
 
     async def close(self) -> None:
         """Never raises. Again is nothing."""
@@ -88,14 +91,14 @@ class Link:
     async def ask(self, query: Query) -> tuple[str, Mailbox]:
         """The id of `query`, and where its answers will arrive.
 
-        Raises ClientClosed, or the error for which the link was given up.
+        Raises ClientClosed, or AnswerUnreadable where the link was given up for it.
         """
-        self._require_open()
+        self._go_on()
         return await self._wait_for(*self._conversation.ask(query))
 
     async def act(self, action: str) -> tuple[str, Mailbox]:
         """As `ask`, for an action; its answer is one `Done`."""
-        self._require_open()
+        self._go_on()
         return await self._wait_for(*self._conversation.act(action))
 
     async def terminate(self, name: str) -> None:
@@ -112,9 +115,17 @@ class Link:
             self._sending_aside.add(sending)
             sending.add_done_callback(self._sending_aside.discard)
 
-    def _require_open(self) -> None:
+    def _go_on(self) -> None:
+        """Where nobody was there, somebody may be by now: the service of an idle client was away for longer than its
+        retries. Once: an engine that dies of this query, too, is not started again."""
+        if isinstance(self._failure, EngineUnreachable):
+            for name in self._conversation.waiting:
+                self._conversation.forget(name)
+            self._failure, self._lost = None, self._retries.attempts
+            self._listening = asyncio.ensure_future(self._listen(is_connected=False))
         if self._failure is not None:
-            raise self._failure
+            # The same error again and again, else with one more frame each time.
+            raise self._failure.with_traceback(None)
 
     async def _wait_for(self, name: str, line: bytes) -> tuple[str, Mailbox]:
         mailbox = self._mailboxes[name] = Mailbox()
@@ -145,8 +156,10 @@ class Link:
 
     # ------------------------------------------------------------ listening
 
-    async def _listen(self) -> None:
+    async def _listen(self, *, is_connected: bool) -> None:
         try:
+            if not is_connected:
+                await self._resume()
             while True:
                 lost = await self._hear_all()
                 await self._reconnect(lost)
@@ -180,22 +193,24 @@ class Link:
             log.info("%s; attempt %d of %d to go on", lost, self._lost, self._retries.attempts)
             await asyncio.sleep(self._retries.wait_before(self._lost))
             try:
-                channel = await self._connect()
+                return await self._resume()
             except EngineUnreachable as error:
                 lost = error
-                continue
-            # From here to the lock in `_send` nothing waits: whatever is asked later is sent after these.
-            lines, over = self._conversation.restart()
-            self._aside.clear()
-            self._channel = channel
-            if not lines:
-                # A service that is started anew while nobody asks anything is no failure.
-                self._lost = 0
-            for heard in over:
-                self._deliver(heard)
-            await self._send(lines)
-            return
         raise lost
+
+    async def _resume(self) -> None:
+        """Another channel, and on it all that waits. Raises as `open`."""
+        channel = await self._connect()
+        # From here to the lock in `_send` nothing waits: whatever is asked later is sent after these.
+        lines, over = self._conversation.restart()
+        self._aside.clear()
+        self._channel = channel
+        if not lines:
+            # A service that is started anew while nobody asks anything is no failure.
+            self._lost = 0
+        for heard in over:
+            self._deliver(heard)
+        await self._send(lines)
 
     async def _connect(self) -> Channel:
         """Opens a channel and hears the engine's version. Raises as `open`."""

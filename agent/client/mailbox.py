@@ -37,7 +37,8 @@ class Mailbox:
             await self._has_some.wait()
         key, heard = next(iter(self._waiting.items()))
         if isinstance(heard, Failed):
-            raise heard.error
+            # Not with the frames of whoever was told before.
+            raise heard.error.with_traceback(None)
         del self._waiting[key]
         return heard
 

@@ -54,7 +54,7 @@ class AnalysisClient:
     def open(self) -> None:
         """As `AsyncAnalysisClient.open`."""
         if self._loop is not None:
-            return
+            return self.wait_for(self._client.open())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=_run, args=(self._loop,), name="analysis client", daemon=True)
         self._thread.start()

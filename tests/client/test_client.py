@@ -43,6 +43,7 @@ from agent.client import (
 
 TESTS = Path(__file__).resolve().parents[1]
 GAME = Query(moves=(("B", "D4"), ("W", "Q16"), ("B", "D16")), analyze_turns=(0, 1, 2, 3))
+GAME_END = Query(moves=GAME.moves)
 AT_ONCE = Retries(attempts=3, wait_s=0)
 # Longer than anything takes that does not hang.
 PATIENCE_S = 30.0
@@ -178,6 +179,56 @@ def test_a_service_that_is_gone_for_good_is_an_error(tmp_path: Path) -> None:
     async def hang_up_when_asked(talk: Talk) -> None:
         await talk.hear()
         await talk.drop()
+
+    run(scene())
+
+
+async def until_given_up(client: AsyncAnalysisClient, error: type[Exception]) -> None:
+    """A client that nobody asks is given up unseen; asked, it fails for as long as nobody is there."""
+    with pytest.raises(error):
+        await client.analyze(Query())
+
+
+@pytest.mark.parametrize("opens", [False, True])
+def test_a_service_that_was_away_for_longer_than_the_retries_is_used_when_it_is_back(
+    opens: bool, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        async with Peer("unix", answer_all, folder=tmp_path) as peer:
+            client = AsyncAnalysisClient(peer.address, retries=AT_ONCE)
+            await client.open()
+            await client.analyze(Query())
+        (tmp_path / "peer.sock").unlink(missing_ok=True)
+        for _ in range(3):
+            await until_given_up(client, EngineUnreachable)
+        async with Peer("unix", answer_all, folder=tmp_path) as peer:
+            if opens:
+                await client.open()
+            # Both at once, on one connection; what failed is not asked again.
+            both = await asyncio.gather(client.analyze(Query()), client.analyze(GAME_END))
+            assert [each.turn_number for each in both] == [0, 3]
+            assert [len(heard) for heard in peer.heard] == [2]
+            await client.close()
+
+    run(scene())
+
+
+def test_a_client_that_was_given_up_for_another_protocol_may_be_opened_again(tmp_path: Path) -> None:
+    async def http(talk: Talk) -> None:
+        await talk.hear()
+        await talk.say("HTTP/1.1 400 Bad Request")
+
+    async def scene() -> None:
+        async with connected("tcp", tmp_path, http, answer_all) as (_, client):
+            depths = []
+            for _ in range(3):
+                with pytest.raises(AnswerUnreadable, match="400") as caught:
+                    await client.analyze(Query())
+                depths.append(len(caught.traceback))
+            # Raised again and again, it does not gather the frames of all who were told.
+            assert depths[1] == depths[2]
+            await client.open()
+            assert (await client.analyze(Query())).turn_number == 0
 
     run(scene())
 
