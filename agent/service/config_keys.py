@@ -130,13 +130,11 @@ class Configuration(msgspec.Struct, frozen=True):
     name: str = NO_FILE
 
     def options(self, defaults: ServiceOptions) -> ServiceOptions:
-        """`defaults` with these settings in force. Who limits visits or playouts gets them, however long it takes.
+        """`defaults` with these settings in force.
 
         Raises SettingRefused.
         """
         own = {name: setting.text for name, setting in self.settings.items() if self._is_read(name)}
-        if {"maxVisits", "maxPlayouts"} & own.keys():
-            defaults = msgspec.structs.replace(defaults, max_time_s=None)
         options, _ = read_settings(defaults, own, {name: self._where(name) for name in own})
         wishes = self.wishes()
         return msgspec.structs.replace(

@@ -46,6 +46,8 @@ _NUMBERS: dict[str, Callable[[GtpState], float | int]] = {
 }
 # KataGo reads the new values of a search first by themselves, as a configuration without a name.
 _NO_NAME = " and/or command-line and query overrides"
+# These stay as they are where a command gives no value.
+_KEPT = ("allowResignation", "ponderingEnabled")
 # Taken and without effect: LizzieYzy sends it, but the threads are the worker's, and other clients' too.
 _THREADS, _read_threads = "numSearchThreads", whole(1, 4096)
 # What a search is told may be changed; whose win rate is shown may not, in KataGo.
@@ -109,7 +111,7 @@ def _set(state: GtpState, given: Mapping[str, str]) -> str:
     """All or none."""
     where = {name: _NO_NAME for name in given if name not in _TEXTS or name.startswith("analysis")}
     try:
-        known = {name: text for name, text in given.items() if name in _NAMES}
+        known = {name: text for name, text in given.items() if name in _NAMES and (text or name not in _KEPT)}
         options = read_human_profile(read_settings(state.options, known, where)[0], known)
         check_human_profile(known, state.ready())
         if given.get(_THREADS):

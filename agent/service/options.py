@@ -37,7 +37,8 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     paths. `advantage_player` is who has the search's playoutDoublingAdvantage, None for the side to move.
     `positions_at_once` bounds how many of one client's positions are searched at a time. `human_profile` is whom the
     client wants imitated by a human-style network; empty for whom the owner wants. `config_name` is what errors
-    call the configuration, `configured` the names that stand in it."""
+    call the configuration, `configured` the names that stand in it or were set since, and `unset` is what holds for all
+    others: None for these options themselves."""
 
     max_visits: int = 500
     max_time_s: float | None = None
@@ -71,6 +72,7 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     human_profile: str = ""
     config_name: str = NO_FILE
     configured: frozenset[str] = frozenset()
+    unset: ServiceOptions | None = None
     search: dict[str, float | int | bool] = {}
 
 
@@ -94,25 +96,41 @@ def read_settings(
     options: ServiceOptions, given: Mapping[str, str], where: Mapping[str, str] = {}
 ) -> tuple[ServiceOptions, list[str]]:
     """`options` with the settings of `given` in force, and the names in it that nobody knows, sorted. A setting without
-    a value goes back to its default, as in KataGo.
+    a value is unset, as in KataGo.
 
     Raises SettingRefused, with KataGo's text, for the first value that cannot be taken; `where` names the file
     and line that a setting stands in, by its name.
     """
+    unset = options.unset or options
     changes: dict[str, Any] = {}
     search = dict(options.search)
     for name, key in OWN_KEYS.items():
         if given.get(name):
             changes[key.field] = key.read(name, given[name], where.get(name, options.config_name))
         elif name in given:
-            changes[key.field] = getattr(ServiceOptions(), key.field)
+            changes[key.field] = getattr(unset, key.field)
     for name in SEARCH_PARAMS:
         if given.get(name):
             search[name] = read_search_param(name, given[name], where.get(name, options.config_name))
         elif name in given:
             search.pop(name, None)
+    configured = frozenset(name for name in options.configured.union(given) if given.get(name, name))
+    if not given.keys().isdisjoint(_LIMITS):
+        changes |= _limits_unset(configured, unset)
     unknown = sorted(name for name in given if name not in OWN_KEYS and name not in SEARCH_PARAMS)
-    return msgspec.structs.replace(options, search=search, **changes), unknown
+    return msgspec.structs.replace(options, search=search, configured=configured, unset=unset, **changes), unknown
+
+
+def _limits_unset(configured: frozenset[str], unset: ServiceOptions) -> dict[str, Any]:
+    """The limits of a search that nobody set. Who limits visits or playouts gets them, however long it takes; who
+    limits playouts alone does not mean fewer visits."""
+    limits: dict[str, Any] = {}
+    if "maxVisits" not in configured:
+        limits["max_visits"] = MAX_VISITS if "maxPlayouts" in configured else unset.max_visits
+    if "maxTime" not in configured:
+        is_limited = not configured.isdisjoint(("maxVisits", "maxPlayouts"))
+        limits["max_time_s"] = None if is_limited else unset.max_time_s
+    return limits
 
 
 # ---------------------------------------------------------------- kinds of values
@@ -203,6 +221,9 @@ def _rules(name: str, text: str, where: str) -> Rules:
     except RulesError as error:
         raise SettingRefused(f"{name}: {error}") from error
 
+
+# What ends a search, one with the other.
+_LIMITS = ("maxVisits", "maxPlayouts", "maxTime")
 
 # 2^63 has 19 digits; Python refuses to read very long numbers.
 _LONGEST_INT = 19

@@ -10,7 +10,7 @@ from agent.engine.search_params import NO_FILE, SEARCH_PARAMS
 from agent.errors import SettingRefused
 from agent.service.config_file import Setting, parse_config
 from agent.service.config_keys import Configuration, EngineWishes, configure
-from agent.service.options import OWN_KEYS, ServiceOptions
+from agent.service.options import MAX_VISITS, OWN_KEYS, ServiceOptions
 
 # The settings in force in KataGo's gtp_example.cfg and analysis_example.cfg.
 GTP_EXAMPLE = """
@@ -58,6 +58,11 @@ def test_katagos_example_for_gtp() -> None:
     assert configuration.wishes() == EngineWishes(in_flight=6)
     left = configuration.leftovers()
     assert (left.unknown, left.without_effect) == ((), ("logSearchInfo", "logSearchInfoForChosenMove"))
+
+
+def test_playouts_that_are_limited_are_had_whatever_the_profile_says() -> None:
+    options = of("gtp", "maxPlayouts = 300").options(ServiceOptions(max_visits=60, max_time_s=30.0))
+    assert (options.max_visits, options.max_playouts, options.max_time_s) == (MAX_VISITS, 300, None)
 
 
 def test_katagos_example_for_analysis() -> None:

@@ -11,7 +11,7 @@ from fakes.engine import READY
 
 from agent import __version__
 from agent.service.gtp import MAX_WAITING_BYTES, MAX_WAITING_COMMANDS
-from agent.service.options import MAX_MOVES
+from agent.service.options import MAX_MOVES, MAX_VISITS, ServiceOptions
 
 ON_9X9 = ["boardsize 9", "komi 6.5"]
 
@@ -101,6 +101,11 @@ RECORDED = [
     (["kata-get-param"], "? Expected one arguments for kata-get-param but got ''\n\n"),
     (["kata-set-param maxVisits 10", "kata-get-param maxVisits"], "= 10\n\n"),
     (["kata-set-param wideRootNoise 0.5", "kata-get-param wideRootNoise"], "= 0.5\n\n"),
+    # What is no parameter of a search stays as it is.
+    (
+        ["kata-set-param allowResignation false", "kata-set-param allowResignation", "kata-get-param allowResignation"],
+        "= false\n\n",
+    ),
     (
         ["kata-set-param foo 3"],
         "? Could not set params: Unrecognized or non-overridable parameter in kata-set-params: foo\n\n",
@@ -234,6 +239,20 @@ def test_every_must_command_is_listed() -> None:
     client = gtp()
     for command in listed:
         assert client.line(f"known_command {command}") == b"= true\n\n"
+
+
+def test_visits_that_a_client_sets_are_not_cut_short_by_the_profiles_time() -> None:
+    client = gtp(ServiceOptions(max_visits=60, max_time_s=30.0))
+    for line, visits, seconds in (
+        ("kata-set-param maxVisits 5000", "5000", "1e+20"),
+        ("kata-set-param maxTime 8", "5000", "8.0"),
+        ("kata-set-param maxVisits", "60", "8.0"),
+        ('kata-set-params {"maxTime":""}', "60", "30.0"),
+        ("kata-set-param maxPlayouts 300", str(MAX_VISITS), "1e+20"),
+    ):
+        assert client.line(line) == b"= \n\n"
+        told = client.line("kata-get-param maxVisits") + client.line("kata-get-param maxTime")
+        assert told.decode() == f"= {visits}\n\n= {seconds}\n\n", line
 
 
 def test_a_game_that_is_full_takes_no_more_moves() -> None:

@@ -7,7 +7,7 @@ import pytest
 from agent.engine.points import BLACK
 from agent.engine.search_params import NO_FILE
 from agent.errors import SettingRefused
-from agent.service.options import ServiceOptions, read_settings, split_overrides
+from agent.service.options import MAX_VISITS, ServiceOptions, read_settings, split_overrides
 
 
 def test_settings_of_both_kinds_and_unknown_ones() -> None:
@@ -77,7 +77,35 @@ def test_a_setting_without_a_value_goes_back_to_its_default() -> None:
     options, unknown = read_settings(
         options, {"wideRootNoise": "", "reportAnalysisWinratesAs": "", "cpuctExploration": ""}
     )
-    assert options == ServiceOptions() and not unknown
+    assert (options.search, options.perspective, options.configured) == ({}, None, frozenset()) and not unknown
+
+
+PROFILE = ServiceOptions(max_visits=60, max_time_s=30.0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "limits"),
+    [
+        # Visits, playouts and seconds that hold at the end.
+        ([{}], (60, None, 30.0)),
+        ([{"maxVisits": "5000"}], (5000, None, None)),
+        ([{"maxPlayouts": "300"}], (MAX_VISITS, 300, None)),
+        ([{"maxTime": "8"}], (60, None, 8.0)),
+        ([{"maxTime": "8"}, {"maxVisits": "5000"}], (5000, None, 8.0)),
+        ([{"maxVisits": "5000"}, {"maxPlayouts": "300"}], (5000, 300, None)),
+        ([{"maxPlayouts": "300"}, {"cpuctExploration": "1"}], (MAX_VISITS, 300, None)),
+        ([{"maxVisits": "5000"}, {"maxVisits": ""}], (60, None, 30.0)),
+        ([{"maxVisits": "5000"}, {"maxTime": "8"}, {"maxTime": ""}], (5000, None, None)),
+        ([{"maxVisits": "50", "maxPlayouts": "300"}, {"maxVisits": ""}, {"maxPlayouts": ""}], (60, None, 30.0)),
+    ],
+)
+def test_who_limits_visits_or_playouts_gets_them(
+    steps: list[dict[str, str]], limits: tuple[int, int | None, float | None]
+) -> None:
+    options = PROFILE
+    for given in steps:
+        options, _ = read_settings(options, given)
+    assert (options.max_visits, options.max_playouts, options.max_time_s) == limits
 
 
 def test_errors_name_the_configuration_that_a_setting_stands_in() -> None:
