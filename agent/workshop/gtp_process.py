@@ -21,7 +21,7 @@ from agent.workshop.gtp_log import GtpLog
 
 # showboard on 19×19 takes 2 kB, all of KataGo's parameters 4 kB.
 MAX_REPLY_BYTES: Final = 1 << 20
-# Lines that belong to no reply: some engines greet, or log to their standard output. Nobody says so much for long.
+# Lines before a reply that belong to none: some engines greet, or log some with each move to their standard output.
 MAX_CHATTER_LINES: Final = 10_000
 # KataGo ends within a second after `quit`, our own engine within two.
 QUIT_S: Final = 10.0
@@ -213,6 +213,9 @@ class GtpProcess(asyncio.SubprocessProtocol):
         self._note("<", line or " ")
         try:
             if self._asked is not None and self._asked.take(line):
+                if self._asked.answer.done():
+                    # A process plays all games of its table; who logs five lines a move is no babbler after 2000 moves.
+                    self._chatter = 0
                 return
         except PlayerFault as fault:
             self._break(fault)

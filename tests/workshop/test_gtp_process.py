@@ -11,7 +11,7 @@ import pytest
 from fakes.gtp import ENGINE
 from fakes.processes import wait_until_gone
 
-from agent.workshop.gtp_process import GtpProcess, PlayerFault
+from agent.workshop.gtp_process import MAX_CHATTER_LINES, GtpProcess, PlayerFault
 
 PATIENT_S, HASTY_S = 60.0, 0.3
 
@@ -66,6 +66,11 @@ def test_answers_come_without_their_mark() -> None:
 )
 def test_answers_are_read_as_engines_write_them(said: str, heard: str) -> None:
     assert converse(script(f"input(); print('{said}', end=''); input()"), "genmove b") == [heard]
+
+
+def test_an_engine_may_log_with_each_move_for_as_long_as_it_plays() -> None:
+    logs = f"for line in iter(input, 'quit'): print('thinking\\n' * {MAX_CHATTER_LINES // 8} + '= D4\\n')"
+    assert converse(script(logs), *["genmove b"] * 12) == ["D4"] * 12
 
 
 @pytest.mark.parametrize(
