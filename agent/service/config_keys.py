@@ -16,8 +16,18 @@ import msgspec
 
 from agent.engine.search_params import NO_FILE, SEARCH_PARAMS
 from agent.errors import SettingRefused
+from agent.service.clock import overtime
 from agent.service.config_file import Setting
-from agent.service.options import OWN_KEYS, ServiceOptions, flag, read_settings, split_overrides, whole
+from agent.service.options import (
+    LIMITS,
+    MAX_VISITS,
+    OWN_KEYS,
+    ServiceOptions,
+    flag,
+    read_settings,
+    split_overrides,
+    whole,
+)
 
 # Its rules and these are set one way or the other, never both.
 _RULE_KEYS: Final = {
@@ -82,6 +92,11 @@ _PREFIXES_WITHOUT_EFFECT: Final = (
     *("metal", "numEigenThreadsPerModel", "opencl", "trt", "useFP16"),
 )
 
+# What KataGo does of itself where it differs from its example's, which are the defaults of `ServiceOptions`.
+_SILENT: Final = {"allow_resignation": False, "lag_buffer_s": 0.0, "max_time_pondering_s": 1e20}
+# And its clock where nothing at all limits a move: one second, then five periods of five.
+_SILENT_CLOCK: Final = overtime(1.0, 5.0, 5, 1)
+
 _OVERRIDES: Final = " and/or command-line and query overrides"
 
 # A cached evaluation on 19×19 and its share of the table (`engine/forest.py`), and how much of the free memory a
@@ -130,11 +145,17 @@ class Configuration(msgspec.Struct, frozen=True):
     name: str = NO_FILE
 
     def options(self, defaults: ServiceOptions) -> ServiceOptions:
-        """`defaults` with these settings in force.
+        """`defaults` with these settings in force. Without a file `defaults` hold for what they do not name; with one,
+        what KataGo does where its file is silent.
 
         Raises SettingRefused.
         """
         own = {name: setting.text for name, setting in self.settings.items() if self._is_read(name)}
+        if self.name != NO_FILE:
+            defaults = self._silent(defaults)
+            if "allowResignation" not in own:
+                # KataGo reads it only beside the other.
+                own.pop("resignThreshold", None)
         options, _ = read_settings(defaults, own, {name: self._where(name) for name in own})
         wishes = self.wishes()
         return msgspec.structs.replace(
@@ -143,6 +164,19 @@ class Configuration(msgspec.Struct, frozen=True):
             config_name=NO_FILE if self.name == NO_FILE else self.name + _OVERRIDES,
             configured=frozenset(self.settings),
         )
+
+    def _silent(self, defaults: ServiceOptions) -> ServiceOptions:
+        """`defaults` with what KataGo does where its file says nothing. An analysis without any limit would go on until
+        it is stopped, there; here the profile's hold then."""
+        is_limited = not self.settings.keys().isdisjoint(LIMITS)
+        silent: dict[str, Any] = dict(_SILENT)
+        if "allowResignation" not in self.settings:
+            silent["resign_threshold"] = -1.0
+        if is_limited or self.protocol == "gtp":
+            silent |= {"max_visits": MAX_VISITS, "max_time_s": None}
+        if not is_limited and self.protocol == "gtp":
+            silent["clock"] = _SILENT_CLOCK
+        return msgspec.structs.replace(defaults, **silent)
 
     def wishes(self) -> EngineWishes:
         """Raises SettingRefused."""

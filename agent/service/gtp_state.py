@@ -12,7 +12,7 @@ from agent.engine.messages import EngineReady, Position
 from agent.engine.points import BLACK, WHITE
 from agent.engine.rules import Rules
 from agent.errors import CommandRefused
-from agent.service.clock import UNLIMITED, TimeControl
+from agent.service.clock import TimeControl
 from agent.service.options import MAX_MOVES, ServiceOptions
 
 # As KataGo, until a controller says otherwise.
@@ -37,7 +37,7 @@ class GtpState:
         self.options = options
         self.next_id = next_id
         self.ready = ready
-        self.clocks: dict[int, TimeControl] = {BLACK: UNLIMITED, WHITE: UNLIMITED}
+        self.clocks: dict[int, TimeControl] = {BLACK: options.clock, WHITE: options.clock}
         self.win_losses: list[float] = []
         self.genmove_s = 0.0
         self.wants_to_ponder = False

@@ -16,6 +16,7 @@ from agent.engine.points import parse_color
 from agent.engine.rules import Rules, parse_rules
 from agent.engine.search_params import NO_FILE, SEARCH_PARAMS, read_search_param
 from agent.errors import RulesError, SettingRefused
+from agent.service.clock import UNLIMITED, TimeControl
 from agent.service.numbers import parse_bool, parse_float, parse_int
 
 # KataGo's analysisWideRootNoise: what kata-analyze adds over genmove, so that it shows more moves.
@@ -30,15 +31,16 @@ MAX_MOVES = 10_000
 
 class ServiceOptions(msgspec.Struct, frozen=True):
     """Defaults are those of KataGo's gtp_example.cfg and analysis_example.cfg but for `max_visits`, which the profile
-    gives. `perspective` is BLACK, WHITE or None for the side to move. `search` holds search parameters by KataGo's
-    names, as `SearchRequest.overrides` takes them. `friendly_pass` and `cleanup_before_pass` are None where the rules
-    decide. `search_factor_*` multiply visits and time of a move; the example file's would play weaker unasked, so
-    they are off. `may_use_files` is no setting: whoever starts a service for its own user may let it read and write
-    paths. `advantage_player` is who has the search's playoutDoublingAdvantage, None for the side to move.
+    gives; what KataGo does where a file is silent, `config_keys.py` knows. `perspective` is BLACK, WHITE or None for
+    the side to move. `search` holds search parameters by KataGo's names, as `SearchRequest.overrides` takes them.
+    `friendly_pass` and `cleanup_before_pass` are None where the rules decide. `search_factor_*` multiply visits and
+    time of a move; the example file's would play weaker unasked, so they are off. `clock` is each player's until the
+    controller sets another. `may_use_files` is no setting: whoever starts a service for its own user may let it read
+    and write paths. `advantage_player` is who has the search's playoutDoublingAdvantage, None for the side to move.
     `positions_at_once` bounds how many of one client's positions are searched at a time. `human_profile` is whom the
-    client wants imitated by a human-style network; empty for whom the owner wants. `config_name` is what errors
-    call the configuration, `configured` the names that stand in it or were set since, and `unset` is what holds for all
-    others: None for these options themselves."""
+    client wants imitated by a human-style network; empty for whom the owner wants. `config_name` is what errors call
+    the configuration, `configured` the names that stand in it or were set since, and `unset` what holds for all others:
+    None for these options themselves."""
 
     max_visits: int = 500
     max_time_s: float | None = None
@@ -72,6 +74,7 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     human_profile: str = ""
     config_name: str = NO_FILE
     configured: frozenset[str] = frozenset()
+    clock: TimeControl = UNLIMITED
     unset: ServiceOptions | None = None
     search: dict[str, float | int | bool] = {}
 
@@ -115,7 +118,7 @@ def read_settings(
         elif name in given:
             search.pop(name, None)
     configured = frozenset(name for name in options.configured.union(given) if given.get(name, name))
-    if not given.keys().isdisjoint(_LIMITS):
+    if not given.keys().isdisjoint(LIMITS):
         changes |= _limits_unset(configured, unset)
     unknown = sorted(name for name in given if name not in OWN_KEYS and name not in SEARCH_PARAMS)
     return msgspec.structs.replace(options, search=search, configured=configured, unset=unset, **changes), unknown
@@ -223,7 +226,7 @@ def _rules(name: str, text: str, where: str) -> Rules:
 
 
 # What ends a search, one with the other.
-_LIMITS = ("maxVisits", "maxPlayouts", "maxTime")
+LIMITS = ("maxVisits", "maxPlayouts", "maxTime")
 
 # 2^63 has 19 digits; Python refuses to read very long numbers.
 _LONGEST_INT = 19

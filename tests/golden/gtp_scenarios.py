@@ -1,7 +1,8 @@
 """The conversations that `record_gtp.py` holds with a native katago: every row of the GTP table, errors too.
 
-Each scenario has an engine of its own, started with `settings`, in a folder with `files`. A line is sent when the reply
-to the one before is complete; of an analysis, when it has told something.
+Each scenario has an engine of its own, started with `settings` (an empty one is left out of the configuration), in a
+folder with `files`. A line is sent when the reply to the one before is complete; of an analysis, when it has told
+something.
 """
 
 from __future__ import annotations
@@ -762,5 +763,46 @@ SCENARIOS = (
         14 quit
         """,
         {"maxVisits": "6", "ponderingEnabled": "true"},
+    ),
+    scenario(
+        "what a configuration does not name",
+        """
+        kata-debug-print-tc
+        kata-get-param maxVisits
+        kata-get-param maxPlayouts
+        kata-get-param maxTime
+        kata-get-param maxTimePondering
+        kata-get-param lagBuffer
+        kata-get-param allowResignation
+        kata-get-param ponderingEnabled
+        kata-set-param maxVisits 20
+        kata-set-param maxVisits
+        kata-get-param maxVisits
+        kata-debug-print-tc
+        """,
+        {"maxVisits": "", "lagBuffer": "", "allowResignation": "", "resignThreshold": ""},
+    ),
+    scenario(
+        "what is named no more",
+        """
+        kata-set-param maxVisits
+        kata-get-param maxVisits
+        kata-set-param maxTime
+        kata-get-param maxTime
+        kata-set-param maxPlayouts 100
+        kata-set-param maxPlayouts
+        kata-get-param maxPlayouts
+        kata-set-param lagBuffer
+        kata-get-param lagBuffer
+        kata-set-param wideRootNoise 0.5
+        kata-set-param wideRootNoise
+        kata-get-param wideRootNoise
+        kata-set-param allowResignation true
+        kata-set-param allowResignation
+        kata-get-param allowResignation
+        kata-set-params {"ponderingEnabled":true}
+        kata-set-param ponderingEnabled
+        kata-get-param ponderingEnabled
+        """,
     ),
 )

@@ -77,6 +77,11 @@ def _masked_line(command: str, text: str) -> str:
     return text
 
 
+def settings_of(scenario: Scenario) -> dict[str, str]:
+    """What the configuration of a scenario's engine names."""
+    return {name: text for name, text in {**SETTINGS, **scenario.settings}.items() if text}
+
+
 def converse(native: NativeProcess, line: str, open_before: bool) -> tuple[str, bool]:
     """Send a line; what came until the next one may be sent, and whether a reply stays open then."""
     native.send(line)
@@ -141,7 +146,7 @@ def main() -> None:
     katago, network = sys.argv[1:]
     for scenario in SCENARIOS:
         print(f"## {scenario.name}")
-        with NativeProcess(katago, "gtp", network, {**SETTINGS, **scenario.settings}) as native:
+        with NativeProcess(katago, "gtp", network, settings_of(scenario)) as native:
             for name, text in scenario.files.items():
                 native.write_file(name, text)
             for line, reply in record(native, scenario):

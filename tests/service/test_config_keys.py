@@ -8,6 +8,7 @@ import pytest
 from agent.engine.points import BLACK, WHITE
 from agent.engine.search_params import NO_FILE, SEARCH_PARAMS
 from agent.errors import SettingRefused
+from agent.service.clock import UNLIMITED, move_time_s
 from agent.service.config_file import Setting, parse_config
 from agent.service.config_keys import Configuration, EngineWishes, configure
 from agent.service.options import MAX_VISITS, OWN_KEYS, ServiceOptions
@@ -103,7 +104,38 @@ def test_the_cache_is_as_large_as_asked_for_where_memory_is_free(power: str, fre
 def test_without_a_configuration_the_plan_stands() -> None:
     wishes = configure("gtp").wishes()
     assert (wishes.threads(4), wishes.batch(2, 8), wishes.cache(20_000, 10**9)) == (None, 8, 20_000)
-    assert configure("gtp").options(ServiceOptions(max_time_s=3.0)).max_time_s == 3.0
+    profile = ServiceOptions(max_visits=60, max_time_s=3.0)
+    for overrides in ((), ("cpuctExploration=1.5",), ("resignThreshold=-0.8",)):
+        options = configure("gtp", overrides=overrides).options(profile)
+        assert (options.max_visits, options.max_time_s, options.clock) == (60, 3.0, UNLIMITED)
+        assert (options.allow_resignation, options.lag_buffer_s, options.max_time_pondering_s) == (True, 1.0, 60.0)
+    assert options.resign_threshold == -0.8
+
+
+def test_where_a_file_is_silent_katago_decides() -> None:
+    options = of("gtp", "resignThreshold = -0.8").options(ServiceOptions(max_visits=60, max_time_s=3.0))
+    assert not options.allow_resignation and options.resign_threshold == -1.0
+    assert (options.lag_buffer_s, options.max_time_pondering_s) == (0.0, 1e20)
+    # Nothing limits a move, so that the clock does: six seconds for the first one.
+    assert (options.max_visits, options.max_time_s) == (MAX_VISITS, None)
+    assert move_time_s(options.clock, 361, 0, options.lag_buffer_s) == 6.0
+    assert of("gtp", "allowResignation = true").options(ServiceOptions()).resign_threshold == -0.9
+
+
+@pytest.mark.parametrize(
+    ("protocol", "text", "limits"),
+    [
+        ("gtp", "maxTime = 8", (MAX_VISITS, 8.0)),
+        ("gtp", "maxVisits = 20", (20, None)),
+        ("analysis", "maxTime = 8", (MAX_VISITS, 8.0)),
+        # A query that nothing limits would never be answered.
+        ("analysis", "", (60, None)),
+    ],
+)
+def test_a_limit_that_a_file_names_is_the_only_one(protocol: str, text: str, limits: tuple[int, float | None]) -> None:
+    options = of(protocol, text).options(ServiceOptions(max_visits=60, max_time_s=None if protocol != "gtp" else 3.0))
+    assert (options.max_visits, options.max_time_s) == limits
+    assert options.clock == UNLIMITED
 
 
 def test_keys_of_the_other_protocol_and_of_nobody_are_named() -> None:

@@ -18,7 +18,7 @@ from agent.service.config_keys import configure
 from agent.service.options import ServiceOptions
 from tests.golden.gtp_scenarios import SCENARIOS, Scenario
 from tests.golden.native import CONFIG_NAME
-from tests.golden.record_gtp import CANCELLABLE, SETTINGS, STREAMING, command_of, masked, read
+from tests.golden.record_gtp import CANCELLABLE, STREAMING, command_of, masked, read, settings_of
 
 TOLD = read(Path(__file__).parents[1] / "golden" / "gtp.txt")
 
@@ -41,7 +41,7 @@ def engine() -> Iterator[LocalEngine]:
 
 
 def client_of(engine: LocalEngine, scenario: Scenario) -> LocalGtp:
-    settings = {name: Setting(text) for name, text in {**SETTINGS, **scenario.settings}.items()}
+    settings = {name: Setting(text) for name, text in settings_of(scenario).items()}
     configuration = configure("gtp", [settings], ["homeDataDir=home"], name=CONFIG_NAME)
     return LocalGtp(engine, configuration.options(ServiceOptions(may_use_files=True)))
 
