@@ -39,6 +39,7 @@ SUSPECT_DEATHS: Final = 2
 GUILTY_DEATHS: Final = 2
 
 _RETURNING: Final = "the first engine is to be tried again"
+_NO_WORK: Final = (0, 0, 0)
 NO_FIX: Final = "See the service log; `agent doctor` checks each link of the chain."
 
 
@@ -200,7 +201,8 @@ class Recovery:
             up = EngineUp(pid=message.pid, network=message.network, backend=message.backend, is_fallback=self.way > 0)
             return [Tell(up), *self._send_what_may_go(now_s)]
         if isinstance(message, Heartbeat):
-            if self.heartbeat is None or _work(message) != _work(self.heartbeat):
+            # The first one of a worker is progress only if it has worked: it comes from the hung, too.
+            if _work(message) != (_work(self.heartbeat) if self.heartbeat else _NO_WORK):
                 self._note_progress(now_s)
             self.heartbeat = message
             return []

@@ -21,7 +21,19 @@ from agent.engine.messages import (
 )
 from agent.engine.rules import Rules
 from agent.events import EngineFellBack, EngineGone, EngineUp
-from agent.service.recovery import NO_FIX, Action, Deliver, Kill, Limits, Recovery, Send, Start, Tell
+from agent.service.recovery import (
+    GUILTY_DEATHS,
+    NO_FIX,
+    SUSPECT_DEATHS,
+    Action,
+    Deliver,
+    Kill,
+    Limits,
+    Recovery,
+    Send,
+    Start,
+    Tell,
+)
 
 POSITION = Position(x_size=9, y_size=9, rules=Rules(), komi=7.5)
 READY = EngineReady(
@@ -256,6 +268,60 @@ def test_an_endless_suspect_that_works_lets_the_others_go_on() -> None:
         recovery.hear(beat(step), 10.0 + step / 4)
         later += recovery.tick(10.0 + step / 4)
     assert [action.message.id for action in later if isinstance(action, Send)] == [2]
+
+
+def live(
+    recovery: Recovery, *, poison: int, others_every_s: float, until_s: float
+) -> tuple[list[float], dict[int, str]]:
+    """A worker with one search thread that beats and never gets on with the request `poison`, which comes first; the
+    others, if any, are answered at once. When it was killed, and how each request ended (empty: well), are returned."""
+    now_s, waiting, kills, ended = 0.0, list[int](), list[float](), dict[int, str]()
+
+    def act(actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Start):
+                waiting.clear()
+                act(recovery.hear(READY, now_s))
+                act(recovery.hear(beat(0), now_s))
+            elif isinstance(action, Kill):
+                kills.append(now_s)
+                act(recovery.gone(1, action.reason, now_s))
+            elif isinstance(action, Send):
+                waiting.append(action.message.id)
+            elif isinstance(action, Deliver):
+                ended[action.report.id] = action.report.error or ""
+
+    act(recovery.begin(now_s))
+    act(recovery.submit(search(poison), lambda report: None, now_s))
+    number, done = poison, 0
+    while now_s < until_s:
+        now_s += recovery.limits.tick_s
+        if others_every_s and now_s % others_every_s == 0:
+            number += 1
+            act(recovery.submit(search(number), lambda report: None, now_s))
+        while waiting and waiting[0] != poison:
+            done += 1
+            act(recovery.hear(SearchReport(id=waiting.pop(0), final=True), now_s))
+        if recovery.state == "up":
+            act(recovery.hear(beat(done), now_s))
+        act(recovery.tick(now_s))
+    return kills, ended
+
+
+def test_a_request_that_hangs_the_worker_is_refused_by_itself() -> None:
+    recovery = Recovery()
+    kills, ended = live(recovery, poison=1, others_every_s=0.0, until_s=600.0)
+    assert len(kills) == SUSPECT_DEATHS + GUILTY_DEATHS and "no progress" in ended[1]
+    assert recovery.state == "up"
+
+
+def test_beside_a_request_that_hangs_the_worker_everybody_is_served() -> None:
+    recovery = Recovery()
+    kills, ended = live(recovery, poison=1, others_every_s=10.0, until_s=600.0)
+    assert len(kills) == SUSPECT_DEATHS + GUILTY_DEATHS
+    assert "no progress" in ended.pop(1)
+    assert len(ended) >= 59 and not any(ended.values())
+    assert recovery.state == "up" and recovery.outstanding <= 1
 
 
 def test_a_stopped_search_ends_with_what_it_had_when_the_worker_dies() -> None:
