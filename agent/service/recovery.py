@@ -222,7 +222,9 @@ class Recovery:
             held.partial = report
             return actions
         del self._requests[report.id]
-        self.deaths = 0
+        if report.error is None:
+            # A runtime that fails in every evaluation answers, too, with errors, and then gives up.
+            self.deaths = 0
         if self._alone == report.id:
             self._alone = None
         visits, evaluations = _cost(report)

@@ -324,6 +324,33 @@ def test_beside_a_request_that_hangs_the_worker_everybody_is_served() -> None:
     assert recovery.state == "up" and recovery.outstanding <= 1
 
 
+def test_an_engine_whose_every_answer_is_an_error_is_degraded() -> None:
+    recovery = up()
+    now_s, number = 0.0, 0
+    for _ in range(recovery.limits.deaths):
+        assert recovery.state == "up"
+        for _ in range(3):
+            number += 1
+            recovery.submit(search(number), lambda report: None, now_s)
+            recovery.hear(SearchReport(id=number, final=True, error="not finite"), now_s)
+        die(recovery, now_s)
+        now_s += max(recovery.limits.backoff_s)
+        if Start() in recovery.tick(now_s):
+            recovery.hear(READY, now_s)
+    assert recovery.state == "degraded"
+
+
+def test_a_good_answer_forgives_deaths_and_an_error_does_not() -> None:
+    recovery = up()
+    recovery.gone(1, "x", 0.0)
+    recovery.tick(0.0)
+    recovery.hear(READY, 0.0)
+    for number, error, deaths in ((1, "too large", 1), (2, None, 0)):
+        recovery.submit(search(number), lambda report: None, 1.0)
+        recovery.hear(SearchReport(id=number, final=True, error=error), 1.0)
+        assert recovery.deaths == deaths
+
+
 def test_a_stopped_search_ends_with_what_it_had_when_the_worker_dies() -> None:
     recovery = up()
     recovery.submit(search(1), lambda report: None, 0.0)
