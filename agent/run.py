@@ -64,7 +64,8 @@ SUPERVISOR_S: Final = 10.0
 BROKER_S: Final = 3.0
 
 
-def gtp_service(supervisor: Supervisor, options: ServiceOptions) -> MakeConnection:
+def gtp_service(supervisor: Supervisor, options: ServiceOptions, *, version: str = "") -> MakeConnection:
+    options = msgspec.structs.replace(options, version=version)
     return lambda engine: GtpConnection(options, engine.next_id, lambda: supervisor.ready)
 
 

@@ -45,12 +45,21 @@ def version() -> None:
 
 @app.command()
 def gtp(
-    model: Model = None, config: Configs = None, override_config: Overriding = None, human_model: HumanModel = None
+    model: Model = None,
+    config: Configs = None,
+    override_config: Overriding = None,
+    human_model: HumanModel = None,
+    override_version: str = typer.Option(
+        "", "-override-version", "--override-version", metavar="VERSION", help="What the command version says."
+    ),
 ) -> None:
     """Run the GTP engine."""
+    from functools import partial
+
     from agent.run import gtp_service
 
-    _serve("gtp", gtp_service, model, config or [], override_config or [], human_model)
+    service = partial(gtp_service, version=override_version)
+    _serve("gtp", service, model, config or [], override_config or [], human_model, may_join=not override_version)
 
 
 @app.command()

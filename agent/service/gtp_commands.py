@@ -32,6 +32,8 @@ def _name(state: GtpState, args: list[str]) -> str:
 
 def _version(state: GtpState, args: list[str]) -> str:
     del args
+    if state.options.version:
+        return state.options.version
     ready = state.ready()
     return f"{VERSION}+{ready.network}" if ready is not None else VERSION
 

@@ -36,11 +36,11 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     `friendly_pass` and `cleanup_before_pass` are None where the rules decide. `search_factor_*` multiply visits and
     time of a move; the example file's would play weaker unasked, so they are off. `clock` is each player's until the
     controller sets another. `may_use_files` is no setting: whoever starts a service for its own user may let it read
-    and write paths. `advantage_player` is who has the search's playoutDoublingAdvantage, None for the side to move.
-    `positions_at_once` bounds how many of one client's positions are searched at a time. `human_profile` is whom the
-    client wants imitated by a human-style network; empty for whom the owner wants. `config_name` is what errors call
-    the configuration, `configured` the names that stand in it or were set since, and `unset` what holds for all others:
-    None for these options themselves."""
+    and write paths. Nor is `version`: what GTP's command of that name says, empty for who we are. `advantage_player` is
+    who has the search's playoutDoublingAdvantage, None for the side to move. `positions_at_once` bounds how many of one
+    client's positions are searched at a time. `human_profile` is whom the client wants imitated by a human-style
+    network; empty for whom the owner wants. `config_name` is what errors call the configuration, `configured` the names
+    that stand in it or were set since, and `unset` what holds for all others: None for these options themselves."""
 
     max_visits: int = 500
     max_time_s: float | None = None
@@ -68,6 +68,7 @@ class ServiceOptions(msgspec.Struct, frozen=True):
     search_factor_when_winning_threshold: float = 1.0
     dynamic_advantage_per_point: float = 0.045
     may_use_files: bool = False
+    version: str = ""
     max_playouts: int | None = None
     advantage_player: int | None = None
     positions_at_once: int | None = None

@@ -56,12 +56,12 @@ def run(folder: Path, *arguments: str, given: str = "") -> subprocess.CompletedP
 
 
 def test_gtp(folder: Path) -> None:
-    done = run(
-        folder, "gtp", "-config", "x.cfg", "-override-config", "maxVisits=3", given="1 name\n2 genmove b\n3 quit\n"
-    )
+    asked = "1 name\n2 genmove b\n3 version\n4 quit\n"
+    overrides = ("-override-config", "maxVisits=3", "-override-version", "1.16.4")
+    done = run(folder, "gtp", "-config", "x.cfg", *overrides, given=asked)
     assert done.returncode == 0, done.stderr
-    name, move, end = done.stdout.split("\n\n")[:3]
-    assert (name, move.startswith("=2 "), end.strip()) == ("=1 KataGo", True, "=3")
+    name, move, version, end = done.stdout.split("\n\n")[:4]
+    assert (name, move.startswith("=2 "), version, end.strip()) == ("=1 KataGo", True, "=3 1.16.4", "=4")
     lines = done.stderr.splitlines()
     assert lines[0].startswith("KataGo v1.")
     assert "WARNING: Unused key 'fooBar' in x.cfg and/or command-line and query overrides" in lines

@@ -227,6 +227,10 @@ def test_version_begins_with_katagos_and_splits_on_dots() -> None:
     assert "g170e-b15c192" in version
 
 
+def test_version_is_what_whoever_starts_us_wants_it_to_be() -> None:
+    assert gtp(ServiceOptions(version="1.16.4")).line("version") == b"= 1.16.4\n\n"
+
+
 def test_every_must_command_is_listed() -> None:
     listed = gtp().line("list_commands").decode()[2:].split()
     must = """name version protocol_version list_commands known_command quit boardsize rectangular_boardsize clear_board
