@@ -95,7 +95,8 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
 
 class RawRequest(msgspec.Struct, frozen=True, tag="raw"):
     """One evaluation of the network without search, as kata-raw-nn prints it. `symmetry` 0–7; `optimism` 0–1 mixes
-    the optimistic policy in where the network has one. `client` and `human_profile` as in `SearchRequest`."""
+    the optimistic policy in where the network has one. `advantage` is `player`'s playoutDoublingAdvantage. `client` and
+    `human_profile` as in `SearchRequest`."""
 
     id: int
     position: Position
@@ -103,6 +104,7 @@ class RawRequest(msgspec.Struct, frozen=True, tag="raw"):
     client: str = ""
     symmetry: int = 0
     optimism: float = 0.0
+    advantage: float = 0.0
     human_profile: str = ""
 
 

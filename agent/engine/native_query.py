@@ -84,6 +84,7 @@ def raw_query(request: RawRequest, name: str) -> dict[str, Any]:
             "maxTime": _NO_LIMIT_S,
             "rootNumSymmetriesToSample": SYMMETRIES,
             "rootPolicyOptimism": request.optimism,
+            "playoutDoublingAdvantage": request.advantage,
             **_players(request),
         },
     }

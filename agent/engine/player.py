@@ -251,7 +251,8 @@ class Player:
         assert isinstance(request, RawRequest)
         backend = imitating(self._backend, request.human_profile)
         report = raw_evaluation(
-            request.position, request.player, request.symmetry, request.optimism, backend, request.id
+            *(request.position, request.player, request.symmetry, request.optimism, backend, request.id),
+            advantage=request.advantage,
         )
         job.send(report)
         with self._changed:

@@ -26,13 +26,21 @@ class OutputNotFinite(EngineError):
 
 
 def raw_evaluation(
-    position: Position, player: int, symmetry: int, optimism: float, backend: Backend, request_id: int = 0
+    position: Position,
+    player: int,
+    symmetry: int,
+    optimism: float,
+    backend: Backend,
+    request_id: int = 0,
+    *,
+    advantage: float = 0.0,
 ) -> RawReport:
     """What the network says of `position` with `player` to move.
 
     `symmetry` 0–7 turns the board before the network sees it and the answer back. `optimism` 0–1 mixes the optimistic
-    policy in where the network has one. Where `player` is not the side to move, the history starts anew, as in KataGo.
-    On a board that is not square 4–7 turn it as 0–3 do: KataGo's GTP runs the network at the board's own size there.
+    policy in where the network has one. `advantage` is `player`'s playoutDoublingAdvantage, −3 to 3. Where `player` is
+    not the side to move, the history starts anew, as in KataGo. On a board that is not square 4–7 turn it as 0–3 do:
+    KataGo's GTP runs the network at the board's own size there.
 
     Raises:
         IllegalMove, RulesError, ValueError: as `Game.from_position`; or `symmetry` is none.
@@ -46,7 +54,7 @@ def raw_evaluation(
         game.restart(player)
     game.set_pass_alive_under_suicide(backend.network.prefer_pass_alive)
     turn = symmetry if game.x_size == game.y_size else symmetry % 4
-    spatial, global_ = encode(game, player, turn)
+    spatial, global_ = encode(game, player, turn, advantage)
     outputs = backend.evaluate(spatial[np.newaxis], global_[np.newaxis])
     values, policy, ownership = post_process(game, player, backend.network, outputs, optimism, turn)
     return RawReport(
@@ -66,14 +74,16 @@ def raw_evaluation(
     )
 
 
-def encode(game: Game, player: int, symmetry: int) -> tuple[Array, Array]:
+def encode(game: Game, player: int, symmetry: int, advantage: float = 0.0) -> tuple[Array, Array]:
     """KataGo's V7 inputs: spatial [22, rows, columns] and global [19], float32. Rows and columns are y_size and x_size,
     swapped by symmetries 4–7. Raises ValueError for a symmetry outside 0–7 or a colour that is no player."""
     transposed = symmetry >= 4
     rows, columns = (game.x_size, game.y_size) if transposed else (game.y_size, game.x_size)
     spatial = np.empty((SPATIAL_CHANNELS, rows, columns), np.float32)
     global_ = np.empty(GLOBAL_CHANNELS, np.float32)
-    options = CEncodeOptions(max_history=HISTORY_MOVES, draw_equivalent_wins_for_white=0.5)
+    options = CEncodeOptions(
+        max_history=HISTORY_MOVES, draw_equivalent_wins_for_white=0.5, playout_doubling_advantage=advantage
+    )
     encoded = load().ka_encode(
         game.handle, player, ctypes.byref(options), symmetry, spatial.ctypes.data, global_.ctypes.data
     )

@@ -104,7 +104,8 @@ def test_limits_are_avoided_or_allowed_but_never_both() -> None:
 
 
 def test_the_network_alone_is_one_visit_over_all_symmetries() -> None:
-    query = raw_query(RawRequest(id=1, position=BOARD, player=BLACK, symmetry=3, optimism=0.5), "1")
+    query = raw_query(RawRequest(id=1, position=BOARD, player=BLACK, symmetry=3, optimism=0.5, advantage=1.5), "1")
+    assert query["overrideSettings"]["playoutDoublingAdvantage"] == 1.5
     assert query["maxVisits"] == 1 and query["includeOwnership"] and query["includePolicy"]
     assert query["overrideSettings"]["rootNumSymmetriesToSample"] == 8
     assert query["overrideSettings"]["rootPolicyOptimism"] == 0.5

@@ -117,6 +117,12 @@ def test_the_core_s_human_style_network_imitates_one_after_the_other(
     core.close()
 
 
+def test_an_advantage_is_the_mover_s_as_in_native_katago(record_property: Callable[[str, object], None]) -> None:
+    core = open_backend("core", GOLDEN / "human_network.gz", threads=1, human_profile="rank_5k")
+    compare_all("raw_nn_advantage", "rank_5k", core, record_property)
+    core.close()
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_rules_and_legal_moves_are_those_of_native_katago(file: str) -> None:
     for row in read(file):
@@ -150,7 +156,8 @@ def compare_all(
     worst = Differences(0, 0, 0, 0, 0, 0, 0)
     for row in itertools.islice(read(file), 0, None, every):
         position = position_of(row, file)
-        report = raw_evaluation(position, position.to_play, 0, KATAGO_GTP_OPTIMISM, backend)
+        advantage = row.get("advantage", 0.0)
+        report = raw_evaluation(position, position.to_play, 0, KATAGO_GTP_OPTIMISM, backend, advantage=advantage)
         found = differences(report, row["nets"][alias])
         assert all(d <= bound for d, bound in zip(found, BOUNDS, strict=True)), (found, row["rules"], row["moves"])
         worst = Differences(*map(max, worst, found))
