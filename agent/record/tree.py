@@ -1,11 +1,12 @@
 """SGF as a tree of nodes with properties: text in, nodes out, and back. The one owner of `pysgf`.
 
 Knows the format, not the game: what a property means is `sgf.py`'s. The two generations of pysgf differ (1.0 needs
-Python 3.11 and escapes by itself); here they are the same.
+Python 3.11 and escapes by itself); here they are the same, for neither is ever shown what SGF escapes (`escapes.py`).
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import re
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any, Final
 import pysgf
 
 from agent.errors import RecordUnreadable
+from agent.record.escapes import text_in, value_of, with_escapes, without_escapes
 
 # pysgf ships no type information; a node is only ever handed back to this module.
 Node = Any
@@ -37,6 +39,15 @@ _PARSER_ERRORS: Final = (
 )
 # Servers of East Asia write without saying how; all that is valid in one of these is read so.
 _ENCODINGS: Final = ("utf-8", "gb18030")
+# What is labelled so is mostly written in a superset, and browsers read it so. What Python does not find in the narrow
+# one becomes half a character and an ASCII one, such as "]", which ends the value. The last one makes do.
+_SUPERSETS: Final = {
+    "gb2312": ("gb18030",),
+    "gbk": ("gb18030",),
+    "shift_jis": ("cp932",),
+    "euc_kr": ("cp949",),
+    "big5": ("cp950", "big5hkscs"),
+}
 _SHOWN_CHARACTERS: Final = 100
 
 
@@ -53,6 +64,7 @@ def parse_tree(data: bytes | str) -> Node:
     text = data if isinstance(data, str) else _decoded(data)
     if "(" not in text or ";" not in text:
         raise RecordUnreadable(f"it is no SGF: it begins with {text.strip()[:20]!r}")
+    text = without_escapes(text)
     try:
         return _GAME.parse_sgf(text) if _IS_NEW else _GAME.parse(text)
     except _PARSER_ERRORS as error:
@@ -62,13 +74,12 @@ def parse_tree(data: bytes | str) -> Node:
 def write_tree(root: Node) -> str:
     """The tree as one line of SGF in UTF-8."""
     put(root, "CA", ["UTF-8"])
-    return str(root.sgf()) + "\n"
+    return with_escapes(str(root.sgf())) + "\n"
 
 
 def values(node: Node, name: str) -> list[str]:
     """All values of a property, unescaped; none where the node has it not."""
-    found = [str(value) for value in node.get_list_property(name) or ()]
-    return found if _IS_NEW else [re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for value in found]
+    return [text_in(str(value)) for value in node.get_list_property(name) or ()]
 
 
 def text_of(node: Node, name: str) -> str:
@@ -77,8 +88,8 @@ def text_of(node: Node, name: str) -> str:
 
 
 def put(node: Node, name: str, given: Sequence[str]) -> None:
-    """Set a property's values, escaping what needs it."""
-    node.set_property(name, list(given) if _IS_NEW else [re.sub(r"([\]\\])", r"\\\1", value) for value in given])
+    """Set a property's values, whatever is in them."""
+    node.set_property(name, [value_of(text) for text in given])
 
 
 def new_tree() -> Node:
@@ -108,16 +119,21 @@ def _decoded(data: bytes) -> str:
     if named:
         # One that Python does not know, or that is none of text ("idna"), or that makes up halves of characters.
         with contextlib.suppress(LookupError, UnicodeError):
-            text = data.decode(named[1].decode("ascii"), errors="replace")
+            name = codecs.lookup(named[1].decode("ascii").lower().removeprefix("x-")).name
+            *wider, last = _SUPERSETS.get(name, (name,))
+            text = _decoded_in(data, wider) or data.decode(last, errors="replace")
             text.encode()
             return text
-    for encoding in _ENCODINGS:
-        try:
+    # SGF's own default is the last.
+    return _decoded_in(data, _ENCODINGS) or data.decode("latin-1")
+
+
+def _decoded_in(data: bytes, encodings: Sequence[str]) -> str | None:
+    """In the first in which all of it is valid."""
+    for encoding in encodings:
+        with contextlib.suppress(UnicodeDecodeError):
             return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    # SGF's own default.
-    return data.decode("latin-1")
+    return None
 
 
 def _reason(error: Exception) -> str:

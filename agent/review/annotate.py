@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from agent.engine.points import parse_vertex
 from agent.record.sgf import moves_of, point_text
-from agent.record.tree import Node, append, main_line, parse_tree, put, text_of, write_tree
+from agent.record.tree import Node, append, main_line, parse_tree, put, values, write_tree
 from agent.review.values import Candidate, Review, Reviewed, score_text
 
 # As much of a variation as people follow.
@@ -72,8 +72,9 @@ def _comment(node: Node, review: Review, reviewed: Reviewed) -> None:
     text = comment_text(review, reviewed)
     if not text or reviewed.evaluation is None:
         return
-    before = text_of(node, "C")
-    put(node, "C", [f"{before}\n\n{text}" if before else text])
+    # There should be one; of two neither is lost.
+    before = "\n\n".join(values(node, "C"))
+    put(node, "C", [f"{before}\n\n{text}" if before.strip() else text])
     put(node, "SBKV", [f"{100 * reviewed.evaluation.winrate:.2f}"])
 
 

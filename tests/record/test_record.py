@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.engine.points import BLACK, EMPTY, WHITE, vertex
 from agent.engine.rules import parse_rules_and_komi
@@ -118,6 +120,29 @@ def test_names_in_the_encodings_of_servers(encoding: str, declared: str) -> None
     assert parse_sgf(f"(;SZ[9]{declared}PB[古力];B[ee])".encode(encoding)).black == "古力"
 
 
+@pytest.mark.parametrize(
+    ("label", "encoding", "name"),
+    [
+        ("gb2312", "gb18030", "李喆"),
+        ("gb2312", "gb18030", "朴廷桓 發揮"),
+        ("GB2312", "gb18030", "深淺"),
+        ("gbk", "gb18030", "朱元豪 𠮷"),
+        ("x-gbk", "gb18030", "發揮"),
+        ("gb_2312-80", "gb18030", "發揮"),
+        ("Shift_JIS", "cp932", "髙尾 ①表Ⅹ"),
+        ("x-sjis", "cp932", "表"),
+        ("Big5", "cp950", "許功蓋～"),
+        ("Big5", "big5hkscs", "𡃁仔"),
+        ("euc-kr", "cp949", "쏼똠"),
+        ("ks_c_5601-1987", "cp949", "박정환 똠"),
+    ],
+)
+def test_what_an_encoding_is_called_is_not_always_what_it_is(label: str, encoding: str, name: str) -> None:
+    """Their second byte may be that of "]" or of a backslash, which no reader of the narrow encoding would find."""
+    record = parse_sgf(f"(;SZ[9]CA[{label}]PB[{name}]PW[x];B[ee];W[cc])".encode(encoding))
+    assert (record.black, record.white, len(record.moves)) == (name, "x", 2)
+
+
 @pytest.mark.parametrize("encoding", ["undefined", "idna", "unicode_escape", "raw_unicode_escape"])
 def test_an_encoding_that_is_none_of_text_is_passed_over(encoding: str) -> None:
     black = parse_sgf(rf"(;SZ[9]CA[{encoding}]PB[\ud800];B[ee])".encode()).black
@@ -138,3 +163,97 @@ def test_what_is_written_is_read_again_whatever_the_text() -> None:
     assert [text_of(each, "C") for each in nodes] == ["", "", odd]
     assert parse_sgf(written).black == odd and values(nodes[2], "W") == [""] and text_of(read, "CA") == "UTF-8"
     assert len(read.children) == 2
+
+
+@pytest.mark.parametrize(
+    ("raw", "meant", "written"),
+    [
+        ("[1\\][2\\] end", "[1][2] end", "[1\\][2\\] end"),
+        ("Alice [3k\\] [away\\]: hi", "Alice [3k] [away]: hi", "Alice [3k\\] [away\\]: hi"),
+        ("x\\:y", "x:y", "x\\:y"),
+        ("\\a\\[\\)\\;", "a[);", "a[);"),
+        ("so\\\nft, so\\\r\nft, so\\\n\rft", "soft, soft, soft", "soft, soft, soft"),
+        ("hard\r\n\r\n\\\\\nhard", "hard\r\n\r\n\\\nhard", "hard\r\n\r\n\\\\\nhard"),
+        ("a\\\\][b", "a\\", "a\\\\][b"),
+        ("\ufdd0\\\ufdd0c", "\ufdd0\ufdd0c", "\ufdd0\ufdd0c"),
+    ],
+)
+def test_what_is_escaped_is_read_without_and_written_with_it(raw: str, meant: str, written: str) -> None:
+    root = parse_tree(f"(;SZ[9]C[{raw}];B[ee])")
+    assert values(root, "C")[0] == meant
+    assert write_tree(root) == f"(;SZ[9]C[{written}]CA[UTF-8];B[ee])\n"
+
+
+# ---------------------------------------------------------------- the property: no text is lost on the way
+
+
+def as_read(sgf: str) -> list[tuple[str, list[str]]]:
+    """Names and texts of all properties in order, read another way than ours: character by character."""
+    found: list[tuple[str, list[str]]] = []
+    name, text, rest = "", None, iter(sgf)
+    for each in rest:
+        if text is None:
+            if each == "[":
+                text = ""
+                if name:
+                    found.append((name, []))
+                    name = ""
+            elif each.isalpha():
+                name += each
+        elif each == "]":
+            found[-1][1].append(text)
+            text = None
+        elif each == "\\":
+            text += next(rest).replace("\n", "")
+        else:
+            text += each
+    return found
+
+
+# With brackets, backslashes, and what stands for them in the parser; of each encoding some whose second byte is theirs.
+ODD = "[]\\:;()B a\n"
+CHARACTERS = {
+    "": ODD + "\tbcdm\ufdd0\ufdd1\ue000棋囲碁바둑é😀\u2028",
+    "UTF-8": ODD + "\tbcdm\ufdd0棋囲碁바둑é😀\x85",
+    "gb2312": ODD + "".join(bytes((lead, 0x5C + lead % 2)).decode("gb18030") for lead in range(0x81, 0xFE)),
+    "Shift_JIS": ODD + "表ソ能Ⅹ髙碁ｱ",
+    "Big5": ODD + "許功蓋么崤",
+}
+ENCODINGS = {"gb2312": "gb18030", "Shift_JIS": "cp932", "Big5": "cp950"}
+
+
+@st.composite
+def records(draw: st.DrawFn) -> tuple[str, str, list[str]]:
+    """A label, a file as an editor might write it, and the texts in it: a name, a comment, and a label and a comment of
+    moves."""
+    label = draw(st.sampled_from(sorted(CHARACTERS)))
+    texts = draw(st.lists(st.text(CHARACTERS[label], max_size=12), min_size=4, max_size=4))
+    raw = []
+    for text in texts:
+        # Whatever may be escaped, and line ends that are none.
+        chosen = draw(st.lists(st.booleans(), min_size=len(text), max_size=len(text)))
+        parts = [
+            f"\\{each}" if each in "]\\" or (is_chosen and each != "\n") else each
+            for each, is_chosen in zip(text, chosen, strict=True)
+        ]
+        raw.append(("\\\n" if draw(st.booleans()) else "").join(parts))
+    name, comment, mark, last = raw
+    declared = f"CA[{label}]" if label else ""
+    sgf = f"(;SZ[9]{declared}PB[{name}]C[{comment}];B[ee]LB[aa:{mark}] [bb:x\\:y](;W[cc]C[{last}])(;W[dd]))"
+    return label, sgf, texts
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(records())
+def test_texts_are_read_as_they_are_meant_and_written_as_they_were_read(given: tuple[str, str, list[str]]) -> None:
+    label, sgf, (name, comment, mark, last) = given
+    root = parse_tree(sgf.encode(ENCODINGS.get(label, "utf-8")))
+    nodes = main_line(root)
+    read = [values(root, "PB"), values(root, "C"), values(nodes[1], "LB"), values(nodes[2], "C")]
+    assert read == [[name], [comment], [f"aa:{mark}", "bb:x:y"], [last]]
+    put(nodes[2], "C", [last])
+    before = [each for each in as_read(sgf) if each[0] != "CA"]
+    written = write_tree(root)
+    assert [each for each in as_read(written) if each[0] != "CA"] == before
+    # Composed values keep what tells their halves apart, and another turn changes nothing more.
+    assert "x\\:y" in written and write_tree(parse_tree(written.encode())) == written

@@ -206,6 +206,15 @@ def test_annotating_twice_is_possible_and_odd_nodes_are_no_trouble() -> None:
     ]
 
 
+def test_a_comment_with_brackets_is_kept_whole() -> None:
+    said = r"Alice [3k\] [away\]: \\o/"
+    sgf = SGF.replace("C[a game]", f"C[{said}]").replace("C[bold]", f"C[{said}][and more]")
+    line = main_line(parse_tree(annotated(sgf.encode(), reviewed())))
+    meant = r"Alice [3k] [away]: \o/"
+    assert text_of(line[0], "C").startswith(f"{meant}\n\nBlack's win rate")
+    assert text_of(line[3], "C").startswith(f"{meant}\n\nand more\n\nBlack's win rate")
+
+
 def test_a_turn_that_was_not_analysed_gets_no_comment() -> None:
     line = main_line(parse_tree(annotated(SGF.encode(), reviewed(without=(2, 3)))))
     assert text_of(line[2], "C") == "" and text_of(line[3], "C") == "bold" and text_of(line[3], "SBKV") == ""
