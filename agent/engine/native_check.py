@@ -14,6 +14,7 @@ from agent.engine.native_death import hung
 from agent.engine.native_player import NativePlayer
 from agent.engine.points import BLACK
 from agent.engine.rules import Rules
+from agent.errors import NativeFailed
 
 _REQUEST: Final = SearchRequest(id=1, position=Position(9, 9, Rules(), 7.0), player=BLACK, max_visits=2)
 
@@ -49,7 +50,14 @@ def check_native(program: Path, network: Path, home: Path) -> str:
             lines = child.lines() if child.stdout in ready else []
             if lines is None:
                 raise child.ended(was_ready=False)
-            if any(isinstance(said, SearchReport) for line in lines for said in player.hear(line, 0.0)):
+            reports = [said for line in lines for said in player.hear(line, 0.0) if isinstance(said, SearchReport)]
+            if any(report.error for report in reports):
+                # Such as an old build that does not know one of our rules: it would refuse all that it is ever asked.
+                raise NativeFailed(
+                    f"{child.program}, KataGo {player.standing.version}: {reports[0].error}",
+                    fix="Use a newer KataGo.",
+                )
+            if reports:
                 backend = f", {child.backend}" if child.backend else ""
                 return f"{child.program}: KataGo {player.standing.version}{backend}, runs {network.name}"
         raise hung(f"no answer for {NATIVE_START_S:.0f} s", child.said)

@@ -24,7 +24,14 @@ def test_one_that_runs_says_what_it_is(network: Path, tmp_path: Path) -> None:
     assert found == f"{KATAGO}: KataGo 9.99, Eigen, runs n.bin.gz"
 
 
-@pytest.mark.parametrize(("manner", "reason"), [("library", "libnever.so.7"), ("die", "ran out of memory")])
+@pytest.mark.parametrize(
+    ("manner", "reason"),
+    [
+        ("library", "libnever.so.7"),
+        ("die", "ran out of memory"),
+        ("refuse", r"KataGo 9\.99: katago refused the query: unknown rules"),
+    ],
+)
 def test_one_that_does_not_says_why(network: Path, tmp_path: Path, manner: str, reason: str) -> None:
     network.write_text(manner)
     with pytest.raises(NativeFailed, match=reason) as caught:
