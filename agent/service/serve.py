@@ -30,7 +30,8 @@ MakeConnection = Callable[[Engine], Connection]
 # asyncio's own high-water mark for a transport.
 OUTPUT_HIGH_BYTES = 64 * 1024
 # After a client's half of the connection ended, we ask so often whether anybody still reads: a script that piped
-# its questions in does, a GUI that was closed does not.
+# its questions in does, a GUI that was closed does not and is noticed at the second question at the latest. Who closes
+# its half, lives longer than that and then goes is noticed at the next reply, or by the kernel in about 80 s.
 PROBE_S = 5.0
 
 _Report = SearchReport | RawReport

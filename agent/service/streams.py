@@ -24,6 +24,9 @@ STALLED_CLIENT_S = 120.0
 CLOSE_S = 2.0
 # A laptop that was closed says nothing: after a silent minute the kernel asks, four times, 15 s apart.
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+# It asks sooner where a client has closed its half: once that one's program is gone, its kernel still answers for a
+# minute (tcp_fin_timeout in tcp(7)), and then resets.
+HALF_CLOSED_IDLE_S = 15
 
 
 class ByteStream(Protocol):
@@ -38,7 +41,8 @@ class ByteStream(Protocol):
         """Returns when the client's buffer has taken `data`. Raises OSError where the client is gone."""
 
     def probe(self) -> None:
-        """Find out whether anybody still reads. Raises OSError, on the second call at the latest, where nobody does."""
+        """Find out whether anybody still reads, once no more is to be read ourselves. Raises OSError where nobody does:
+        on the second call at the latest for a client that was gone at the first."""
 
     async def close(self) -> None:
         """Let go of the client. Never raises."""
@@ -53,6 +57,7 @@ class TcpStream:
         self._reader = reader
         self._writer = writer
         self._returned = b""
+        self._has_knocked = False
         self._is_tls = writer.get_extra_info("ssl_object") is not None
         writer.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         notice_absence(writer.get_extra_info("socket"))
@@ -75,9 +80,33 @@ class TcpStream:
         await self._writer.drain()
 
     def probe(self) -> None:
-        # One byte out of band (RFC 9293, urgent data): no reader of the stream sees it, a closed socket resets.
-        with self._writer.get_extra_info("socket").dup() as connection:
-            connection.send(b"\0", socket.MSG_OOB | socket.MSG_DONTWAIT)
+        if not self._has_knocked and not self._writer.is_closing():
+            self._has_knocked = self._knock()
+        self._look()
+
+    def _knock(self) -> bool:
+        """Have a client that is gone answer with a reset; False where it is to be tried again."""
+        connection = self._writer.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, HALF_CLOSED_IDLE_S)
+        try:
+            # One byte out of band (RFC 9293, urgent data), which no reader of the stream sees. A second one would turn
+            # the first into data where the client has not read so far (`tcp_check_urg` in Linux' tcp_input.c).
+            with connection.dup() as end:
+                end.send(b"\0", socket.MSG_OOB | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            # What waits to be sent finds out by itself; the client may just be slow.
+            return False
+        return True
+
+    def _look(self) -> None:
+        """Raises ConnectionResetError where the kernel knows that nobody reads: once the other end is closed as a whole
+        it reports a hang-up, wanted or not (poll(2), unix(7))."""
+        poll = select.poll()
+        if not self._writer.is_closing():
+            poll.register(self._writer.get_extra_info("socket").fileno(), 0)
+            if not poll.poll(0):
+                return
+        raise ConnectionResetError("closed by the client")
 
     def abort(self) -> None:
         """Cut the client off without a word; whoever reads sees its end."""
@@ -99,11 +128,7 @@ class UnixStream(TcpStream):
     """A client over a Unix socket."""
 
     def probe(self) -> None:
-        # A hang-up is reported, wanted or not, once the other end is closed as a whole (unix(7), poll(2)).
-        poll = select.poll()
-        poll.register(self._writer.get_extra_info("socket").fileno(), 0)
-        if poll.poll(0):
-            raise ConnectionResetError("closed by the client")
+        self._look()
 
 
 def notice_absence(connection: socket.socket) -> None:

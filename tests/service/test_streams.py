@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -20,7 +21,7 @@ from agent.service.listen import Reception, serve_tcp
 from agent.service.options import ServiceOptions
 from agent.service.relay import relay, serve_relay
 from agent.service.serve import Session
-from agent.service.streams import STALLED_CLIENT_S, StdioStream, TcpStream
+from agent.service.streams import HALF_CLOSED_IDLE_S, STALLED_CLIENT_S, StdioStream, TcpStream
 
 PATIENCE_S = 30.0
 
@@ -170,25 +171,93 @@ def test_the_kernel_looks_for_clients_that_say_nothing() -> None:
     run(test)
 
 
-def test_a_probe_is_not_seen_and_finds_a_closed_socket() -> None:
+class HalfClosed(NamedTuple):
+    """Our stream to a client that has said that it sends no more, and the client's own ends."""
+
+    stream: TcpStream
+    ours: asyncio.trsock.TransportSocket
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def gone(self) -> None:
+        """Wait until the kernel knows that nobody reads."""
+        poll = select.poll()
+        poll.register(self.ours.fileno(), 0)
+        await asyncio.to_thread(poll.poll, PATIENCE_S * 1000)
+
+
+@contextlib.asynccontextmanager
+async def half_closed() -> AsyncIterator[HalfClosed]:
+    accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    server = await asyncio.start_server(lambda *ends: accepted.put_nowait(ends), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=1 << 10)
+    ends = await accepted.get()
+    stream = TcpStream(*ends)
+    writer.write_eof()
+    assert await stream.read() == b""
+    yield HalfClosed(stream, ends[1].get_extra_info("socket"), reader, writer)
+    writer.close()
+    await stream.close()
+    server.close()
+
+
+def test_a_probe_finds_a_closed_socket() -> None:
     async def test() -> None:
-        streams: asyncio.Queue[TcpStream] = asyncio.Queue()
-        server = await asyncio.start_server(lambda r, w: streams.put_nowait(TcpStream(r, w)), "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        stream = await streams.get()
-        writer.write_eof()
-        assert await stream.read() == b""
-        for _ in range(3):
-            stream.probe()
-        await stream.write(b"reply")
-        assert await reader.readexactly(5) == b"reply"
-        writer.close()
-        await writer.wait_closed()
-        with pytest.raises(OSError):
-            while True:
-                stream.probe()
-                await asyncio.sleep(0)
-        await stream.close()
-        server.close()
+        async with half_closed() as client:
+            client.writer.close()
+            await client.writer.wait_closed()
+            with pytest.raises(OSError):
+                client.stream.probe()
+                await client.gone()
+                client.stream.probe()
+
+    run(test)
+
+
+def test_no_probe_is_seen_by_a_client_that_reads_late() -> None:
+    async def test() -> None:
+        async with half_closed() as client:
+            for line in (b"first\n", b"second\n", b"third\n"):
+                await client.stream.write(line)
+                for _ in range(3):
+                    client.stream.probe()
+            await client.stream.close()
+            assert await client.reader.read() == b"first\nsecond\nthird\n"
+
+    run(test)
+
+
+def test_a_probe_bears_with_a_client_whose_buffers_are_full() -> None:
+    async def test() -> None:
+        async with half_closed() as client:
+            sent = 0
+            with client.ours.dup() as connection, contextlib.suppress(BlockingIOError):
+                while True:
+                    sent += connection.send(b"\n" * 65536, socket.MSG_DONTWAIT)
+            for _ in range(3):
+                client.stream.probe()
+            reading = asyncio.create_task(client.reader.read())
+            await client.stream.write(b"the end")
+            await client.stream.close()
+            assert await reading == b"\n" * sent + b"the end"
+
+    run(test)
+
+
+def test_a_client_that_is_gone_after_a_probe_is_found_by_the_kernel() -> None:
+    async def test() -> None:
+        async with half_closed() as client:
+            client.stream.probe()
+            assert client.ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == HALF_CLOSED_IDLE_S
+            client.ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+            # Its kernel forgets a closed connection after a minute, and with this after a second.
+            client.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_LINGER2, 1)
+            await client.stream.write(b"answer\n")
+            assert await client.reader.readline() == b"answer\n"
+            client.writer.close()
+            await client.writer.wait_closed()
+            await client.gone()
+            with pytest.raises(OSError):
+                client.stream.probe()
 
     run(test)
