@@ -79,7 +79,8 @@ Endpoint = Stdio | Tcp | Unix | WebSocket
 @dataclass(frozen=True)
 class Retries:
     """After a lost connection: `attempts` to open another, the n-th after n × `wait_s`, at most `longest_wait_s`. They
-    are counted from the last answer, so an engine that dies of a query is not started for ever."""
+    are counted from the last final answer, so an engine that dies of a query, even after many partial reports, is not
+    started for ever."""
 
     attempts: int = 6
     wait_s: float = 1.0

@@ -49,7 +49,7 @@ class Link:
         self._aside: list[bytes] = []
         self._sending_aside: set[asyncio.Task[None]] = set()
         self._failure: ClientError | None = ClientClosed("the client is not open")
-        # Connections in a row on which nothing was answered.
+        # Connections in a row on which nothing was answered to the end.
         self._lost = 0
 
     # ------------------------------------------------------------ life
@@ -180,7 +180,7 @@ class Link:
             except EngineUnreachable as error:
                 return error
             for heard in self._understand(channel, line):
-                if isinstance(heard, Report | Done):
+                if isinstance(heard, Done) or (isinstance(heard, Report) and not heard.analysis.is_during_search):
                     self._lost = 0
                 self._deliver(heard)
 

@@ -153,6 +153,24 @@ def test_an_engine_that_dies_of_a_query_is_given_up_with_its_last_words() -> Non
     run(scene())
 
 
+def test_an_engine_that_dies_of_a_query_after_partial_reports_is_given_up_too(tmp_path: Path) -> None:
+    """As one that runs out of memory after a minute, each time."""
+
+    async def script(talk: Talk) -> None:
+        await talk.say(report(await talk.hear(), during=True))
+        await talk.drop()
+
+    async def scene() -> None:
+        async with connected("tcp", tmp_path, script) as (peer, client):
+            async with client.stream(Query(report_every_s=0.1)) as reports:
+                with pytest.raises(EngineUnreachable):
+                    async for each in reports:
+                        assert each.is_during_search
+            assert len(peer.heard) == 1 + AT_ONCE.attempts
+
+    run(scene())
+
+
 def test_a_service_that_is_restarted_while_nobody_asks_is_no_failure(tmp_path: Path) -> None:
     async def drop(talk: Talk) -> None:
         await talk.drop()
