@@ -92,7 +92,7 @@ class AsyncAnalysisClient:
             AnswerUnreadable: what came is no analysis.
             EngineUnreachable: the connection broke and could not be opened again. The next call tries once more.
             ClientClosed: outside the `async with` block.
-            ValueError: `query` asks for several turns; see `analyze_turns`.
+            ValueError: `query` asks for several turns; see `analyze_turns`. Also, as TypeError, what JSON cannot hold.
         """
         if len(query.turns) != 1:
             raise ValueError(f"the query asks for {len(query.turns)} turns; use analyze_turns or stream")

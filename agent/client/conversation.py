@@ -92,7 +92,10 @@ class Conversation:
     # ------------------------------------------------------------ to the engine
 
     def ask(self, query: Query) -> tuple[str, bytes]:
-        """The id under which `query` now waits for its answers, and the line to send."""
+        """The id under which `query` now waits for its answers, and the line to send.
+
+        Raises TypeError or ValueError where it holds what JSON cannot; it does not wait then.
+        """
         return self._wait_for(_Asked(wire_fields(query), query.turns))
 
     def act(self, action: str) -> tuple[str, bytes]:
@@ -173,8 +176,10 @@ class Conversation:
     def _wait_for(self, asked: _Asked) -> tuple[str, bytes]:
         self._count += 1
         name = f"{self._prefix}{self._count}"
+        # First: what cannot be written must not be asked again on the next connection either.
+        line = asked.line(name)
         self._asked[name] = asked
-        return name, asked.line(name)
+        return name, line
 
     def _report(self, name: str, asked: _Asked, line: bytes) -> Heard:
         try:

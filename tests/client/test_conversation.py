@@ -48,6 +48,17 @@ def test_a_query_says_what_katago_demands_and_nothing_that_is_left_out() -> None
     }
 
 
+@pytest.mark.parametrize("rules", ["\udcff", {None: "AREA"}, {"ko": object()}], ids=repr)
+def test_a_query_that_cannot_be_written_is_refused_and_not_asked_again(rules: Any) -> None:
+    """Such as a name of rules from a command line or a file name that is no UTF-8."""
+    conversation = Conversation()
+    with pytest.raises((TypeError, ValueError)):
+        conversation.ask(Query(rules=rules))
+    name, line = conversation.ask(GAME)
+    assert conversation.waiting == (name,)
+    assert conversation.restart() == ([line], [])
+
+
 def test_every_field_has_katagos_name() -> None:
     query = Query(
         moves=(("B", "D4"),),
