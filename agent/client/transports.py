@@ -155,6 +155,9 @@ async def _connect_websocket(endpoint: WebSocket) -> Channel:
             max_size=MAX_ANSWER_BYTES,
             open_timeout=None,
             ssl=tls,
+            # Engines are at home or in the house next door. The library would take a proxy of the environment that is
+            # for the web, for ws:// the one of https:// too, also to loopback, and show it the token.
+            proxy=None,
         )
     except WebSocketException as error:
         raise EngineUnreachable(f"{endpoint} cannot be reached: {_reason(error)}") from error

@@ -547,6 +547,20 @@ def test_tokens_are_shown_at_the_door(tmp_path: Path) -> None:
     run(scene())
 
 
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", "socks5://127.0.0.1:1"])
+def test_a_proxy_for_the_web_is_not_asked_for_an_engine(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "ws_proxy", "wss_proxy", "socks_proxy", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
+
+    async def scene() -> None:
+        async with Peer("ws", answer_all) as peer, AsyncAnalysisClient(peer.address) as client:
+            assert (await client.analyze(Query())).turn_number == 0
+
+    run(scene())
+
+
 @pytest.mark.parametrize("kind", ["tls", "wss"])
 def test_tls_with_an_authority_of_ones_own_and_not_with_a_stranger(kind: str) -> None:
     trusting = ssl.create_default_context(cafile=CERTIFICATE)
