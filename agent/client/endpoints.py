@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote, urlsplit
 
 # A first start of a native engine may tune OpenCL for some minutes.
 START_S: Final = 600.0
@@ -110,8 +110,9 @@ def endpoint_of(given: Endpoint | str | Sequence[str]) -> Endpoint:
         return Unix(parts.path)
     if parts.scheme in ("tcp", "tls") and parts.hostname and _port(parts.netloc):
         tls = ssl.create_default_context() if parts.scheme == "tls" else None
-        token = parse_qs(parts.query).get("token", [None])[0]
-        return Tcp(parts.hostname, _port(parts.netloc), token, tls)
+        # As the service reads it: a "+", which every other base64 has, is no blank, as it would be in a form.
+        tokens = [piece.partition("=")[2] for piece in parts.query.split("&") if piece.startswith("token=")]
+        return Tcp(parts.hostname, _port(parts.netloc), unquote(tokens[0]) if any(tokens) else None, tls)
     raise ValueError(
         f"{shown!r} is no address: give tcp://HOST:PORT, tls://HOST:PORT, ws://HOST:PORT, wss://HOST:PORT or "
         "unix:///PATH, or a command as a list"
