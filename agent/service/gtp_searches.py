@@ -12,7 +12,7 @@ from collections.abc import Generator
 from typing import TypeAlias
 
 from agent.engine.messages import Position, RawReport, RawRequest, SearchReport, SearchRequest
-from agent.engine.points import BLACK, WHITE
+from agent.engine.points import BLACK, WHITE, opponent
 from agent.engine.search_params import SEARCH_PARAMS
 from agent.errors import CommandRefused
 from agent.service.clock import move_time_s
@@ -48,6 +48,7 @@ NO_MOVE = "genmove returned null location or illegal move"
 
 
 def move_request(state: GtpState, player: int, arguments: AnalyzeArguments | None = None) -> SearchRequest:
+    state.searches_for = player
     options, factor = state.options, _search_factor(state, player)
     colors = state.game.stones()
     state.white_advantage = white_advantage(
@@ -71,16 +72,18 @@ def move_request(state: GtpState, player: int, arguments: AnalyzeArguments | Non
 
 
 def ponder_request(state: GtpState) -> SearchRequest:
-    """The search that goes on in the opponent's time, in the tree of our moves, until it is stopped."""
-    options = state.options
+    """The search that goes on in the opponent's time, in the tree of our moves, until it is stopped. It is for whom the
+    last one was, as in KataGo, or for the opponent of the side to move."""
+    options, player = state.options, state.game.to_play
+    state.searches_for = state.searches_for or opponent(player)
     return _request(
         state,
-        state.game.to_play,
+        player,
         None,
         max_visits=options.max_visits_pondering,
         max_time_s=options.max_time_pondering_s,
         tree=f"{state.tree}-play",
-        overrides=_overrides_of_play(state, state.game.to_play),
+        overrides=_overrides_of_play(state, player),
         background=True,
     )
 
@@ -95,12 +98,13 @@ def _overrides_of_play(state: GtpState, player: int) -> Overrides:
 
 def _overrides(state: GtpState, player: int) -> Overrides:
     overrides = {**_GTP_SEARCH, **state.options.search}
-    if _ADVANTAGE in overrides and state.options.advantage_player not in (None, player):
+    if _ADVANTAGE in overrides and (state.options.advantage_player or state.searches_for) != player:
         overrides[_ADVANTAGE] = -overrides[_ADVANTAGE]
     return overrides
 
 
 def analysis_request(state: GtpState, arguments: AnalyzeArguments) -> SearchRequest:
+    state.searches_for = arguments.player
     options = state.options
     return _request(
         state,

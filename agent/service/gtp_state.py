@@ -25,7 +25,8 @@ Stone = tuple[int, int]
 class GtpState:
     """`game` is always the board that `position` leads to. `win_losses` are what each of our genmoves thought
     (White's winning minus losing, −1 to 1), since the position was last set up. A command sets `wants_to_ponder` where
-    the engine may think on in the opponent's time. `white_advantage` is that of `handicap_play.py` at our last move."""
+    the engine may think on in the opponent's time. `white_advantage` is that of `handicap_play.py` at our last move.
+    `searches_for` is whose search the last one was, since the position was set up; None before any."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class GtpState:
         self.genmove_s = 0.0
         self.wants_to_ponder = False
         self.white_advantage = 0.0
+        self.searches_for: int | None = None
         self.random = Random(seed)
         # Searches of one client for its moves share a tree, and so do those that only analyse.
         self.tree = f"gtp-{next_id()}"
@@ -77,6 +79,7 @@ class GtpState:
         """Another game altogether. Raises IllegalMove; then nothing changes."""
         self.game = Game.from_position(position)
         self.position = position
+        self.searches_for = None
         self.win_losses.clear()
 
     def set_komi(self, komi: float) -> None:
@@ -93,6 +96,8 @@ class GtpState:
         if len(self.position.moves) >= MAX_MOVES:
             raise CommandRefused(f"a game holds at most {MAX_MOVES} moves; clear_board begins another")
         self.game.play(color, point, prevent_encore=self.position.prevent_encore)
+        if color != self.position.to_play:
+            self.searches_for = None
         self.position = msgspec.structs.replace(self.position, moves=(*self.position.moves, (color, point)))
 
     def undo(self) -> bool:
@@ -107,3 +112,4 @@ class GtpState:
         position = msgspec.structs.replace(self.position, **changes)
         self.game = Game.from_position(position)
         self.position = position
+        self.searches_for = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -23,6 +24,8 @@ WITHOUT_CHANCE: dict[str, float | int | bool] = {
     "chosenMoveTemperatureEarly": 0.0,
     "nnRandomize": False,
 }
+# Half of the advantage, of KataGo's 19 numbers beside the planes.
+ADVANTAGE_INPUT = 16
 
 # ---------------------------------------------------------------- parameters
 
@@ -342,6 +345,43 @@ def test_other_parameters_start_anew_but_not_the_roots_own() -> None:
     search(tree, request(position(), 60))
     assert tree.begin(request(position(), 90, overrides={"wideRootNoise": 0.1})) == 60
     assert tree.begin(request(position(), 90, overrides={"cpuctExploration": 2.0})) == 0
+
+
+def stronger_wins(spatial: Array, global_: Array) -> Outputs:
+    """A network that believes in the advantage it is told alone, on the side of whom it is asked for."""
+    outputs = favouring(40)(spatial, global_)
+    outputs.value[:, 0] = 4.0 * global_[:, ADVANTAGE_INPUT]
+    return outputs
+
+
+def test_an_advantage_stays_with_its_side_and_so_do_the_visits() -> None:
+    """The number is the root player's. Equal numbers of two players in turn are two advantages: KataGo starts anew."""
+    tree = new_tree()
+    black: dict[str, float | int | bool] = {"rootSymmetryPruning": False, "playoutDoublingAdvantage": 1.5}
+    of_the_other = {**black, "playoutDoublingAdvantage": -1.5}
+    report = search(tree, request(position(), 200, overrides=black), stronger_wins)
+    below = next(move for move in report.moves if move.move == 40)
+    assert below.visits > 50 and report.root is not None and report.root.winrate < 0.1
+    after = position(9, "E5")
+    # Pondering: White is asked, and Black is still the one who has it.
+    assert tree.begin(request(after, 300, overrides=of_the_other)) == below.visits
+    white = request(after, 60, overrides=black)
+    assert tree.begin(white) == 0
+    again, fresh = search(tree, white, stronger_wins), search(new_tree(), white, stronger_wins)
+    assert again.root == fresh.root and again.moves == fresh.moves
+    assert again.root is not None and again.root.winrate > 0.9
+    # After a move of each side the number means what it meant.
+    answer = next(move for move in again.moves if move.visits > 1)
+    further = msgspec.structs.replace(after, moves=(*after.moves, (WHITE, answer.move)))
+    assert tree.begin(request(further, 300, overrides=of_the_other)) == answer.visits
+
+
+def test_no_advantage_is_the_same_for_both_sides() -> None:
+    tree = new_tree()
+    search(tree, request(position(9, "E5"), 60, overrides={"playoutDoublingAdvantage": 0.0}))
+    assert tree.begin(request(position(9, "E5"), 90, overrides={"playoutDoublingAdvantage": -0.0})) == 60
+    assert tree.begin(request(position(9, "E5"), 90)) == 60
+    assert tree.begin(request(position(9, "E5"), 90, overrides={"playoutDoublingAdvantage": 0.125})) == 0
 
 
 def test_the_player_out_of_turn_is_searched_for() -> None:

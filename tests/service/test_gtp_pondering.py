@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from fakes.driving import Driver, gtp
 
@@ -143,6 +144,33 @@ def test_no_finished_game_and_no_resigned_one_is_pondered() -> None:
     assert len(client.engine.waiting) == 1
     client.line("play w pass")
     assert not client.engine.waiting
+
+
+@pytest.mark.parametrize(
+    ("owner", "lines", "advantages"),
+    [
+        # KataGo ponders for whom it searched last: the number is of the side to move.
+        (None, ["genmove b", "play w B9", "genmove b"], [1.5, -1.5, 1.5, 1.5, -1.5]),
+        (None, ["kata-analyze w 10", "play b A9"], [1.5, 1.5]),
+        (None, ["genmove b", "play b B9"], [1.5, -1.5, -1.5]),
+        # Before any search, and where there is another game, for the opponent of the side to move.
+        (None, ["play b A9"], [-1.5]),
+        (None, ["genmove b", "undo", "play b A9", "play w B9"], [1.5, -1.5, -1.5, 1.5]),
+        (None, ["genmove b", "clear_board", "play b A9"], [1.5, -1.5, -1.5]),
+        (WHITE, ["genmove b", "play w B9"], [-1.5, 1.5, -1.5]),
+        (BLACK, ["play b A9", "play w B9"], [-1.5, 1.5]),
+    ],
+)
+def test_an_advantage_is_pondered_for_its_side(owner: int | None, lines: list[str], advantages: list[float]) -> None:
+    search = {"playoutDoublingAdvantage": 1.5}
+    client = gtp(msgspec.structs.replace(PONDERING, search=search, advantage_player=owner))
+    client.line("boardsize 9")
+    for line in lines:
+        client.line(line)
+        if line.startswith("genmove"):
+            client.release()
+    requests = [request for request in client.engine.submitted if isinstance(request, SearchRequest)]
+    assert [request.overrides["playoutDoublingAdvantage"] for request in requests] == advantages
 
 
 def test_the_end_of_input_closes() -> None:

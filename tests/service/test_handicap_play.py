@@ -6,10 +6,12 @@ import msgspec
 import pytest
 from fakes.driving import Driver, gtp
 from fakes.engine import answer, root_info
+from fakes.local_engine import LocalGtp, local_engine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.engine.messages import Position, SearchReport, SearchRequest
+from agent.engine.backends.uniform import UniformBackend
+from agent.engine.messages import Position, RawRequest, SearchReport, SearchRequest
 from agent.engine.points import BLACK, WHITE
 from agent.engine.rules import Rules
 from agent.service.config_file import Setting
@@ -77,7 +79,12 @@ def last(client: Driver) -> SearchRequest:
 
 
 def told(client: Driver) -> object:
-    return last(client).overrides.get("playoutDoublingAdvantage")
+    return told_to(last(client))
+
+
+def told_to(request: SearchRequest | RawRequest) -> object:
+    assert isinstance(request, SearchRequest)
+    return request.overrides.get("playoutDoublingAdvantage")
 
 
 def test_moves_and_pondering_are_told_and_analysis_is_not() -> None:
@@ -94,6 +101,19 @@ def test_moves_and_pondering_are_told_and_analysis_is_not() -> None:
     assert told(client) is None
     client.line("genmove b")
     assert told(client) == -2.125
+
+
+def test_what_was_searched_for_a_move_is_pondered_on() -> None:
+    options = ServiceOptions(pondering_enabled=True, max_visits=60, max_visits_pondering=120)
+    with local_engine(UniformBackend()) as engine:
+        client = LocalGtp(engine, options)
+        for line in ("boardsize 9", "komi 0.5", "set_free_handicap C3 G7"):
+            client.line(line)
+        client.ask("genmove w")
+        ponder = client.next_report()
+    assert isinstance(ponder, SearchReport) and ponder.final and client.submitted[-1].id == ponder.id
+    assert told_to(client.submitted[-1]) != 0 and ponder.root is not None and ponder.stats is not None
+    assert ponder.stats.visits < ponder.root.visits == 120
 
 
 def test_an_even_game_knows_none() -> None:

@@ -69,8 +69,11 @@ bool Search::dropRootEdges() {
 int64_t Search::begin(const SearchParams& params, const MoveLimits& limits) {
   std::lock_guard<std::mutex> lock(mutex_);
   const bool sameLimits = limits.untilDepth[0] == limits_.untilDepth[0] && limits.untilDepth[1] == limits_.untilDepth[1];
+  // The advantage is the root player's, so the same number means another one after a move, and its negative the same.
+  const double advantage = root_->toPlay == WHITE ? params.playoutDoublingAdvantage : -params.playoutDoublingAdvantage;
   // Limits count plies from the root, so a tree grown under any is of no use from another root.
-  if (!sameTree(params, params_) || !sameLimits || limits.any()) clearTree();
+  if (!sameTree(params, params_) || advantage != whiteAdvantage_ || !sameLimits || limits.any()) clearTree();
+  whiteAdvantage_ = advantage;
   params_ = params;
   limits_ = limits;
   evaluationKey_ = 0;

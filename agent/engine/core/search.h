@@ -183,6 +183,7 @@ class Search {
 
   mutable std::mutex mutex_;
   SearchParams params_;
+  double whiteAdvantage_ = 0;  // White's playoutDoublingAdvantage, with which the tree was evaluated
   MoveLimits limits_;
   Random random_;
   Game game_;

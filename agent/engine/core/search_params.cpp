@@ -86,12 +86,13 @@ constexpr Member<int> INTS[] = {
     {"rootNumSymmetriesToSample", &SearchParams::rootNumSymmetriesToSample},
 };
 
-// What may change without making a tree's statistics wrong.
+// What may change without making a tree's statistics wrong; of the advantage see `sameTree`.
 constexpr const char* ROOT_ONLY[] = {
     "wideRootNoise",        "chosenMoveTemperature",          "chosenMoveTemperatureEarly",
     "chosenMoveSubtract",   "chosenMoveTemperatureHalflife",  "chosenMoveTemperatureOnlyBelowProb",
     "chosenMovePrune",      "useLcbForSelection",             "lcbStdevs",
     "minVisitPropForLCB",   "minPlayoutsPerThread",           "fillDameBeforePass",
+    "playoutDoublingAdvantage",
 };
 
 bool isRootOnly(const char* name) {

@@ -79,7 +79,7 @@ struct SearchParams {
   bool enableMorePassingHacks = true;
   bool ignorePreRootHistory = false;
   bool ignoreAllHistory = false;
-  double playoutDoublingAdvantage = 0.0;  // for the side that searches
+  double playoutDoublingAdvantage = 0.0;  // of the root's player
 };
 
 // Sets one parameter by its name; booleans take 0 and 1. False where the name is unknown.
@@ -93,7 +93,7 @@ struct NamedParam {
 NamedParam searchParamAt(const SearchParams& params, int index);
 
 // Whether a tree that was grown with `a` may go on with `b`: they differ only in what the root draws at random or in the choice of
-// the move to play.
+// the move to play. The advantage is not compared: which one a number stands for depends on the root (see `Search::begin`).
 bool sameTree(const SearchParams& a, const SearchParams& b);
 
 }  // namespace katago_agent
