@@ -22,6 +22,7 @@ from agent.engine.messages import NATIVE_START_S
 from agent.errors import AgentError
 from agent.events import ChainStep, Converting, DownloadProgress, Event, Reporter
 from agent.hardware import Sampler, sample
+from agent.hardware.boot import boot_id
 from agent.plan import Plan, fallback_command, worker_command
 from agent.prove import METRIC_S, prove
 from agent.provision import provision
@@ -40,7 +41,7 @@ from agent.service.relay import serve_relay
 from agent.service.serve import MakeConnection, serve_stdio
 from agent.service.supervise import Supervisor
 from agent.settings import Access, Settings, with_overrides
-from agent.telemetry.host import boot_id, first_seq, host_values, throttling_reason
+from agent.telemetry.host import first_seq, host_values, throttling_reason
 from agent.telemetry.messages import Maker
 from agent.telemetry.mqtt import Link
 from agent.telemetry.own_broker import OwnBroker
@@ -235,6 +236,8 @@ class _Front:
         stack.callback(status_server.close)
         front = health.Front(
             pid=os.getpid(),
+            boot_id=boot_id(),
+            state_dir=str(self._settings.state_dir),
             device_id=self._settings.device_id,
             started=self._started_s,
             status_address=server_address(status_server),

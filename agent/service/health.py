@@ -1,8 +1,8 @@
 """How others know that the daemon is well: systemd by its notify socket, people and joiners by `front.json`.
 
 `front.json` stands in the state folder, and beside it in systemd's runtime folder where there is one, which other
-users can read. It says where the daemon listens and its process id, so a file that a killed daemon left behind deceives
-nobody. A lock on `front.lock` keeps a second daemon away. Anybody who connects to `status_address` is told the present
+users can read. It says where the daemon listens, its process id and its boot, so a file that a killed daemon or a power
+cut left behind deceives nobody. A lock on `front.lock` keeps a second daemon away. Anybody who connects to `status_address` is told the present
 state.
 """
 
@@ -22,6 +22,7 @@ from typing import Final
 import msgspec
 
 from agent.errors import AgentError, FrontRunning, ServiceDown
+from agent.hardware.boot import boot_id
 from agent.settings import SYSTEM_STATE, default_state_dir, parse_address
 
 FRONT: Final = "front.json"
@@ -35,7 +36,8 @@ STATUS_BYTES: Final = 1 << 20
 
 class Front(msgspec.Struct, frozen=True):
     """A running daemon. Addresses are "host:port", sockets paths, None where one is closed; `is_guarded` says that
-    TCP and WebSocket ask who comes; `broker` is where it reports."""
+    TCP and WebSocket ask who comes; `broker` is where it reports; `boot_id` and `state_dir` are those that it started
+    with."""
 
     pid: int
     device_id: str
@@ -51,6 +53,8 @@ class Front(msgspec.Struct, frozen=True):
     broker_tls: bool = False
     network: str = ""
     visits: int = 0
+    boot_id: str = ""
+    state_dir: str = ""
 
     def places(self, kind: str) -> list[Path | tuple[str, int]]:
         """Where somebody on this machine may join the service of this `kind` (gtp or analysis), best first."""
@@ -112,6 +116,9 @@ def hold_front(state_dir: Path) -> Iterator[None]:
             front = _read(state_dir / FRONT)
             who = f" (pid {front.pid})" if front else ""
             raise FrontRunning(f"another `agent run`{who} serves {state_dir}") from error
+        with contextlib.suppress(OSError):
+            # Of a daemon that was killed; its number may be somebody else's by now.
+            (state_dir / FRONT).unlink()
         yield
 
 
@@ -203,20 +210,21 @@ async def keep_watchdog(notifier: Notifier, interval_s: float, is_alive: Callabl
 # ---------------------------------------------------------------- the other side
 
 
-def find_front(state_dir: Path) -> Front | None:
-    """The daemon that runs with this state folder; for somebody who has not chosen a folder of his own, also the
-    machine's service, whose state folder other users cannot read."""
-    chosen = state_dir not in (default_state_dir(), SYSTEM_STATE)
-    for folder in (state_dir,) if chosen else (state_dir, SYSTEM_RUNTIME):
-        front = _read(folder / FRONT)
-        if front is not None and _is_running(front.pid):
-            return front
-    return None
+def find_front(state_dir: Path, runtime: Path = SYSTEM_RUNTIME) -> Front | None:
+    """The daemon that runs with this state folder, which other users may not be able to read; for somebody who has not
+    chosen a folder, also the machine's service."""
+    own, service = _read(state_dir / FRONT), _read(runtime / FRONT)
+    if service is not None and state_dir not in (default_state_dir(), SYSTEM_STATE, Path(service.state_dir)):
+        service = None
+    return next((front for front in (own, service) if front is not None and _is_running(front)), None)
 
 
-def _is_running(pid: int) -> bool:
+def _is_running(front: Front) -> bool:
+    # Numbers of processes come back with each boot.
+    if front.boot_id and front.boot_id != boot_id():
+        return False
     try:
-        os.kill(pid, 0)
+        os.kill(front.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -1,10 +1,8 @@
-"""The machine as telemetry tells it: live samples as numbers with a name, one sentence about throttling, the boot."""
+"""The machine as telemetry tells it: live samples as numbers with a name, one sentence about throttling, the time."""
 
 from __future__ import annotations
 
 import time
-import uuid
-from pathlib import Path
 
 from agent.hardware import Sample, Unknown
 
@@ -36,14 +34,6 @@ def throttling_reason(sample: Sample) -> str:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
-
-
-def boot_id() -> str:
-    """The kernel's name of this boot; a random one where it does not tell."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return str(uuid.uuid4())
 
 
 def first_seq() -> int:

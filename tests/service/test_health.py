@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from agent.errors import AgentError, FrontRunning
+from agent.hardware.boot import boot_id
 from agent.service import health
 from agent.service.health import Front, FrontStatus, Notifier, Verdict
+from agent.settings import SYSTEM_STATE, default_state_dir
 
 STATUS = FrontStatus(
     device_id="box",
@@ -154,6 +156,27 @@ def test_a_dead_daemons_front_json_is_no_front(tmp_path: Path) -> None:
     dead.wait()
     (tmp_path / health.FRONT).write_bytes(msgspec.json.encode(front(dead.pid)))
     assert health.find_front(tmp_path) is None
+
+
+def test_what_a_power_cut_left_behind_is_no_front_and_goes_with_the_next_daemon(tmp_path: Path) -> None:
+    left = msgspec.structs.replace(front(os.getpid()), boot_id="of yesterday")
+    (tmp_path / health.FRONT).write_bytes(msgspec.json.encode(left))
+    assert health.find_front(tmp_path) is None
+    today = msgspec.structs.replace(left, boot_id=boot_id())
+    (tmp_path / health.FRONT).write_bytes(msgspec.json.encode(today))
+    assert health.find_front(tmp_path) == today
+    with health.hold_front(tmp_path):
+        assert health.find_front(tmp_path) is None
+
+
+def test_the_service_is_found_by_those_who_cannot_read_the_folder_that_its_file_chose(tmp_path: Path) -> None:
+    chosen, runtime = tmp_path / "srv", tmp_path / "run"
+    runtime.mkdir()
+    service = msgspec.structs.replace(front(os.getpid()), state_dir=str(chosen))
+    (runtime / health.FRONT).write_bytes(msgspec.json.encode(service))
+    for folder in (chosen, default_state_dir(), SYSTEM_STATE):
+        assert health.find_front(folder, runtime) == service
+    assert health.find_front(tmp_path / "own", runtime) is None
 
 
 def test_the_state_is_told_to_everybody_who_connects() -> None:
