@@ -55,11 +55,11 @@ def analyze(
     _check_places(record, html, sgf)
     try:
         data = read_bytes(record)
-        game = parse_sgf(data)
+        game = parse_sgf(data, komi=komi)
         game = msgspec.structs.replace(game, event=game.event or record.stem)
         prepared = prepare(game, rules=rules, komi=komi)
     except RecordUnreadable as error:
-        raise RecordUnreadable(f"{record}: {error}") from error
+        raise RecordUnreadable(f"{record}: {error}", fix=error.fix) from error
     try:
         wanted = parse_turns(turns, len(game.moves))
     except ValueError as error:

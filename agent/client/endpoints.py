@@ -112,7 +112,7 @@ def endpoint_of(given: Endpoint | str | Sequence[str]) -> Endpoint:
         tls = ssl.create_default_context() if parts.scheme == "tls" else None
         # As the service reads it: a "+", which every other base64 has, is no blank, as it would be in a form.
         tokens = [piece.partition("=")[2] for piece in parts.query.split("&") if piece.startswith("token=")]
-        return Tcp(parts.hostname, _port(parts.netloc), unquote(tokens[0]) if any(tokens) else None, tls)
+        return Tcp(parts.hostname, _port(parts.netloc), unquote("".join(tokens[:1])) or None, tls)
     raise ValueError(
         f"{shown!r} is no address: give tcp://HOST:PORT, tls://HOST:PORT, ws://HOST:PORT, wss://HOST:PORT or "
         "unix:///PATH, or a command as a list"

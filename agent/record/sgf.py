@@ -29,6 +29,7 @@ _RULES: Final = {
     "old chinese": "ancient-area",
     "": "japanese",
 }
+_OTHER_KOMI: Final = "Correct KM in the file; `agent analyze` takes another by --komi."
 # Fox writes komi in hundredths, and under Chinese rules counts it in stones: 375 is 3 3/4 stones.
 _FOX_KOMI: Final = {325.0: 6.5, 375.0: 7.5, 550.0: 5.5, 650.0: 6.5, 750.0: 7.5}
 
@@ -78,8 +79,8 @@ def read_bytes(path: Path) -> bytes:
         raise RecordUnreadable(f"it cannot be read: {error.strerror}") from error
 
 
-def parse_sgf(data: bytes | str) -> Record:
-    """The main line of the first game.
+def parse_sgf(data: bytes | str, *, komi: float | None = None) -> Record:
+    """The main line of the first game. A `komi` that is given takes the place of the file's, whatever that is.
 
     Raises:
         RecordUnreadable: no SGF, a board that is not 1×1 to 19×19, a point off the board, a komi that is no number.
@@ -106,7 +107,7 @@ def parse_sgf(data: bytes | str) -> Record:
         tuple(set_up),
         tuple(moves),
         rules=text_of(root, "RU"),
-        komi=_komi(text_of(root, "KM")),
+        komi=_komi(text_of(root, "KM")) if komi is None else komi,
         first_player=first_player,
         black=text_of(root, "PB"),
         white=text_of(root, "PW"),
@@ -147,7 +148,7 @@ def position_of(record: Record, rules: RulesAndKomi) -> Position:
     """
     komi = record.komi if record.komi is not None else rules.komi
     if abs(komi) > MAX_KOMI:
-        raise RecordUnreadable(f"a komi of {komi:g}")
+        raise RecordUnreadable(f"a komi of {komi:g}", fix=_OTHER_KOMI)
     return Position(
         record.x_size,
         record.y_size,
@@ -213,5 +214,5 @@ def _komi(text: str) -> float | None:
     except ValueError:
         komi = math.nan
     if not math.isfinite(komi):
-        raise RecordUnreadable(f"a komi of {text[:20]}")
+        raise RecordUnreadable(f"a komi of {text[:20]}", fix=_OTHER_KOMI)
     return _FOX_KOMI.get(komi, komi)

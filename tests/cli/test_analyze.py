@@ -104,6 +104,14 @@ def test_another_engine_by_its_command(folder: Path) -> None:
     assert rows == ["2", "3", "4", "6"] and names(folder) == {"game.sgf", "page.html"}
 
 
+def test_a_komi_that_is_none_is_taken_from_whoever_asks(folder: Path) -> None:
+    (folder / "odd.sgf").write_text(SGF.replace("KM[7]", "KM[6.5目]"), "utf-8")
+    result = CliRunner().invoke(app, ["analyze", "odd.sgf", "--engine", fake("well")])
+    assert isinstance(result.exception, RecordUnreadable) and "komi of 6.5目" in str(result.exception)
+    assert "--komi" in result.exception.fix
+    assert json.loads(analyze("odd.sgf", "--engine", fake("well"), "--komi", "6.5", "--json"))["komi"] == 6.5
+
+
 def test_json_writes_no_page_unless_it_is_asked_for(folder: Path) -> None:
     review = json.loads(analyze("game.sgf", "--engine", fake("well"), "--json"))
     assert review["black"] == "Lee" and len(review["positions"]) == 7 and names(folder) == {"game.sgf"}
