@@ -34,11 +34,12 @@ _FLAGS = {
 
 
 class AnalyzeArguments(msgspec.Struct, frozen=True):
-    """`interval_s` None means no report but the last one."""
+    """`interval_s` None means no report but the last one. Moves that were not looked at fill up to `min_moves`."""
 
     is_lz: bool
     player: int
     interval_s: float | None = None
+    min_moves: int = 0
     max_moves: int = _MAX_COUNT
     limits: tuple[MoveLimit, ...] = ()
     root_info: bool = False
@@ -83,9 +84,7 @@ def parse_analyze(
             and 0 <= (parse_int(value) or 0) < _MAX_COUNT
             and parse_int(value) is not None
         ):
-            # minmoves is taken and has no effect: every move that the search has looked at is told.
-            if key == "maxmoves":
-                values["max_moves"] = parse_int(value)
+            values["max_moves" if key == "maxmoves" else "min_moves"] = parse_int(value)
         elif not is_lz and key in _FLAGS and parse_bool(value) is not None:
             values[_FLAGS[key]] = parse_bool(value)
         else:

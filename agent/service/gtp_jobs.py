@@ -31,6 +31,7 @@ from agent.service.gtp_setup import handicap_count, read_color
 from agent.service.gtp_state import GtpState
 from agent.service.outputs import Output, Send, Submit
 from agent.service.resignation import should_resign, win_loss
+from agent.service.unvisited import with_unvisited
 
 # KataGo places no more free handicap stones than this, nor than a quarter of the board.
 MAX_FREE_HANDICAP = 30
@@ -69,7 +70,7 @@ def _genmove_analyze(state: GtpState, arguments: AnalyzeArguments, reply: Reply,
     outputs: list[Output] = [reply.header(), Submit(move_request(state, player, arguments))]
     while True:
         report = searched((yield outputs))
-        line = info_line(report, state.sizes, arguments, player, state.options.perspective)
+        line = _line(state, arguments, report)
         if report.final:
             break
         outputs = _told(line)
@@ -115,11 +116,16 @@ def analyze(state: GtpState, args: list[str], reply: Reply, command: str) -> Job
 
 
 def _analyze(state: GtpState, arguments: AnalyzeArguments, reply: Reply) -> Job:
-    sizes, perspective = state.sizes, state.options.perspective
     outputs: list[Output] = [reply.header(), Submit(analysis_request(state, arguments))]
     while True:
         report = searched((yield outputs))
-        outputs = _told(info_line(report, sizes, arguments, arguments.player, perspective))
+        outputs = _told(_line(state, arguments, report))
+
+
+def _line(state: GtpState, arguments: AnalyzeArguments, report: SearchReport) -> bytes:
+    if arguments.min_moves:
+        report = with_unvisited(report, arguments.min_moves, state.options.search)
+    return info_line(report, state.sizes, arguments, arguments.player, state.options.perspective)
 
 
 # ---------------------------------------------------------------- the network alone
@@ -134,10 +140,16 @@ def kata_raw_nn(state: GtpState, args: list[str], reply: Reply, command: str) ->
         usage = "an optional color, a symmetry 'all' or index [0-7], and an optional optimism [0-1]"
         raise CommandRefused(f"{error} for kata-raw-nn (expected {usage})") from error
 
+    # What was set, as for an analysis: in a game it may follow the score.
+    advantage = float(state.options.search.get("playoutDoublingAdvantage", 0.0))
+    if state.options.advantage_player not in (None, arguments.player):
+        advantage = -advantage
+
     def ask() -> Job:
         blocks = []
         for symmetry in arguments.symmetries:
-            request = raw_request(state, state.position, arguments.player, symmetry, arguments.optimism or 0.0)
+            optimism = arguments.optimism or 0.0
+            request = raw_request(state, state.position, arguments.player, symmetry, optimism, advantage)
             report = evaluated((yield [Submit(request)]))
             if report.error is not None:
                 raise CommandRefused(report.error)

@@ -133,6 +133,8 @@ def _request(
     background: bool = False,
 ) -> SearchRequest:
     asked = arguments or AnalyzeArguments(is_lz=False, player=player)
+    # Moves that were not looked at have the policy, and for the ownership after them that of now.
+    fills = asked.min_moves > 0
     return SearchRequest(
         id=state.next_id(),
         position=state.position,
@@ -145,10 +147,11 @@ def _request(
         first_report_after_s=asked.interval_s,
         limits=asked.limits,
         pv_len=state.options.pv_len or GTP_PV_LEN,
-        ownership=asked.ownership,
-        ownership_stdev=asked.ownership_stdev,
+        ownership=asked.ownership or (fills and asked.moves_ownership),
+        ownership_stdev=asked.ownership_stdev or (fills and asked.moves_ownership_stdev),
         moves_ownership=asked.moves_ownership,
         moves_ownership_stdev=asked.moves_ownership_stdev,
+        policy=fills,
         overrides=overrides,
         human_profile=state.options.human_profile,
     )
@@ -207,7 +210,12 @@ def ask_quietly(state: GtpState, position: Position, player: int, visits: int, *
 
 
 def raw_request(
-    state: GtpState, position: Position, player: int, symmetry: int = 0, optimism: float = 0.0
+    state: GtpState,
+    position: Position,
+    player: int,
+    symmetry: int = 0,
+    optimism: float = 0.0,
+    advantage: float = 0.0,
 ) -> RawRequest:
     return RawRequest(
         id=state.next_id(),
@@ -216,6 +224,7 @@ def raw_request(
         # As KataGo: on a board that is not square, those that would turn it on its side do not.
         symmetry=symmetry if position.x_size == position.y_size else symmetry & 3,
         optimism=optimism,
+        advantage=advantage,
         human_profile=state.options.human_profile,
     )
 

@@ -805,4 +805,23 @@ SCENARIOS = (
         kata-get-param ponderingEnabled
         """,
     ),
+    scenario(
+        "moves that were not looked at",
+        """
+        boardsize 7
+        play b C3
+        play w E5
+        kata-search_analyze b 1000 minmoves 9
+        kata-search_analyze b 1000 minmoves 9 rootInfo true pvVisits true pvEdgeVisits true noResultValue true
+        kata-search_analyze b 1000 minmoves 9 movesOwnership true movesOwnershipStdev true
+        kata-search_analyze b 1000 minmoves 9 maxmoves 1
+        kata-search_analyze b 1000 minmoves 9 allow b C4 1
+        kata-genmove_analyze b 1000 minmoves 0
+        lz-genmove_analyze w 1000 minmoves 9 maxmoves 5
+        kata-analyze b 10 minmoves 9
+        lz-analyze b minmoves 9 interval 10
+        lz-analyze b 10 minmoves -1
+        """,
+        {"maxVisits": "6"},
+    ),
 )

@@ -239,6 +239,33 @@ def test_kata_analyze_with_everything() -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["kata-analyze", "kata-genmove_analyze", "kata-search_analyze"])
+def test_moves_that_were_not_looked_at_fill_up(command: str) -> None:
+    client = gtp()
+    client.line("boardsize 2")
+    client.line(f"{command} b 50 minmoves 4 movesOwnership true")
+    request = last_search(client)
+    assert (request.policy, request.ownership, request.moves_ownership_stdev) == (True, True, False)
+    line = client.release(final=False).decode()
+    assert line.count("info move") == 4 and line.count("\n") == 1
+    assert (
+        "info move A1 visits 0 edgeVisits 0 utility -0.229246 winrate 0.410377 scoreMean -1.5 scoreStdev 20.1235"
+        " scoreLead -1.5 scoreSelfplay -2.25 prior 0.2 lcb 0.410377 utilityLcb -0 weight 0 order 3 pv A1"
+        " movesOwnership -0.5 -0.5 -0.5 -0.5\n"
+    ) in line
+    # Nobody asked for it of the position itself.
+    assert " ownership " not in line
+
+
+def test_lz_analyze_fills_up_and_cuts_off() -> None:
+    client = gtp()
+    client.line("boardsize 2")
+    client.line("lz-analyze w 50 minmoves 4 maxmoves 3")
+    assert client.release(final=False).endswith(
+        b" info move B1 visits 0 winrate 5264 prior 2000 lcb 5264 order 2 pv B1\n"
+    )
+
+
 def test_ownership_is_turned_to_the_side_to_move() -> None:
     client = gtp()
     client.line("boardsize 2")
@@ -397,6 +424,25 @@ def test_raw_nn_asks_for_every_symmetry_the_side_and_the_optimism() -> None:
     assert {request.player for request in requests} == {WHITE}
     assert {request.optimism for request in requests if isinstance(request, RawRequest)} == {1.0}
     assert reply.count("symmetry ") == 8
+
+
+@pytest.mark.parametrize(
+    ("line", "whose", "advantage"),
+    [
+        ("kata-raw-nn 0", "", 1.5),
+        ("kata-raw-nn w 0", "", 1.5),
+        ("kata-raw-nn 0", "W", -1.5),
+        ("kata-raw-nn w 0", "W", 1.5),
+        ("place_free_handicap 2", "", 0.0),
+    ],
+)
+def test_raw_nn_knows_the_advantage_that_was_set(line: str, whose: str, advantage: float) -> None:
+    client = gtp()
+    client.line("kata-set-param playoutDoublingAdvantage 1.5")
+    client.line(f"kata-set-param playoutDoublingAdvantagePla {whose}")
+    client.line(line)
+    (request,) = client.engine.submitted
+    assert isinstance(request, RawRequest) and request.advantage == advantage
 
 
 def test_raw_nn_turns_no_rectangle_on_its_side() -> None:
