@@ -8,7 +8,7 @@
 #
 # With any OPTIONS (such as --once, --visits 50 or --foreground) `run` stays in this terminal.
 # Runs again in seconds, also without a network. KATAGO_AGENT_PREFIX names another folder for the virtual environment
-# (default: .venv here, /opt/katago-agent for the service); PYTHON names the interpreter.
+# (default: .venv here, /opt/katago-agent for the service), a new, an empty or its own; PYTHON names the interpreter.
 set -eu
 
 MIN_MINOR=10 # Python 3.10 is JetPack 6's
@@ -127,6 +127,22 @@ find_wheel() { # sets wheel to a prebuilt one that fits, or to nothing
     done
 }
 
+check_venv() { # `venv --clear` empties the folder, and pip fills it: nobody else's files may lie there
+    set --
+    if [ -e "$venv/pyvenv.cfg" ]; then
+        has_pip && return 0
+        set -- bin include lib lib64 share pyvenv.cfg .gitignore "${stamp##*/}"
+    fi
+    for other in "$venv"/* "$venv"/.[!.]* "$venv"/..?*; do
+        [ -e "$other" ] || [ -L "$other" ] || continue # a pattern that matched nothing
+        for ours in "$@"; do [ "${other##*/}" != "$ours" ] || continue 2; done
+        die "$venv holds other files, such as $other" \
+            "move them away, or name a new folder: KATAGO_AGENT_PREFIX=${venv%/}/katago-agent $0"
+    done
+}
+
+has_pip() { "$venv/bin/python" -c 'import pip' 2>/dev/null; }
+
 check_machine() {
     find_python
     wheel=''
@@ -146,12 +162,14 @@ check_machine() {
     parent=$venv
     while [ ! -d "$parent" ]; do parent=$(dirname "$parent"); done
     [ -w "$parent" ] || die "cannot write to $parent" "clone into a folder of your own, or set KATAGO_AGENT_PREFIX"
-    if [ ! -d "$venv" ]; then
+    check_venv
+    if [ ! -e "$venv/pyvenv.cfg" ]; then
         free_mb=$(($(df -Pk "$parent" | awk 'NR==2 {print $4}') / 1024))
         need_mb=$NEED_MB
         [ "$extras" = '' ] || need_mb=$NEED_MB_TOOLS
         [ "$free_mb" -ge "$need_mb" ] ||
-            die "$parent has $free_mb MB free, $need_mb are needed" "free some space, or set KATAGO_AGENT_PREFIX to a larger disk"
+            die "$parent has $free_mb MB free, $need_mb are needed" \
+                "free some space, or set KATAGO_AGENT_PREFIX to a new folder on a larger disk"
     fi
 }
 
@@ -179,7 +197,7 @@ set_up() {
     fi
     check_machine
     say "Python 3.$minor ($python), $machine; setting up $venv"
-    if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
+    if ! has_pip; then
         site='' && if is_l4t; then site=--system-site-packages; fi
         # shellcheck disable=SC2086
         "$python" -m venv --clear $site "$venv"

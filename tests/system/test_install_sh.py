@@ -37,7 +37,9 @@ case "$1" in
         shift
         echo "$@" >>{log}
         case "$*" in
-            venv*) for last in "$@"; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python" ;;
+            venv*)
+                for last in "$@"; do :; done
+                rm -rf "$last"; mkdir -p "$last/bin"; touch "$last/pyvenv.cfg"; cp "$0" "$last/bin/python" ;;
             *" wheel "*) {pip_wheel}
                 mkdir -p build/wheel; touch build/wheel/katago_agent-{version}-py3-none-linux_any.whl ;;
             *"install --quiet --no-deps"*)
@@ -215,6 +217,43 @@ def test_a_full_disk_is_noticed_before_anything_is_made(machine: Machine) -> Non
     wrong, fix = refusal(machine)
     assert "10 MB free" in wrong
     assert "KATAGO_AGENT_PREFIX" in fix
+
+
+@pytest.mark.parametrize("name", ["save.sgf", ".hidden", "bin/python"], ids=["a file", "a hidden one", "a python"])
+def test_a_folder_with_somebodys_files_is_refused_and_keeps_them(machine: Machine, tmp_path: Path, name: str) -> None:
+    disk = tmp_path / "a disk"
+    own = disk / name
+    own.parent.mkdir(parents=True)
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    wrong, fix = refusal(machine, KATAGO_AGENT_PREFIX=f"{disk}/")
+    assert f"{disk}/ holds other files, such as " in wrong
+    assert f"KATAGO_AGENT_PREFIX={disk}/katago-agent " in fix
+    assert own.read_text() == "#!/bin/sh\n"
+    assert machine.asked() == []
+    done = machine.install(KATAGO_AGENT_PREFIX=f"{disk}/katago-agent")
+    assert done.returncode == 0, done
+    assert own.exists()
+
+
+def test_a_broken_environment_is_made_anew_only_where_nothing_else_lies_in_it(machine: Machine) -> None:
+    assert machine.install().returncode == 0
+    venv = machine.tree / ".venv"
+    (venv / "bin/python").unlink()
+    (venv / "thesis.odt").write_text("mine")
+    assert "thesis.odt" in refusal(machine)[0]
+    (venv / "thesis.odt").rename(machine.tree / "thesis.odt")
+    done = machine.install()
+    assert done.returncode == 0, done
+    assert sum(line.startswith("venv") for line in machine.asked()) == 2
+
+
+def test_an_empty_folder_on_a_full_disk_is_not_taken_for_an_environment(machine: Machine) -> None:
+    (machine.tree / ".venv").mkdir()
+    machine.script("df", "echo head; echo /dev/x 100 90 10240 90% /")
+    assert "10 MB free" in refusal(machine)[0]
+    machine.script("df", "echo head; echo /dev/x 100 90 10240000 90% /")
+    assert machine.install().returncode == 0
 
 
 def test_an_unknown_command_names_the_known_ones(machine: Machine) -> None:
