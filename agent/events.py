@@ -5,6 +5,7 @@ A part takes a `Reporter` and calls it with one of the frozen events below; the 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -140,7 +141,8 @@ class SilentReporter:
 
 
 class TextReporter:
-    """Gives `write` each event as a line for people; a line that repeats is left out."""
+    """Gives `write` each event as a line for people; a line that repeats is left out. Where it cannot be written, as to
+    a full disk or to `head` that has read enough, the work goes on untold."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
@@ -150,4 +152,5 @@ class TextReporter:
         line = describe(event)
         if line and line != self._last:
             self._last = line
-            self._write(line)
+            with contextlib.suppress(OSError):
+                self._write(line)

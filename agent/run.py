@@ -13,7 +13,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -105,10 +105,10 @@ async def serve_client(
     configuration.options(ServiceOptions())
     plan = _plan_as_wished(settings, reporter, configuration.wishes())
     supervisor = supervise(plan, reporter)
-    async with _running(supervisor.run()), _running(_tell_ready(supervisor, reporter, kind)):
+    async with _running(supervisor.run()) as engine, _running(_tell_ready(supervisor, reporter, kind)):
         # Whoever started us may read and write these files anyway.
         options = msgspec.structs.replace(configuration.options(_defaults(plan, kind)), may_use_files=True)
-        await serve_stdio(service(supervisor, options), supervisor)
+        await _while_live(serve_stdio(service(supervisor, options), supervisor), [engine])
 
 
 def _plan_as_wished(settings: Settings, reporter: Reporter, wishes: EngineWishes) -> Plan:
@@ -206,19 +206,7 @@ class _Front:
         self._background.append(await stack.enter_async_context(_running(work)))
 
     async def _while_all_live(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work; a background part that ends meanwhile ends the daemon with its error."""
-        main = asyncio.ensure_future(work)
-        try:
-            parts: list[asyncio.Future[Any]] = [main, *self._background]
-            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            for part in self._background:
-                if part.done():
-                    part.result()
-                    raise AgentError("a part of the daemon ended by itself", fix="Report this with the service log.")
-            return await main
-        finally:
-            main.cancel()
-            await asyncio.gather(main, return_exceptions=True)
+        return await _while_live(work, self._background)
 
     async def _open_sockets(
         self, stack: contextlib.AsyncExitStack, plan: Plan, supervisor: Supervisor, link: Link
@@ -361,6 +349,22 @@ async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Fut
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def _while_live(work: Coroutine[Any, Any, T], background: Sequence[asyncio.Future[None]]) -> T:
+    """Do the work; a background part that ends meanwhile ends it with that one's error."""
+    main = asyncio.ensure_future(work)
+    try:
+        parts: list[asyncio.Future[Any]] = [main, *background]
+        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        for part in background:
+            if part.done():
+                part.result()
+                raise AgentError("a part of the agent ended by itself", fix="Report this with the service log.")
+        return await main
+    finally:
+        main.cancel()
+        await asyncio.gather(main, return_exceptions=True)
 
 
 async def _stay_connected(link: Link, own: OwnBroker | None) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes import faulty_client
 from fakes.brokers import Broker, free_port
 from fakes.daemons import Client, Daemon
 from websockets.asyncio.client import connect
@@ -164,6 +168,43 @@ def test_gtp_without_a_daemon_serves_by_itself(tmp_path: Path) -> None:
     answers = [line for line in done.stdout.split("\n\n") if line.strip()]
     assert len(answers) == 4 and all(answer.startswith("=") for answer in answers)
     assert "noSuchKey" in done.stderr
+
+
+@contextlib.contextmanager
+def own_engine(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A GTP program with an engine of its own that is ready, and its worker's process id."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd="/") as program:
+        assert program.stderr is not None
+        try:
+            said = [next(program.stderr)]
+            while not said[-1].startswith("ready"):
+                said.append(next(program.stderr))
+            yield program, next(int(line.split("pid ")[1]) for line in said if line.startswith("worker"))
+        finally:
+            program.kill()
+
+
+def test_a_client_goes_on_after_its_engine_died_though_nobody_reads_what_it_tells(tmp_path: Path) -> None:
+    command = [*own_command(), "gtp", "--config", str(configured(tmp_path)), "--visits", "5"]
+    with own_engine(command) as (program, worker):
+        assert program.stdin is not None and program.stdout is not None and program.stderr is not None
+        program.stderr.close()
+        os.kill(worker, signal.SIGKILL)
+        program.stdin.write("genmove b\n")
+        program.stdin.flush()
+        assert program.stdout.readline().startswith("= ")
+        program.stdin.close()
+        assert program.wait(60) == 0
+
+
+def test_a_client_whose_supervision_fails_ends_with_the_fault(tmp_path: Path) -> None:
+    command = [sys.executable, faulty_client.__file__, str(configured(tmp_path))]
+    with own_engine(command) as (program, worker):
+        os.kill(worker, signal.SIGKILL)
+        # Its input stays open: without an engine that would be for ever.
+        assert program.wait(60) == 1
+        assert program.stderr is not None and "ZeroDivisionError" in program.stderr.read()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ Options have one dash, as KataGo's do; two are taken as well. The rest is that o
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import typer
 from agent.cli.katago_benchmark import benchmark
 from agent.cli.katago_log import logged, start_log
 from agent.cli.katago_options import Configs, HumanModel, Model, Overriding, read_configuration
-from agent.cli.serving import tell_leftovers
+from agent.cli.serving import tell, tell_leftovers
 
 if TYPE_CHECKING:
     from agent.events import Event
@@ -127,11 +126,11 @@ def _serve(
     configuration = read_configuration(protocol, configs, pairs)
     settings = with_overrides(load_settings(), network=model)
     start_log(configuration)
-    _tell(f"KataGo v{VERSION}")
+    tell(f"KataGo v{VERSION}")
     settings, configuration = imitating(settings, configuration)
     tell_leftovers(configuration)
     if human_model:
-        _tell(f"Without effect here: -human-model {human_model}; give it as -model to play as it does")
+        tell(f"Without effect here: -human-model {human_model}; give it as -model to play as it does")
     asked = bool(model or configs or pairs)
     asyncio.run(
         serve_client(
@@ -180,14 +179,10 @@ class _Starting:
         from agent.service.identity import READY_LINES
 
         if isinstance(event, ChainStep) and event.detail in READY_LINES.values():
-            _tell(event.detail)
+            tell(event.detail)
         elif isinstance(event, EngineUp):
-            _tell(f"Loaded config {self._configuration.name}")
-            _tell(f"Loaded model {self._model or event.network}")
-            _tell(f"Model name: {event.network}")
+            tell(f"Loaded config {self._configuration.name}")
+            tell(f"Loaded model {self._model or event.network}")
+            tell(f"Model name: {event.network}")
         elif line := describe(event):
-            _tell(line)
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+            tell(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ def _serve_stdio(
 
     _log_to_stderr()
     settings = with_overrides(load_settings(config), network=network, visits=visits, threads=threads)
-    reporter = TextReporter(lambda line: print(line, file=sys.stderr, flush=True))
+    reporter = TextReporter(tell)
     configuration = configure(kind, overrides=overrides or ())
     tell_leftovers(configuration)
     may_join = may_join and not (network or visits or threads or overrides)
@@ -126,16 +127,18 @@ def tell_leftovers(configuration: Configuration) -> None:
     left = configuration.leftovers()
     if left.unknown:
         name = configuration.name
-        _tell("--------------")
-        _tell(
+        tell("--------------")
+        tell(
             "WARNING: Config had unused keys! You may have a typo, an option you specified is being unused from " + name
         )
         for key in left.unknown:
-            _tell(f"WARNING: Unused key '{key}' in {name}")
-        _tell("--------------")
+            tell(f"WARNING: Unused key '{key}' in {name}")
+        tell("--------------")
     if left.without_effect:
-        _tell(f"Without effect here: {', '.join(left.without_effect)}")
+        tell(f"Without effect here: {', '.join(left.without_effect)}")
 
 
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def tell(line: str) -> None:
+    """On standard error, if anybody reads it."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

@@ -151,16 +151,17 @@ class Supervisor:
         return self.status
 
     async def run(self) -> None:
-        """Keep a worker running until cancelled; then end it."""
+        """Keep a worker running until cancelled; then end it. Raises what the reporter does."""
         try:
             self._do(self._recovery.begin(self._clock()))
             while True:
                 await asyncio.sleep(self._limits.tick_s)
+                if self._attending is not None and self._attending.done():
+                    # A fault of ours in there must end the daemon, which systemd starts again, not leave it deaf; so
+                    # it is looked at before the next worker is started.
+                    self._attending.result()
                 self._ticked_s = self._clock()
                 self._do(self._recovery.tick(self._ticked_s))
-                if self._attending is not None and self._attending.done():
-                    # A fault of ours in there must end the daemon, which systemd starts again, not leave it deaf.
-                    self._attending.result()
         finally:
             await self._end()
 
@@ -170,7 +171,8 @@ class Supervisor:
             return
         attending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await attending
+            # Its fault, if it has one, `run` raises.
+            await asyncio.gather(attending, return_exceptions=True)
         if worker is not None:
             await worker.end()
 
@@ -266,16 +268,17 @@ class _Worker:
 
     async def listen(self, hear: Callable[[WorkerMessage], None]) -> str:
         """Hand on every message until the socket ends or holds garbage; the reason is returned."""
-        try:
-            while True:
+        while True:
+            try:
                 length = int.from_bytes(await self._reader.readexactly(4), "big")
                 if length > MAX_FRAME_BYTES:
                     return f"the worker sent garbage (a frame of {length} bytes)"
-                hear(_decoder.decode(await self._reader.readexactly(length)))
-        except (asyncio.IncompleteReadError, OSError):
-            return ""
-        except msgspec.MsgspecError as error:
-            return f"the worker sent garbage ({error})"
+                message = _decoder.decode(await self._reader.readexactly(length))
+            except (asyncio.IncompleteReadError, OSError):
+                return ""
+            except msgspec.MsgspecError as error:
+                return f"the worker sent garbage ({error})"
+            hear(message)
 
     def kill(self, reason: str) -> None:
         """SIGKILL, which also ends a stopped process. The first reason stands."""

@@ -225,3 +225,32 @@ def test_a_client_that_cannot_take_its_report_harms_nobody(tmp_path: Path) -> No
         assert (await Asked(engine, FINE).final()).error is None
 
     play(tmp_path, script(tmp_path), scene)
+
+
+class Faulty(Events):
+    """A reporter that breaks its promise not to raise."""
+
+    def __init__(self, at: type[Event]) -> None:
+        super().__init__()
+        self._at = at
+
+    def report(self, event: Event) -> None:
+        super().report(event)
+        if isinstance(event, self._at):
+            raise BrokenPipeError("nobody reads")
+
+
+@pytest.mark.parametrize(("at", "at_start"), [(EngineUp, "ready"), (EngineGone, "exit")])
+def test_a_fault_of_ours_is_told_and_leaves_no_worker_behind(tmp_path: Path, at: type[Event], at_start: str) -> None:
+    """It is neither taken for the worker's own end nor lost when the next one starts."""
+    path = tmp_path / "script.json"
+    path.write_bytes(msgspec.json.encode(script(tmp_path, at_start=at_start)))
+
+    async def run() -> None:
+        supervisor = Supervisor([sys.executable, scripted_worker.__file__, str(path)], Faulty(at), limits=LIMITS)
+        with pytest.raises(BrokenPipeError):
+            await asyncio.wait_for(supervisor.run(), 30)
+
+    asyncio.run(run())
+    (pid,) = (tmp_path / "lives").read_text().split()
+    assert not Path(f"/proc/{pid}").exists()
