@@ -65,7 +65,7 @@ class Link:
         self._listening = asyncio.ensure_future(self._listen(is_connected=True))
 
     async def close(self) -> None:
-        """Never raises. Again is nothing."""
+        """Never raises. Again is nothing. Who is cancelled meanwhile has let go of the engine all the same."""
         if self._listening is None:
             return
         listening, self._listening = self._listening, None
@@ -73,18 +73,20 @@ class Link:
         self._fail(ClientClosed("the client was closed while this waited"))
         self._mailboxes.clear()
         listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
-        if self._sending_aside:
-            await asyncio.wait(self._sending_aside, timeout=CLOSE_S)
-        for sending in list(self._sending_aside):
-            sending.cancel()
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            try:
-                await within(send_all(channel, lines), CLOSE_S)
-            except (EngineUnreachable, asyncio.TimeoutError):
-                log.debug("the engine was gone before it could be told to stop")
-            await channel.close()
+        try:
+            await asyncio.gather(listening, return_exceptions=True)
+            if self._sending_aside:
+                await asyncio.wait(self._sending_aside, timeout=CLOSE_S)
+            if self._channel is not None:
+                await within(send_all(self._channel, lines), CLOSE_S)
+        except (EngineUnreachable, asyncio.TimeoutError):
+            log.debug("the engine was gone before it could be told to stop")
+        finally:
+            for sending in list(self._sending_aside):
+                sending.cancel()
+            channel, self._channel = self._channel, None
+            if channel is not None:
+                await channel.close()
 
     # ------------------------------------------------------------ asking
 

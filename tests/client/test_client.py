@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
+import json
 import os
 import shlex
 import signal
@@ -647,6 +648,32 @@ def test_an_engine_that_does_not_end_is_ended(tmp_path: Path) -> None:
         async with AsyncAnalysisClient(endpoint) as client:
             await client.analyze(Query())
         wait_until_gone(int((tmp_path / "pid").read_text()))
+
+    run(scene())
+
+
+@pytest.mark.parametrize("turns_of_the_loop", [1, 2, 3])
+def test_an_engine_is_ended_also_by_a_close_that_is_cancelled(turns_of_the_loop: int, tmp_path: Path) -> None:
+    """As by `wait_for(client.close(), 2)` around an engine that takes no input."""
+
+    async def scene() -> None:
+        told = json.dumps({"id": "hello1", "action": "query_version", "version": "9.99"})
+        script = f"read line; echo $$ > {tmp_path / 'pid'}; echo '{told}'; exec sleep 60"
+        client = AsyncAnalysisClient(Stdio(("sh", "-c", script), quit_s=0.01))
+        await client.open()
+        # More than a pipe holds.
+        asking = asyncio.ensure_future(client.analyze(Query(rules={"x" * (1 << 20): "y"})))
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(client.close())
+        for _ in range(turns_of_the_loop):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert closing.cancelled()
+        wait_until_gone(int((tmp_path / "pid").read_text()))
+        await client.close()
+        with pytest.raises(ClientClosed):
+            await asking
 
     run(scene())
 
