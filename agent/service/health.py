@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 import tempfile
@@ -24,6 +25,8 @@ import msgspec
 from agent.errors import AgentError, FrontRunning, ServiceDown
 from agent.hardware.boot import boot_id
 from agent.settings import SYSTEM_STATE, default_state_dir, parse_address
+
+log = logging.getLogger(__name__)
 
 FRONT: Final = "front.json"
 LOCK: Final = "front.lock"
@@ -124,16 +127,20 @@ def hold_front(state_dir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def published(front: Front, state_dir: Path) -> Iterator[None]:
-    """`front.json` stands while the block runs."""
+    """`front.json` stands while the block runs, where it can be written: a full disk is no reason not to serve."""
     runtime = os.environ.get("RUNTIME_DIRECTORY")
     folders = [state_dir, *([Path(runtime.split(":")[0])] if runtime else [])]
     try:
         for folder in folders:
-            _write(folder / FRONT, msgspec.json.encode(front))
+            try:
+                _write(folder / FRONT, msgspec.json.encode(front))
+            except OSError as error:
+                log.warning("who looks in %s does not find this agent: %s", folder, error.strerror)
         yield
     finally:
         for folder in folders:
-            (folder / FRONT).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (folder / FRONT).unlink()
 
 
 def _write(path: Path, data: bytes) -> None:

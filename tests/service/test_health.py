@@ -145,6 +145,23 @@ def test_front_json_is_readable_for_everybody_and_gone_after_a_failure(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("broken", ["state", "runtime"])
+def test_a_folder_that_cannot_be_written_is_no_reason_not_to_serve(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders = {name: tmp_path / name for name in ("state", "runtime")}
+    for folder in folders.values():
+        folder.mkdir()
+    # Nothing but itself can take its place, as on a full disk nothing can.
+    (folders[broken] / health.FRONT / "something").mkdir(parents=True)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(folders["runtime"]))
+    other = next(folder for name, folder in folders.items() if name != broken)
+    with health.published(front(os.getpid()), folders["state"]):
+        assert health.find_front(other) == front(os.getpid()) and health.find_front(folders[broken]) is None
+    assert str(folders[broken]) in caplog.text
+    assert [*other.iterdir()] == [] and [path.name for path in folders[broken].iterdir()] == [health.FRONT]
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"pid":"x"}', b"\xff"])
 def test_a_broken_front_json_is_no_front(tmp_path: Path, content: bytes) -> None:
     (tmp_path / health.FRONT).write_bytes(content)
