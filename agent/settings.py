@@ -239,10 +239,13 @@ def load_settings(path: Path | None = None) -> Settings:
         f"{kind}_socket": _socket_path(getattr(settings, f"{kind}_socket"), folder, state_dir / f"{kind}.sock", where)
         for kind in ("gtp", "analysis")
     }
+    network = settings.network
     return msgspec.structs.replace(
         settings,
         device_id=settings.device_id or default_device_id(),
         state_dir=state_dir,
+        # A bare name is one of the catalogue or of the store.
+        network=str(_absolute(folder, Path(network))) if network and "/" in network else network,
         **sockets,
         access=_with_absolute_paths(settings.access, folder),
         mqtt=_with_absolute_paths(settings.mqtt, folder),

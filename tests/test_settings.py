@@ -40,6 +40,11 @@ def test_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
     assert loaded.mqtt.broker_port == settings.MQTT_TLS_PORT
 
 
+@pytest.mark.parametrize(("network", "found"), [("nets/my.bin.gz", "{}/nets/my.bin.gz"), ("my-net", "my-net")])
+def test_a_network_given_as_a_path_starts_there_too(tmp_path: Path, network: str, found: str) -> None:
+    assert load_settings(_write(tmp_path, f"network: {network}\n")).network == found.format(tmp_path)
+
+
 UNKNOWN = [
     ("visit: 3", "visit", "visits"),
     ("Visits: 3", "Visits", "visits"),

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from agent.errors import (
     CatalogueWrong,
+    ConfigError,
     DownloadCorrupt,
     ModelError,
     NetworkFormatError,
@@ -37,6 +38,9 @@ PULL_WAIT_S: Final = 1800.0
 GRAVEST_FIRST: Final = (CatalogueWrong, StorageFull, StoreUnwritable, DownloadCorrupt, NetworkFormatError)
 
 UNKNOWN_LICENCE: Final = Licence(name="unknown", source="a file given by this machine's owner")
+
+# How the source of such a file begins.
+_IMPORTED: Final = "file "
 
 NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -113,36 +117,80 @@ def pull_named(
     folders: Sequence[Path] = (),
     limits: HttpLimits | None = None,
 ) -> StoredNetwork:
-    """What the owner names: a network of the catalogue, or the path of a .bin.gz file. `refresh` reads a network that
-    is in the store already once more, and replaces it if it is damaged.
+    """What the owner names: a network of the catalogue, the path of a .bin.gz file, or the name that such a file got in
+    the store. `refresh` reads a network that is in the store already once more, and replaces it if it is damaged.
 
-    Raises ConfigError for a name that is neither, and what `pull` and `import_file` raise.
+    Raises ConfigError for a name that is none of these, and what `pull` and `import_file` raise.
     """
     path = Path(name)
-    if path.is_file() or path.name != name:
-        return import_file(path, store)
-    return pull([catalogue.find(name)], store, reporter, refresh=refresh, folders=folders, limits=limits)
+    if path.name != name or _is_file(path):
+        return import_file(path, store, reporter, refresh=refresh)
+    try:
+        entry = catalogue.find(name)
+    except ConfigError:
+        own = _own_name(name)
+        if stored := _latest([each for each in _imported(store) if each.manifest.name == own], store):
+            return stored
+        raise
+    return pull([entry], store, reporter, refresh=refresh, folders=folders, limits=limits)
 
 
-def import_file(path: Path, store: Store) -> StoredNetwork:
-    """Takes the owner's own .bin.gz into the store. It is named after its file; its licence is unknown to us.
+def import_file(path: Path, store: Store, reporter: Reporter | None = None, *, refresh: bool = False) -> StoredNetwork:
+    """Takes the owner's own .bin.gz into the store. It is named after its file; its licence is unknown to us. While the
+    file cannot be read, as on a stick that was pulled out, what was stored of it before is taken, which is told.
 
-    Raises NetworkFormatError when it is no gzip file, StorageFull, StoreUnwritable, StoreBusy.
+    Raises NetworkFormatError when it cannot be read or is no gzip file, StorageFull, StoreUnwritable, StoreBusy.
     """
+    source = f"{_IMPORTED}{path.absolute()}"
     try:
         size_bytes = path.stat().st_size
         with gzip.open(path, "rb") as file:
             if not file.read(HEADER_BYTES):
                 raise EOFError("it is empty")
-    except (OSError, EOFError, zlib.error) as error:
+        sha256 = disk.sha256_of(path)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise NetworkFormatError(f"{path} is not a network file: {error}", fix="Give a KataGo .bin.gz file.") from error
-    name = NOT_IN_NAMES.sub("-", path.name.removesuffix(FILE_SUFFIX)).strip("-.") or "network"
-    sha256 = disk.sha256_of(path)
-    if stored := store.find(sha256):
+    except OSError as error:
+        wrong = f"{path} cannot be read: {error.strerror or error}"
+        stored = _latest([each for each in _imported(store) if each.manifest.source == source], store)
+        if stored is None:
+            raise NetworkFormatError(wrong, fix=_unreadable_fix(error)) from error
+        (reporter or SilentReporter()).report(ChainStep("network", f"{wrong}; takes what was stored of it"))
+        return stored
+    stored = store.find(sha256)
+    if stored is not None and not (refresh and _is_damaged(stored, store)):
         return stored
     check_room(store, size_bytes)
-    source = f"file {path.absolute()}"
+    name = _own_name(path.name)
     return store.add_file(path, Manifest(name, name + FILE_SUFFIX, size_bytes, sha256, source, UNKNOWN_LICENCE))
+
+
+def _unreadable_fix(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "Put it where this user can read it, such as /srv, and name that place: the service sees no home folder."
+    return "Give the path of a KataGo .bin.gz file."
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # Up to Python 3.13 a folder that may not be entered raises.
+        return False
+
+
+def _own_name(file: str) -> str:
+    """What the store calls a file of the owner's."""
+    return NOT_IN_NAMES.sub("-", file.removesuffix(FILE_SUFFIX)).strip("-.") or "network"
+
+
+def _imported(store: Store) -> list[StoredNetwork]:
+    return [each for each in store.entries() if each.manifest.source.startswith(_IMPORTED)]
+
+
+def _latest(found: Sequence[StoredNetwork], store: Store) -> StoredNetwork | None:
+    """The one in use, else the one that was stored last."""
+    current = store.current()
+    return current if current in found else max(found, key=lambda each: each.path.stat().st_mtime, default=None)
 
 
 def _pull_one(
@@ -178,13 +226,15 @@ def _pull_one(
 def _sound(entry: NetworkEntry, store: Store) -> StoredNetwork | None:
     """The network if it is in the store and still what it was."""
     stored = store.find(entry.sha256)
-    if stored is None:
-        return None
+    return None if stored is None or _is_damaged(stored, store) else stored
+
+
+def _is_damaged(stored: StoredNetwork, store: Store) -> bool:
     try:
         store.verify(stored)
     except StoreDamaged:
-        return None
-    return stored
+        return True
+    return False
 
 
 def _gravest(candidates: Sequence[NetworkEntry], failures: list[_Failure]) -> ModelError | NetworkFormatError:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,11 +16,14 @@ from pathlib import Path
 
 import pytest
 from fakes.http_server import CERTIFICATE, FileServer, Reply
+from fakes.pull_child import start_forkserver
 from fakes.small_networks import Listener, content_of, entry_of, git_blob, manifest_of, tree
+from fakes.stranger import as_stranger, shared_folder
 from msgspec.structs import replace
 
 from agent.errors import (
     CatalogueWrong,
+    ConfigError,
     DownloadCorrupt,
     ModelError,
     NetworkFormatError,
@@ -28,15 +33,16 @@ from agent.errors import (
     StoreUnwritable,
 )
 from agent.events import ChainStep, DownloadProgress, SourceFailed
-from agent.model.catalogue import NetworkEntry, Source
+from agent.model.catalogue import Catalogue, NetworkEntry, Source
 from agent.model.http_source import CHUNK_BYTES, HttpLimits
-from agent.model.pull import import_file, pull
+from agent.model.pull import import_file, pull, pull_named
 from agent.model.store import Store
 
 CONTENT = content_of("served", 5 * CHUNK_BYTES + 123)
 OTHER = content_of("other", len(CONTENT))
 OLD = content_of("old", 1000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+NOTHING = Catalogue(())
 QUICK = HttpLimits(connect_s=2.0, stall_s=0.2, resumes=2)
 
 
@@ -485,3 +491,58 @@ def test_import_of_something_else(store: Store, tmp_path: Path, content: bytes |
         import_file(path, store)
     assert caught.value.fix
     assert tree(store.root) == before
+
+
+def own_file(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(gzip.compress(b"mine\n8\n"))
+    return path
+
+
+def test_a_file_that_is_gone_is_served_by_what_was_stored_of_it(store: Store, tmp_path: Path) -> None:
+    path, listener = own_file(tmp_path / "stick" / "mine.bin.gz"), Listener()
+    stored = import_file(path, store)
+    shutil.rmtree(path.parent)
+    assert pull_named(str(path), NOTHING, store, listener) == stored
+    said = ChainStep("network", f"{path} cannot be read: No such file or directory; takes what was stored of it")
+    assert listener.events == [said]
+
+
+def test_of_several_that_came_from_one_place_the_one_in_use_is_taken(store: Store, tmp_path: Path) -> None:
+    path = own_file(tmp_path / "mine.bin.gz")
+    first = import_file(path, store)
+    path.write_bytes(gzip.compress(b"newer\n8\n"))
+    second = import_file(path, store)
+    path.unlink()
+    os.utime(first.path, (1.0, 1.0))
+    assert import_file(path, store) == second
+    store.activate(first.sha256)
+    assert import_file(path, store) == first
+
+
+@pytest.mark.parametrize("name", ["my net.bin.gz", "my-net.bin.gz", "my-net"])
+def test_a_file_of_the_owner_is_known_by_its_name_afterwards(store: Store, tmp_path: Path, name: str) -> None:
+    stored = import_file(own_file(tmp_path / "my net.bin.gz"), store)
+    assert pull_named(name, NOTHING, store) == stored
+    with pytest.raises(ConfigError, match="'old' is no network"):
+        pull_named("old", NOTHING, store)
+
+
+def test_a_damaged_import_is_replaced_when_its_file_is_pulled_again(store: Store, tmp_path: Path) -> None:
+    path = own_file(tmp_path / "mine.bin.gz")
+    stored = import_file(path, store)
+    stored.path.chmod(0o644)
+    stored.path.write_bytes(bytes(stored.manifest.size_bytes))
+    pull_named(str(path), NOTHING, store, refresh=True)
+    store.verify(stored)
+
+
+def test_a_file_that_this_user_may_not_see_is_told_with_a_place_for_it() -> None:
+    with shared_folder() as folder:
+        path = own_file(folder / "home" / "mine.bin.gz")
+        path.parent.chmod(0)
+        with pytest.raises(NetworkFormatError, match=r"mine\.bin\.gz cannot be read: Permission denied") as caught:
+            as_stranger(start_forkserver(), pull_named, str(path), NOTHING, Store(folder / "state"))
+        assert "/srv" in caught.value.fix
+        assert not (folder / "state").exists()
+        path.parent.chmod(0o755)
