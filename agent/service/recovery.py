@@ -164,13 +164,14 @@ class Recovery:
 
     def stop(self, request_id: int) -> list[Action]:
         held = self._requests.get(request_id)
-        if held is None or isinstance(held.request, RawRequest):
+        if held is None:
             return []
-        if held.sent:
-            held.stopped = True
-            return [Send(StopRequest(id=request_id))]
-        del self._requests[request_id]
-        return [_final_of_stopped(held)]
+        if not held.sent:
+            del self._requests[request_id]
+            return [_final_of_stopped(held)]
+        held.stopped = True
+        # One evaluation is there as soon as it could be ended.
+        return [] if isinstance(held.request, RawRequest) else [Send(StopRequest(id=request_id))]
 
     def clear_cache(self) -> list[Action]:
         """A worker that is not there has nothing to forget."""
@@ -370,6 +371,8 @@ def _cost(report: SearchReport | RawReport) -> tuple[int, int]:
 
 def _final_of_stopped(held: _Outstanding) -> Deliver:
     """What a stopped search had reported last, else that there is nothing to report."""
+    if isinstance(held.request, RawRequest):
+        return Deliver(held.sink, _error(held.request, "stopped"))
     if held.partial is not None:
         return Deliver(held.sink, msgspec.structs.replace(held.partial, final=True))
     return Deliver(held.sink, SearchReport(id=held.request.id, final=True))

@@ -361,6 +361,29 @@ def test_a_stopped_search_ends_with_what_it_had_when_the_worker_dies() -> None:
     assert delivered == [msgspec.structs.replace(partial, final=True)]
 
 
+def test_an_evaluation_is_taken_back_before_a_worker_is_there() -> None:
+    """A client that leaves and comes back while the engine starts would else add one each time."""
+    recovery = Recovery()
+    recovery.begin(0.0)
+    sink = list[RawReport | SearchReport]().append
+    recovery.submit(RawRequest(id=1, position=POSITION, player=1), sink, 0.1)
+    assert recovery.stop(1) == [Deliver(sink, RawReport(id=1, error="stopped"))]
+    assert recovery.outstanding == 0 and recovery.stop(1) == []
+    assert not any(isinstance(action, Send) for action in recovery.hear(READY, 1.0))
+
+
+def test_an_evaluation_that_was_taken_back_is_answered_and_not_asked_of_another_worker() -> None:
+    recovery = up()
+    for number in (1, 2):
+        recovery.submit(RawRequest(id=number, position=POSITION, player=1), lambda report: None, 0.0)
+        assert recovery.stop(number) == []
+    answers = recovery.hear(RawReport(id=1), 0.1)
+    assert [action.report for action in answers if isinstance(action, Deliver)] == [RawReport(id=1)]
+    ends = recovery.gone(1, "x", 0.2)
+    assert [action.report for action in ends if isinstance(action, Deliver)] == [RawReport(id=2, error="stopped")]
+    assert recovery.outstanding == 0
+
+
 def test_up_is_told_with_what_serves() -> None:
     recovery = Recovery()
     recovery.begin(0.0)
