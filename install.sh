@@ -21,7 +21,7 @@ NEED_MB_TOOLS=3000
 
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here"
-root=${KATAGO_AGENT_SYSROOT:-} # the tests' fake root; only the board is looked up there
+root=${KATAGO_AGENT_SYSROOT:-} # the tests' fake root; only the board and systemd are looked up there
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 say() { printf '%s\n' "install: $*"; }
@@ -219,8 +219,7 @@ set_up() {
         wheel=$(echo build/wheel/katago_agent-*.whl)
     fi
     if covered "$had" && [ "$had" != none ]; then extras=$had; fi
-    # The service must not find half of two versions; `agent install --now` starts it again.
-    if [ "$service" = yes ]; then systemctl stop katago-agent 2>/dev/null || true; fi
+    if [ "$service" = yes ]; then pause_service; fi
     say "installing the agent and what it needs"
     run_pip install "$wheel${extras:+[$extras]}"
     # Same version, other sources: pip would keep what is there.
@@ -249,20 +248,41 @@ place_core() { # tests and development import the tree: give it the core that wa
     cmp -s "$built" $core || { cp "$built" $core.new && mv $core.new $core; }
 }
 
-# ---------------------------------------------------------------- the commands
-
-wants_service() { [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ]; }
-
 use_venv() { venv=${KATAGO_AGENT_PREFIX:-$1}; }
+
+# ---------------------------------------------------------------- the service
+
+wants_service() { [ "$(id -u)" = 0 ] && [ -d "$root/run/systemd/system" ]; }
+
+pause_service() { # it must not find half of two versions; however this ends, what was up comes up again
+    case $(systemctl is-active katago-agent 2>/dev/null) in
+        active | activating | reloading) ;;
+        *) return 0 ;;
+    esac
+    trap resume_service EXIT
+    trap 'exit 129' HUP # an ssh connection that broke
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    systemctl stop katago-agent || true
+}
+
+resume_service() { # pip had the old version whole until the new one was there; which of them it is now, runs
+    if systemctl start --no-block katago-agent; then
+        printf '%s\n' "install: not finished; katago-agent, stopped meanwhile, is started again" >&2
+    fi
+}
 
 start_service() {
     service=yes
     umask 022 # the service's user reads what root installs
     use_venv /opt/katago-agent
     set_up
-    "$venv/bin/agent" install --now
+    "$venv/bin/agent" install --now # starts it
+    trap - EXIT HUP INT TERM
     "$venv/bin/agent" status
 }
+
+# ---------------------------------------------------------------- the commands
 
 command=${1:-setup}
 [ $# -eq 0 ] || shift

@@ -42,8 +42,8 @@ case "$1" in
                 rm -rf "$last"; mkdir -p "$last/bin"; touch "$last/pyvenv.cfg"; cp "$0" "$last/bin/python" ;;
             *" wheel "*) {pip_wheel}
                 mkdir -p build/wheel; touch build/wheel/katago_agent-{version}-py3-none-linux_any.whl ;;
-            *"install --quiet --no-deps"*)
-                printf '#!/bin/sh\\necho "agent $*"\\n' >"${{0%python}}agent"; chmod +x "${{0%python}}agent" ;;
+            *"install --quiet --no-deps"*) {pip_install}
+                printf '#!/bin/sh\\n{agent} echo "agent $*"\\n' >"${{0%python}}agent"; chmod +x "${{0%python}}agent" ;;
         esac ;;
 esac
 """
@@ -83,9 +83,16 @@ class Machine:
         path.write_text(body if body.startswith("#!") else f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
 
-    def python(self, answer: str = "311 64 1 x86_64", name: str = "python3", pip_wheel: str = "") -> None:
-        text = PYTHON.format(answer=answer, real=sys.executable, log=self.log, version=VERSION, pip_wheel=pip_wheel)
-        self.script(name, text)
+    def python(self, answer: str = "311 64 1 x86_64", name: str = "python3", **hooks: str) -> None:
+        """Hooks are shell commands: pip_wheel and pip_install run before that is done, agent in the installed agent."""
+        does = {"pip_wheel": "", "pip_install": "", "agent": "", **hooks}
+        self.script(name, PYTHON.format(answer=answer, real=sys.executable, log=self.log, version=VERSION, **does))
+
+    def systemd(self, active: str) -> None:
+        """Root's machine with systemd, the service being in this state; what is asked of systemctl is logged."""
+        (self.root / "run/systemd/system").mkdir(parents=True)
+        self.script("id", "echo 0")
+        self.script("systemctl", f'echo "systemctl $*" >>{self.log}\n[ "$1" != is-active ] || echo {active}')
 
     def wheel(self, architecture: str = "x86_64", content: str = "A = 1\n", core: bytes = CORE) -> None:
         (self.tree / "dist").mkdir(exist_ok=True)
@@ -342,3 +349,58 @@ def test_it_runs_from_any_folder(machine: Machine, tmp_path: Path) -> None:
     done = subprocess.run([script, "run", "--once"], cwd=elsewhere, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done
     assert (machine.tree / ".venv/.katago-agent-setup").exists()
+
+
+# ---------------------------------------------------------------- the service
+
+
+def systemctl(machine: Machine) -> list[str]:
+    return [line.split()[1] for line in machine.asked() if line.startswith("systemctl ")]
+
+
+def service(machine: Machine, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    return machine.install("run", KATAGO_AGENT_PREFIX=str(tmp_path / "opt"))
+
+
+def test_an_upgrade_stops_the_service_and_leaves_its_start_to_the_agent(machine: Machine, tmp_path: Path) -> None:
+    machine.systemd("active")
+    done = service(machine, tmp_path)
+    assert done.returncode == 0, done
+    assert done.stdout.splitlines()[-2:] == ["agent install --now", "agent status"]
+    assert systemctl(machine) == ["is-active", "stop"]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "hooks",
+    [{"pip_install": "exit 1;"}, {"agent": '[ "$1" != install ] || exit 1;'}, {"pip_install": "kill -HUP $PPID;"}],
+    ids=["pip fails", "the agent's own installation fails", "the connection breaks"],
+)
+def test_an_upgrade_that_fails_starts_the_service_again(
+    machine: Machine, tmp_path: Path, hooks: dict[str, str]
+) -> None:
+    machine.systemd("active")
+    machine.python(**hooks)
+    done = service(machine, tmp_path)
+    assert done.returncode in (1, 129), done
+    assert systemctl(machine) == ["is-active", "stop", "start"]
+    assert "systemctl start --no-block katago-agent" in machine.asked()
+    assert "is started again" in done.stderr
+
+
+@pytest.mark.parametrize("state", ["inactive", "failed"])
+def test_a_service_that_was_down_stays_down_where_an_upgrade_fails(
+    machine: Machine, tmp_path: Path, state: str
+) -> None:
+    machine.systemd(state)
+    machine.python(pip_install="exit 1;")
+    assert service(machine, tmp_path).returncode == 1
+    assert systemctl(machine) == ["is-active"]
+
+
+def test_a_status_that_fails_is_not_told_as_an_upgrade_that_failed(machine: Machine, tmp_path: Path) -> None:
+    machine.systemd("activating")
+    machine.python(agent='[ "$1" != status ] || exit 3;')
+    done = service(machine, tmp_path)
+    assert done.returncode == 3
+    assert systemctl(machine) == ["is-active", "stop"]
