@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import urllib3
@@ -199,8 +199,25 @@ def _http_errors() -> Iterator[None]:
 def _pool(url: str, limits: HttpLimits) -> urllib3.PoolManager:
     timeout = urllib3.Timeout(connect=limits.connect_s, read=limits.stall_s)
     ca_certs = str(limits.ca_file) if limits.ca_file else None
-    host = urlsplit(url).hostname or ""
-    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(urlsplit(url).scheme)
-    if proxy:
-        return urllib3.ProxyManager(proxy, timeout=timeout, ca_certs=ca_certs)
-    return urllib3.PoolManager(timeout=timeout, ca_certs=ca_certs)
+    scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
+    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
+    if not proxy:
+        return urllib3.PoolManager(timeout=timeout, ca_certs=ca_certs)
+    # "proxy:3128" is what curl, pip and apt take, too.
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        return urllib3.ProxyManager(proxy, proxy_headers=_proxy_login(proxy), timeout=timeout, ca_certs=ca_certs)
+    except (HTTPError, ValueError) as error:
+        # Whatever stands before the @ may be a password. The advice is in the text: of several sources' errors one
+        # gives the fix.
+        wrong = f"the proxy {proxy.rpartition('@')[2]} is none that we can use: set {scheme}_proxy to http://HOST:PORT"
+        raise SourceUnreachable(wrong) from error
+
+
+def _proxy_login(proxy: str) -> dict[str, str] | None:
+    """The header that shows user and password of the proxy's address, which urllib3 does not make by itself."""
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return None
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return dict(urllib3.make_headers(proxy_basic_auth=login))

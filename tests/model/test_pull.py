@@ -5,6 +5,7 @@ Every fault is shown with the exception and the files. `store` holds one active 
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import os
@@ -194,6 +195,34 @@ def test_a_proxy_is_used(server: FileServer, store: Store, monkeypatch: pytest.M
     pull([entry_of("net", CONTENT, Source(url=url))], store)
     assert is_whole(store)
     assert [request.path for request in server.requests] == [url]
+
+
+def test_a_proxy_may_be_written_as_curl_takes_it_and_is_shown_its_password(
+    server: FileServer, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "http://behind-a-proxy.invalid/net"
+    server.files[url] = CONTENT
+    monkeypatch.setenv("http_proxy", server.url("").replace("http://", "us%40er:pass@"))
+    monkeypatch.setenv("no_proxy", "")
+    pull([entry_of("net", CONTENT, Source(url=url))], store)
+    login = base64.b64encode(b"us@er:pass").decode()
+    assert [request.headers["Proxy-Authorization"] for request in server.requests] == [f"Basic {login}"]
+
+
+@pytest.mark.parametrize("proxy", ["socks5://u:secret@10.0.0.1:1080", "http://u:secret@[x", "http://x:port"])
+def test_a_proxy_that_nobody_understands_costs_that_source_only(
+    entry: NetworkEntry, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    before = tree(store.root)
+    with pytest.raises(SourceUnreachable, match=r"proxy .* none that we can use: set http_proxy to") as caught:
+        pull([entry], store)
+    assert "secret" not in str(caught.value)
+    assert tree(store.root) == before
+    (tmp_path / "net.bin.gz").write_bytes(CONTENT)
+    pull([replace(entry, sources=(*entry.sources, Source(folder=tmp_path)))], store)
+    assert is_whole(store)
 
 
 def test_a_folder_is_looked_into_first(server: FileServer, entry: NetworkEntry, store: Store, tmp_path: Path) -> None:
