@@ -96,8 +96,11 @@ def redirect_target(url: str, headers: Mapping[str, str]) -> str:
     location = headers.get("Location")
     if not location:
         raise SourceUnreachable("the server redirects without saying where to")
-    target = urljoin(url, location)
-    scheme = urlsplit(target).scheme
+    try:
+        target = urljoin(url, location)
+        scheme = urlsplit(target).scheme
+    except ValueError as error:  # such as http://[x
+        raise SourceUnreachable(f"the server redirects to {location!r}, which is no address") from error
     # Bytes are checked anyway; but a downgrade would show everybody on the way what this device fetches.
     if scheme not in ("http", "https") or (scheme == "http" and urlsplit(url).scheme == "https"):
         raise SourceUnreachable(f"the server redirects to {target}, which is not followed")

@@ -77,6 +77,7 @@ def test_request_for_the_rest() -> None:
         ("https://a/x", "http://b/y", None),
         ("http://a/x", "file:///etc/passwd", None),
         ("http://a/x", "", None),
+        ("http://a/x", "http://[x", None),
     ],
 )
 def test_redirects(url: str, location: str, target: str | None) -> None:
