@@ -131,7 +131,7 @@ check_venv() { # `venv --clear` empties the folder, and pip fills it: nobody els
     set --
     if [ -e "$venv/pyvenv.cfg" ]; then
         has_pip && return 0
-        set -- bin include lib lib64 share pyvenv.cfg .gitignore "${stamp##*/}"
+        set -- bin build include lib lib64 share pyvenv.cfg .gitignore "${stamp##*/}"
     fi
     for other in "$venv"/* "$venv"/.[!.]* "$venv"/..?*; do
         [ -e "$other" ] || [ -L "$other" ] || continue # a pattern that matched nothing
@@ -214,9 +214,13 @@ set_up() {
         [ "$jobs" -le "$cores" ] || jobs=$cores
         [ "$jobs" -ge 1 ] || jobs=1
         CMAKE_BUILD_PARALLEL_LEVEL=$jobs && export CMAKE_BUILD_PARALLEL_LEVEL
-        rm -rf build/wheel
-        run_pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
-        wheel=$(echo build/wheel/katago_agent-*.whl)
+        build=build
+        # Root's files in the clone would stop its owner's next build.
+        if [ "$service" = yes ]; then build=$venv/build; fi
+        rm -rf "$build/wheel" || die "$here/build is another user's" "sudo rm -r $here/build"
+        SKBUILD_BUILD_DIR="$build/{wheel_tag}" && export SKBUILD_BUILD_DIR
+        run_pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$build/wheel" .
+        wheel=$(echo "$build"/wheel/katago_agent-*.whl)
     fi
     if covered "$had" && [ "$had" != none ]; then extras=$had; fi
     if [ "$service" = yes ]; then pause_service; fi

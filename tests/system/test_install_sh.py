@@ -41,7 +41,9 @@ case "$1" in
                 for last in "$@"; do :; done
                 rm -rf "$last"; mkdir -p "$last/bin"; touch "$last/pyvenv.cfg"; cp "$0" "$last/bin/python" ;;
             *" wheel "*) {pip_wheel}
-                mkdir -p build/wheel; touch build/wheel/katago_agent-{version}-py3-none-linux_any.whl ;;
+                while [ "$1" != --wheel-dir ]; do shift; done
+                mkdir -p "$2" "${{SKBUILD_BUILD_DIR%/*}}/tag"
+                touch "$2/katago_agent-{version}-py3-none-linux_any.whl" ;;
             *"install --quiet --no-deps"*) {pip_install}
                 printf '#!/bin/sh\\n{agent} echo "agent $*"\\n' >"${{0%python}}agent"; chmod +x "${{0%python}}agent" ;;
         esac ;;
@@ -369,6 +371,25 @@ def test_an_upgrade_stops_the_service_and_leaves_its_start_to_the_agent(machine:
     assert done.stdout.splitlines()[-2:] == ["agent install --now", "agent status"]
     assert systemctl(machine) == ["is-active", "stop"]
     assert done.stderr == ""
+
+
+def test_root_builds_the_service_without_a_trace_in_its_owners_clone(machine: Machine, tmp_path: Path) -> None:
+    machine.systemd("inactive")
+    before = sorted(machine.tree.rglob("*"))
+    assert service(machine, tmp_path).returncode == 0
+    assert sorted(machine.tree.rglob("*")) == before
+    (tmp_path / "opt/bin/python").unlink()
+    assert service(machine, tmp_path).returncode == 0, "what the build left is no reason to refuse the folder"
+
+
+def test_what_root_once_built_in_the_clone_is_told_with_the_way_out(machine: Machine) -> None:
+    machine.script("rm", 'for last in "$@"; do :; done; [ "$last" != build/wheel ] || exit 1; exec /bin/rm "$@"')
+    done = machine.install()
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"install: {machine.tree}/build is another user's",
+        f"fix: sudo rm -r {machine.tree}/build",
+    ]
 
 
 @pytest.mark.parametrize(
