@@ -57,8 +57,10 @@ __all__ = ["Plan", "provision", "provision_apart", "run_front", "serve_client", 
 
 # `run --once` waits for one of these.
 ONCE_INTERVAL_S: Final = 1.0
-# While bytes arrive or layers are written, systemd waits so much longer for our start.
+# While bytes arrive, layers are written or an engine is tried, systemd waits so much longer for our start.
 EXTEND_S: Final = 300.0
+# It is asked so often while engines are tried, each as long and as often as `Limits` has patience.
+EXTEND_INTERVAL_S: Final = 60.0
 # The supervisor looks at its worker four times a second; after so long without a look it is stuck.
 SUPERVISOR_S: Final = 10.0
 # The broker answers in milliseconds; start-up does not wait longer to tell of it.
@@ -240,9 +242,11 @@ class _Front:
         return front
 
     async def _be_ready(self, plan: Plan, supervisor: Supervisor, link: Link, maker: Maker) -> None:
-        if plan.katago:
-            self._notifier.extend_start(NATIVE_START_S)
-        status = await supervisor.settled()
+        more_time = health.more_time(EXTEND_S)
+        async with _running(
+            health.keep_telling(self._notifier, more_time, EXTEND_INTERVAL_S, lambda: _looks(supervisor))
+        ):
+            status = await supervisor.settled()
         if status.ready is not None:
             threads = status.ready.threads
             detail = f"{status.ready.network} on {status.ready.backend}, {threads} threads, {plan.visits} visits"
@@ -260,9 +264,7 @@ class _Front:
         if interval_s is None:
             await asyncio.Event().wait()
             return
-        await health.keep_watchdog(
-            self._notifier, interval_s, lambda: time.monotonic() - supervisor.status.ticked_s < SUPERVISOR_S
-        )
+        await health.keep_telling(self._notifier, "WATCHDOG=1", interval_s, lambda: _looks(supervisor))
 
     def _status(
         self, plan: Plan, supervisor: Supervisor, link: Link, front: health.Front, clients: int
@@ -305,6 +307,11 @@ def supervise(plan: Plan, reporter: Reporter) -> Supervisor:
     # Its worker gives up first, and says why.
     limits = Limits(start_s=NATIVE_START_S + 10) if plan.katago else None
     return Supervisor(worker_command(plan), reporter, fallback=fallback_command(plan), limits=limits)
+
+
+def _looks(supervisor: Supervisor) -> bool:
+    """Whether it looks after its worker."""
+    return time.monotonic() - supervisor.status.ticked_s < SUPERVISOR_S
 
 
 def _defaults(plan: Plan, kind: str) -> ServiceOptions:

@@ -111,6 +111,26 @@ def test_the_daemon_is_small_and_serves_both_protocols(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_systemd_is_asked_for_patience_while_an_engine_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(60)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+
+        async def scene() -> None:
+            async with Daemon(tmp_path, None) as daemon:
+                assert await daemon.end() == 0
+
+        asyncio.run(scene())
+        told = [systemd.recv(1000).decode()]
+        while told[-1] != "STOPPING=1":
+            told.append(systemd.recv(1000).decode())
+    assert told[0] == "EXTEND_TIMEOUT_USEC=300000000"
+    assert told[1].startswith("READY=1\nSTATUS=uniform") and len(told) == 3
+
+
 def test_gtp_joins_the_running_daemon_and_leaves_it_running(tmp_path: Path) -> None:
     async def scene() -> None:
         async with Daemon(tmp_path, None, visits=5) as daemon:

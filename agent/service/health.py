@@ -194,7 +194,12 @@ class Notifier:
         now_s = time.monotonic()
         if now_s - self._sent_s >= 1.0:
             self._sent_s = now_s
-            self.tell(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+            self.tell(more_time(seconds))
+
+
+def more_time(seconds: float) -> str:
+    """What has systemd wait so long for our start from now on."""
+    return f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}"
 
 
 def watchdog_interval_s(environment: dict[str, str] | None = None) -> float | None:
@@ -206,11 +211,11 @@ def watchdog_interval_s(environment: dict[str, str] | None = None) -> float | No
     return int(microseconds) / 2e6
 
 
-async def keep_watchdog(notifier: Notifier, interval_s: float, is_alive: Callable[[], bool]) -> None:
-    """Ping from the event loop, and only while `is_alive`; so a stuck loop or supervisor lets systemd step in."""
+async def keep_telling(notifier: Notifier, line: str, interval_s: float, is_alive: Callable[[], bool]) -> None:
+    """Tell from the event loop, and only while `is_alive`; so a stuck loop or supervisor lets systemd step in."""
     while True:
         if is_alive():
-            notifier.tell("WATCHDOG=1")
+            notifier.tell(line)
         await asyncio.sleep(interval_s)
 
 

@@ -104,7 +104,7 @@ def test_the_watchdog_is_fed_only_while_alive(systemd: socket.socket) -> None:
 
     async def scene() -> None:
         notifier = Notifier(systemd.getsockname())
-        await health.keep_watchdog(notifier, 0.0, lambda: next(answers))
+        await health.keep_telling(notifier, "WATCHDOG=1", 0.0, lambda: next(answers))
 
     # The fourth look is the last one that the answers cover.
     with pytest.raises(RuntimeError):
