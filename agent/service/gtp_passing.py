@@ -16,7 +16,7 @@ from agent.engine.points import BLACK, WHITE, opponent
 from agent.engine.rules import Rules
 from agent.service.chains import chain, liberties, neighbours
 from agent.service.gtp_end import living_stones
-from agent.service.gtp_searches import Report, ask_quietly
+from agent.service.gtp_searches import Report, ask_quietly, time_of_move_s
 from agent.service.gtp_state import GtpState
 from agent.service.outputs import Output
 
@@ -55,15 +55,21 @@ def _may_pass_friendly(state: GtpState, player: int, chosen: int) -> bool:
 
 
 def _nothing_is_left(state: GtpState, player: int, chosen: int) -> Generator[list[Output], Report, bool]:
-    visits = _VISITS + min(_MOST_VISITS, state.options.max_visits // _VISITS_SHARE)
-    now = yield from ask_quietly(state, state.position, player, visits, ownership=True)
+    options = state.options
+    most = min(options.max_visits, options.max_playouts or options.max_visits)
+    visits = _VISITS + min(_MOST_VISITS, most // _VISITS_SHARE)
+    # In KataGo the clock does not bound them: 1008 visits, three times, where only the clock limits a move.
+    time_s = time_of_move_s(state, player)
+    now = yield from ask_quietly(state, state.position, player, visits, max_time_s=time_s, ownership=True)
     ownership = now.ownership or ()
     living = living_stones(state.game.stones(), ownership, state.sizes)
     stones = [color if living[point] else 0 for point, color in enumerate(state.game.stones())]
     if not _borders_are_closed(state.position, stones, ownership) or _is_urgent(stones, player, chosen, state.sizes):
         return False
-    passed = yield from ask_quietly(state, _after(state.position, player, state.area), opponent(player), visits)
-    played = yield from ask_quietly(state, _after(state.position, player, chosen), opponent(player), visits)
+    after_pass = _after(state.position, player, state.area)
+    passed = yield from ask_quietly(state, after_pass, opponent(player), visits, max_time_s=time_s)
+    after_move = _after(state.position, player, chosen)
+    played = yield from ask_quietly(state, after_move, opponent(player), visits, max_time_s=time_s)
     assert passed.root is not None and played.root is not None
     sign = 1.0 if player == WHITE else -1.0
     return (

@@ -54,21 +54,26 @@ def move_request(state: GtpState, player: int, arguments: AnalyzeArguments | Non
     state.white_advantage = white_advantage(
         state.position, colors, state.win_losses, state.white_advantage, options.dynamic_advantage_per_point
     )
-    stones = sum(map(bool, colors))
-    limits = [
-        None if options.max_time_s is None else options.max_time_s * factor,
-        move_time_s(state.clocks[player], state.area, stones, options.lag_buffer_s, factor),
-    ]
-    given = [limit for limit in limits if limit is not None]
     return _request(
         state,
         player,
         arguments,
-        max_visits=math.ceil(min(options.max_visits, options.max_playouts or options.max_visits) * factor),
-        max_time_s=min(given) if given else None,
+        max_visits=math.ceil(options.max_visits * factor),
+        max_playouts=None if options.max_playouts is None else math.ceil(options.max_playouts * factor),
+        max_time_s=time_of_move_s(state, player, factor),
         tree=f"{state.tree}-play",
         overrides=_overrides_of_play(state, player),
     )
+
+
+def time_of_move_s(state: GtpState, player: int, factor: float = 1.0) -> float | None:
+    """The most that a move may take by the settings and by the clock; None for no limit."""
+    options, stones = state.options, sum(map(bool, state.game.stones()))
+    limits = (
+        None if options.max_time_s is None else options.max_time_s * factor,
+        move_time_s(state.clocks[player], state.area, stones, options.lag_buffer_s, factor),
+    )
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def ponder_request(state: GtpState) -> SearchRequest:
@@ -127,6 +132,7 @@ def _request(
     arguments: AnalyzeArguments | None,
     *,
     max_visits: int,
+    max_playouts: int | None = None,
     max_time_s: float | None,
     tree: str,
     overrides: Overrides,
@@ -140,6 +146,7 @@ def _request(
         position=state.position,
         player=player,
         max_visits=max_visits,
+        max_playouts=max_playouts,
         max_time_s=max_time_s,
         tree=tree,
         background=background,
@@ -176,7 +183,15 @@ def _search_factor(state: GtpState, player: int) -> float:
 # ---------------------------------------------------------------- questions about a position
 
 
-def ask_quietly(state: GtpState, position: Position, player: int, visits: int, *, ownership: bool = False) -> Asking:
+def ask_quietly(
+    state: GtpState,
+    position: Position,
+    player: int,
+    visits: int,
+    *,
+    max_time_s: float | None = None,
+    ownership: bool = False,
+) -> Asking:
     """Search for the truth: without noise, handicap play or an early end by passing, in a tree of its own.
 
     Raises CommandRefused where the engine cannot answer.
@@ -199,6 +214,7 @@ def ask_quietly(state: GtpState, position: Position, player: int, visits: int, *
         position=position,
         player=player,
         max_visits=visits,
+        max_time_s=max_time_s,
         ownership=ownership,
         overrides=overrides,
         human_profile=state.options.human_profile,

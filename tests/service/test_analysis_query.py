@@ -11,7 +11,7 @@ from fakes.driving import analysis
 from agent.engine.messages import MoveLimit, SearchRequest
 from agent.engine.points import BLACK, WHITE
 from agent.service.analysis_query import NEVER_S
-from agent.service.options import ServiceOptions, read_settings
+from agent.service.options import MAX_VISITS, ServiceOptions, read_settings
 
 PAIRS = 'Must be an array of pairs of the form: ["b" or "w", GTP board vertex]'
 SIZE = "Must provide an integer from 2 to 19"
@@ -235,6 +235,12 @@ def test_who_is_to_move(fields: dict[str, Any], player: int) -> None:
 
 def test_positions_after_two_passes_are_analysed() -> None:
     assert asked(moves=[["b", "pass"], ["w", "pass"]]).position.moves == ((BLACK, 25), (WHITE, 25))
+
+
+def test_playouts_limit_a_search_beside_its_visits() -> None:
+    request = asked(overrideSettings={"maxPlayouts": 300})
+    assert (request.max_visits, request.max_playouts) == (MAX_VISITS, 300)
+    assert asked(maxVisits=7, overrideSettings={"maxPlayouts": 300}).max_visits == 7
 
 
 def test_settings_reach_the_search() -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from agent.engine.messages import SearchReport, SearchRequest
 from agent.engine.points import BLACK, WHITE
-from agent.service.options import ServiceOptions
+from agent.service.clock import overtime
+from agent.service.options import MAX_VISITS, ServiceOptions
 
 Opinion = Callable[[SearchRequest], SearchReport]
 
@@ -222,6 +223,23 @@ def test_a_friendly_pass_ends_a_game_with_nothing_left() -> None:
     assert [request.max_visits for request in searches] == [500, 58, 58, 58]
     assert [request.player for request in searches] == [BLACK, BLACK, WHITE, WHITE]
     assert client.line("undo") == b"= \n\n", "it was played"
+
+
+@pytest.mark.parametrize(
+    ("options", "visits", "time_s"),
+    [
+        (ServiceOptions(max_visits=MAX_VISITS, max_playouts=300), 38, None),
+        (ServiceOptions(max_visits=MAX_VISITS, max_time_s=8.0), 1008, 8.0),
+        (ServiceOptions(max_visits=MAX_VISITS, clock=overtime(0.0, 5.0, 5, 1), lag_buffer_s=0.0), 1008, 5.0),
+    ],
+)
+def test_a_friendly_pass_costs_a_tenth_of_a_move_and_no_more_time_than_one(
+    options: ServiceOptions, visits: int, time_s: float | None
+) -> None:
+    client = closed_game(CLOSED, options)
+    assert genmove(client) == "= pass\n\n"
+    _, *searches = (request for request in client.engine.submitted if isinstance(request, SearchRequest))
+    assert {(request.max_visits, request.max_time_s) for request in searches} == {(visits, time_s)}
 
 
 def test_no_friendly_pass_while_a_point_can_be_gained() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 from fakes.driving import Driver, gtp
@@ -9,7 +11,7 @@ from fakes.engine import answer, move_info, root_info
 
 from agent.engine.messages import MoveLimit, RawReport, RawRequest, SearchReport, SearchRequest, SearchStats
 from agent.engine.points import BLACK, WHITE
-from agent.service.options import ServiceOptions, read_settings
+from agent.service.options import MAX_VISITS, ServiceOptions, read_settings
 
 B_INFO = (
     "info move A19 visits 9 edgeVisits 8 utility -0.25 winrate 0.4 scoreMean -1.5 scoreStdev 20.1235 scoreLead -1.5"
@@ -70,6 +72,18 @@ def test_time_settings_bound_the_move() -> None:
     client.ask("genmove w")
     assert last_search(client).max_visits == 77
     assert last_search(client).max_time_s == pytest.approx(8.0), "twice the lag before a loss on time"
+
+
+def test_playouts_are_those_of_the_move_and_visits_those_of_the_tree() -> None:
+    client = gtp(ServiceOptions(max_visits=77))
+    client.line("kata-set-params " + json.dumps({"maxPlayouts": 30, "searchFactorAfterOnePass": 0.5}))
+    client.ask("genmove b")
+    assert (last_search(client).max_visits, last_search(client).max_playouts) == (MAX_VISITS, 30)
+    client.line("play w pass")
+    client.ask("genmove b")
+    assert last_search(client).max_playouts == 15
+    client.line("kata-analyze 10")
+    assert last_search(client).max_playouts is None
 
 
 def test_an_engine_that_cannot_answer_is_an_error_and_the_next_command_serves() -> None:
