@@ -10,13 +10,13 @@ import contextlib
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from agent.errors import AgentError, ConversionFailed
+from agent.errors import AgentError, ConversionFailed, StorageFull
 from agent.events import ChainStep, Converting, Reporter
 from agent.lifeline import die_with_parent
 from agent.plan import PRECISION, Plan
@@ -325,9 +325,28 @@ def conversion_kind(settings: Settings) -> str:
     return f"{PRECISION} as {settings.human_profile}" if settings.human_profile else PRECISION
 
 
-def drop_old_conversions(settings: Settings, plan: Plan) -> None:
-    """Remove what older exporters made of the plan's network. For the daemon alone: it holds the state folder, so no
-    daemon of an older version can have a worker that would load such a file again. What fails is tried next time."""
+def provision_as_daemon(
+    settings: Settings, reporter: Reporter, provide: Callable[[Settings, Reporter], Plan] = provision
+) -> Plan:
+    """As `provision`, and without what other exporters converted, which goes before it is in the way of what replaces
+    it. For the daemon alone: it holds the state folder, so no daemon of another version can have a worker that would
+    load such a file again."""
+    from agent.export.info import EXPORTER
+    from agent.model.store import Store
+
+    try:
+        plan = provide(settings, reporter)
+    except StorageFull:
+        if not Store(settings.state_dir).drop_foreign_conversions(EXPORTER):
+            raise
+        reporter.report(ChainStep("room", "what another version had converted was removed"))
+        plan = provide(settings, reporter)
+    _drop_old_conversions(settings, plan)
+    return plan
+
+
+def _drop_old_conversions(settings: Settings, plan: Plan) -> None:
+    """Remove what older exporters made of the plan's network. What fails is tried next time."""
     from agent.errors import ModelError
     from agent.export.info import EXPORTER
     from agent.model.store import Store

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from fakes.misfits import MISFITS
 from fakes.network_writer import NetworkWriter
-from fakes.small_networks import Listener
+from fakes.small_networks import Listener, content_of, manifest_of, tree
 
 from agent.engine.backends import open_backend
 from agent.engine.tuning import (
@@ -25,17 +25,17 @@ from agent.engine.tuning import (
     remember,
     runtime_versions,
 )
-from agent.errors import BackendUnavailable, ConfigError, ConversionFailed
-from agent.events import ChainStep
+from agent.errors import BackendUnavailable, ConfigError, ConversionFailed, StorageFull
+from agent.events import ChainStep, Reporter
 from agent.export.artifact import ArtifactManifest, digest, write_manifest
-from agent.export.info import NetworkInfo
+from agent.export.info import EXPORTER, NetworkInfo
 from agent.export.session import open_session
 from agent.hardware import detect
 from agent.model.disk import sha256_of
 from agent.model.store import Store
 from agent.plan import Plan, worker_command
 from agent.profile import choose, load_profiles
-from agent.provision import backend_of, provision
+from agent.provision import backend_of, provision, provision_as_daemon
 from agent.settings import Engine, Settings, data_folder, own_command
 from agent.tuner import _other_form, tune_here
 from agent.workshop.place import artifact_folder
@@ -194,6 +194,43 @@ def test_an_artifact_is_taken_only_if_it_imitates_whom_the_owner_wants(tmp_path:
     wanted = put("rank_5k")
     plan = provision(settings, Listener())
     assert (plan.backend, plan.model) == ("mnn", str(wanted)) and "imitates rank_5k" in plan.tuning
+
+
+def test_what_another_version_converted_makes_room_for_what_replaces_it(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state", engine=Engine(backend="uniform"))
+    store, listener = Store(settings.state_dir), Listener()
+
+    def put(name: str, exporter: str | None) -> None:
+        content = content_of(name, 1000)
+        (tmp_path / name).write_bytes(content)
+        source = None if exporter is None else "0" * 64
+        manifest = msgspec.structs.replace(manifest_of(name, content), source_sha256=source, exporter=exporter)
+        store.add_file(tmp_path / name, manifest)
+
+    def full_until(gone: str) -> Callable[[Settings, Reporter], Plan]:
+        def provide(settings: Settings, reporter: Reporter) -> Plan:
+            if gone in [each.manifest.name for each in store.entries()]:
+                raise StorageFull("the card is full")
+            return provision(settings, reporter)
+
+        return provide
+
+    put("network", None)
+    put("ours", EXPORTER)
+    put("old", "1")
+    plan = provision_as_daemon(settings, listener, full_until("old"))
+    assert (
+        plan.backend == "uniform"
+        and ChainStep("room", "what another version had converted was removed") in listener.events
+    )
+    assert [each.manifest.name for each in store.entries()] == ["network", "ours"]
+    before = tree(store.root)
+    with pytest.raises(StorageFull):
+        provision_as_daemon(settings, listener, full_until("ours"))
+    assert tree(store.root) == before
+    put("old", "1")
+    provision_as_daemon(settings, listener, provision)
+    assert len(store.entries()) == 3, "where there is room nothing of another network goes"
 
 
 def test_nothing_is_measured_that_would_not_be_used(settings: Settings) -> None:

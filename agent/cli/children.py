@@ -85,15 +85,12 @@ def provision_for_parent() -> None:
 
 
 def _provision(reporter: Reporter, say: Callable[[msgspec.Struct], None]) -> None:
-    from agent.provision import drop_old_conversions, provision
+    from agent.provision import provision_as_daemon
     from agent.provision_apart import Failure
     from agent.settings import decode_settings
 
     try:
-        settings = decode_settings(sys.stdin.buffer.read())
-        plan = provision(settings, reporter)
-        drop_old_conversions(settings, plan)
-        say(plan)
+        say(provision_as_daemon(decode_settings(sys.stdin.buffer.read()), reporter))
     except AgentError as error:
         say(Failure(message=str(error), fix=error.fix))
 

@@ -19,7 +19,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -188,11 +188,21 @@ class Store:
             other_form = precision.startswith(f"{own_precision} ")
             return precision == own_precision or (other_form and manifest.exporter != own.exporter)
 
-        old = [each for each in self.entries() if each.sha256 != converted.sha256 and is_old(each.manifest)]
-        if not old:
+        self._drop([each for each in self.entries() if each.sha256 != converted.sha256 and is_old(each.manifest)])
+
+    def drop_foreign_conversions(self, exporter: str) -> bool:
+        """Removes what other exporters made of any network, which `exporter`'s version runs nowhere. Whether there was
+        something. As for `drop_conversions`, nobody else may be at work with it."""
+        made = [each for each in self.entries() if each.manifest.source_sha256 is not None]
+        foreign = [each for each in made if each.manifest.exporter != exporter]
+        self._drop(foreign)
+        return bool(foreign)
+
+    def _drop(self, networks: Sequence[StoredNetwork]) -> None:
+        if not networks:
             return
         with self.staging() as folder, self._changing(), disk.storage_errors(self.networks):
-            for stored in old:
+            for stored in networks:
                 # Whole or gone for every reader, also when we are killed: staging is swept.
                 (self.networks / stored.sha256).rename(folder / stored.sha256)
             disk.sync_file(self.networks)
