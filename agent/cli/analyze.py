@@ -72,14 +72,17 @@ def analyze(
         files.append((html, page(review).encode()))
     if sgf is not None:
         files.append((sgf, annotated(data, review).encode()))
-    # And written before anything is shown: whoever reads the table may leave (`| head`), and it took minutes.
-    for path, content in files:
-        with storage_errors(path):
-            write_result(path, content)
-    if as_json:
-        print(msgspec.json.format(msgspec.json.encode(review), indent=2).decode())
-    else:
-        _print_table(review)
+    # And written before anything is shown: whoever reads the table may leave (`| head`), and it took minutes. So it is
+    # shown where the files cannot be written, too.
+    try:
+        for path, content in files:
+            with storage_errors(path):
+                write_result(path, content)
+    finally:
+        if as_json:
+            print(msgspec.json.format(msgspec.json.encode(review), indent=2).decode())
+        else:
+            _print_table(review)
     for path, content in files:
         print(f"{path}: {len(content) / 1000:.0f} kB", file=sys.stderr if as_json else sys.stdout)
 
@@ -89,12 +92,14 @@ def _check_places(record: Path, *outputs: Path | None) -> None:
     import os
 
     from agent.errors import StoreUnwritable
-    from agent.model.disk import is_special
+    from agent.model.disk import is_special, storage_errors
 
     # What goes to a device or a pipe, such as /dev/null, takes nobody's place.
     files = [path for path in outputs if path is not None and not is_special(path)]
     for path in files:
-        if path.is_dir() or not os.access(Path(os.path.realpath(path)).parent, os.W_OK | os.X_OK):
+        with storage_errors(path):
+            is_folder = path.is_dir()
+        if is_folder or not os.access(Path(os.path.realpath(path)).parent, os.W_OK | os.X_OK):
             raise StoreUnwritable(f"{path} cannot be written", fix="Name a file in a folder that you can write to.")
         if record.exists() and path.exists() and path.samefile(record):
             raise StoreUnwritable(f"{path} is the record itself", fix="Give the result another name.")

@@ -205,6 +205,15 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(folder: Path)
     assert (folder / "game.sgf").read_text("utf-8") == SGF
 
 
+def test_a_place_that_turns_out_to_be_none_costs_no_review(folder: Path) -> None:
+    # Short enough for a name, too long for that of an unfinished file beside it.
+    result = CliRunner().invoke(app, ["analyze", "game.sgf", "--engine", fake("well"), "--html", "x" * 250])
+    assert isinstance(result.exception, StoreUnwritable) and "name too long" in str(result.exception)
+    assert "Lee – Go Seigen" in result.stdout and names(folder) == {"game.sgf"}
+    text = refused(StoreUnwritable, "game.sgf", "--engine", "/no/such/engine", "--html", "x" * 300)
+    assert "name too long" in text
+
+
 def test_an_engine_that_fails_leaves_no_files(folder: Path) -> None:
     (folder / "game.html").write_text("of yesterday")
     assert "no program" in refused(EngineUnreachable, "game.sgf", "--engine", "/no/such/engine")
