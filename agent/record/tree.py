@@ -66,7 +66,7 @@ def parse_tree(data: bytes | str) -> Node:
         raise RecordUnreadable(f"it is no SGF: it begins with {text.strip()[:20]!r}")
     text = without_escapes(text)
     try:
-        return _GAME.parse_sgf(text) if _IS_NEW else _GAME.parse(text)
+        return _GAME.parse(text)
     except _PARSER_ERRORS as error:
         raise RecordUnreadable(f"it is no SGF: {_reason(error)}") from error
 
