@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import ServiceDown
+from agent.service.listen import MAX_CLIENTS
 from agent.service.streams import ByteStream, StdioStream, TcpStream
 
 log = logging.getLogger(__name__)
@@ -37,22 +38,28 @@ async def relay(client: ByteStream, service: ByteStream, end_input: Callable[[],
     """As `serve_relay`, between any two streams; `end_input` tells the service that the client sends no more. A client
     that is gone is no error.
 
-    Raises OSError where the service breaks off.
+    Raises OSError where the service breaks off, ServiceDown where it closes without a word that the client can see.
     """
+    has_ended = is_heard = False
 
     async def pass_questions() -> None:
+        nonlocal has_ended
         while data := await client.read():
             await service.write(data)
+        has_ended = True
         end_input()
 
     asking = asyncio.create_task(pass_questions())
     try:
         while data := await service.read():
+            is_heard = True
             try:
                 await client.write(data)
             except OSError as error:
                 log.info("client is gone: %s", error)
                 return
+        if not has_ended and not is_heard:
+            raise ServiceDown(f"the agent said nothing and closed: it ended, or {MAX_CLIENTS} clients are connected")
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)

@@ -153,6 +153,33 @@ def test_a_service_that_breaks_off_is_told_with_its_fix() -> None:
     run(test)
 
 
+def test_a_service_that_has_no_seat_is_told_with_its_fix() -> None:
+    async def test() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        input_read, input_write = os.pipe()
+        output_read, output_write = os.pipe()
+        with pytest.raises(ServiceDown, match="64 clients are connected") as caught:
+            await relay(StdioStream(input_read, output_write), TcpStream(reader, writer), writer.write_eof)
+        assert "agent status" in caught.value.fix
+        for end in (input_write, input_read, output_write):
+            os.close(end)
+        assert read_all(output_read) == b""
+        server.close()
+
+    run(test)
+
+
+def test_a_client_that_ends_without_a_question_is_no_trouble() -> None:
+    async def test() -> None:
+        async with relayed(FakeEngine()) as client:
+            os.close(client.input)
+            await client.go()
+            assert read_all(client.output) == b""
+
+    run(test)
+
+
 def test_the_kernel_looks_for_clients_that_say_nothing() -> None:
     async def test() -> None:
         streams: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
