@@ -130,7 +130,7 @@ class Link:
         finally:
             self._client = None
             self.connected.clear()
-            await _in_thread(client.loop_stop)
+            await _in_thread(lambda: stop_thread(client))
 
     async def _connect(self, client: Client, greeted: asyncio.Future[str]) -> None:
         host, port = self._broker.host or "127.0.0.1", self._broker.broker_port
@@ -217,6 +217,13 @@ class Link:
     def _hear(self, topic: str, payload: bytes) -> None:
         for listen in self._listeners:
             listen(topic, payload)
+
+
+def stop_thread(client: Client) -> None:
+    """Returns when the client's thread has ended."""
+    # paho looks for its thread twice, and the thread's own end in between, likely after a loss, takes it away.
+    with contextlib.suppress(AttributeError):
+        client.loop_stop()
 
 
 def _settle(future: asyncio.Future[str], result: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 from fakes.brokers import Broker, free_port
 from fakes.listening import Listener
 from fakes.scripted_broker import CERTIFICATE, ScriptedBroker, Wire
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.settings import Mqtt, Tls
 from agent.telemetry.messages import Maker, Message
-from agent.telemetry.mqtt import BACKLOG, Link
+from agent.telemetry.mqtt import BACKLOG, Link, stop_thread
 from agent.telemetry.topics import AGENT
 
 MAKER = Maker("pi", "boot", 1, 42)
@@ -184,3 +187,24 @@ def test_while_offline_the_newest_news_wait_and_nothing_blocks() -> None:
             ]
 
     asyncio.run(scene())
+
+
+class Ending(Client):
+    """A paho client whose thread ends between two looks at it, as it may once the connection is lost."""
+
+    looks = 0
+
+    @property
+    def _thread(self) -> threading.Thread | None:
+        self.looks += 1
+        return threading.Thread() if self.looks == 1 else None
+
+    @_thread.setter
+    def _thread(self, thread: threading.Thread | None) -> None:
+        self.looks = 0
+
+
+def test_a_thread_that_ends_while_it_is_waited_for_is_no_trouble() -> None:
+    client = Ending(CallbackAPIVersion.VERSION2)
+    stop_thread(client)
+    assert client.looks > 1
