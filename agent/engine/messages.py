@@ -63,7 +63,8 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
     turn, so that nobody's long analysis keeps another's move waiting. `background` ones (pondering) wait for the rest.
     `overrides` holds search parameters by KataGo's names (cpuctExploration, wideRootNoise, …) as `SearchParams` reads
     them; the front has checked the names. `human_profile` is whom a human-style network imitates; empty for whom the
-    worker was started with.
+    worker was started with. `turns_before` is how many turns old the game counts as before its first move, where chance
+    in the choice of moves is larger at first (KataGo's initialTurnNumber).
     """
 
     id: int
@@ -87,6 +88,7 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
     policy: bool = False
     overrides: dict[str, float | int | bool] = {}
     human_profile: str = ""
+    turns_before: int = 0
 
     def visits_from(self, known: int) -> int:
         """How many visits the root may have in the end, where the tree had `known` of them before."""

@@ -45,7 +45,7 @@ def temperature(request: SearchRequest) -> float:
     position = request.position
     late = _param(request, "chosenMoveTemperature")
     early = _param(request, "chosenMoveTemperatureEarly")
-    turns = len(position.moves) if request.player == position.to_play else 0
+    turns = request.turns_before + (len(position.moves) if request.player == position.to_play else 0)
     halflives = (
         turns / _param(request, "chosenMoveTemperatureHalflife") * 19 / math.sqrt(position.x_size * position.y_size)
     )

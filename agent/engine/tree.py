@@ -26,8 +26,10 @@ from agent.errors import BackendUnavailable, EngineError
 MADE_PROGRESS = -1
 _FAILED = -2
 
-# The core's name for the number of whom the network imitates. No parameter of KataGo's, so no client can say it.
+# The core's names for the number of whom the network imitates, and for how old a position that was set up is. No
+# parameters of KataGo's, so no client can say them.
 EVALUATED_AS = "evaluatedAs"
+TURNS_BEFORE = "turnsBefore"
 
 # A depth no game reaches, for limits that hold "always".
 _MAX_DEPTH = 2**30
@@ -116,6 +118,7 @@ class SearchTree:
         """
         values = core_values(request.overrides)
         values[EVALUATED_AS] = float(zlib.crc32(request.human_profile.encode()))
+        values[TURNS_BEFORE] = float(request.turns_before)
         game = Game.from_position(request.position)
         if not self._move_on(request.position, request.player):
             self._check(self._core.ka_search_set_game(self._handle, game.handle, request.player))

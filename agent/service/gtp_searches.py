@@ -161,7 +161,17 @@ def _request(
         policy=fills,
         overrides=overrides,
         human_profile=state.options.human_profile,
+        turns_before=_turns_before(state, player),
     )
+
+
+def _turns_before(state: GtpState, player: int) -> int:
+    """KataGo guesses how old a position that was set up is by its stones, until a move out of turn begins the history
+    anew."""
+    position, game = state.position, state.game.state()
+    began_in_turn = not position.moves or position.moves[0][0] == position.initial_player
+    is_whole = game.move_count == len(position.moves) and game.to_play == player
+    return len(position.initial_stones) if began_in_turn and is_whole else 0
 
 
 def _search_factor(state: GtpState, player: int) -> float:

@@ -51,6 +51,9 @@ def test_chance_goes_down_with_the_moves_and_sooner_on_small_boards() -> None:
     assert temperature(search(overrides={}, position=played)) == pytest.approx(0.1 + 0.4 / 4)
     small = msgspec.structs.replace(played, x_size=9, y_size=9, moves=played.moves[:18])
     assert temperature(search(overrides={}, position=small)) == pytest.approx(0.1 + 0.4 / 4)
+    # Two stones that were set up are two turns.
+    later = msgspec.structs.replace(played, moves=played.moves[:36])
+    assert temperature(search(overrides={}, position=later, turns_before=2)) == pytest.approx(0.1 + 0.4 / 4)
     # Out of turn the history starts anew.
     assert temperature(search(overrides={}, position=played, player=WHITE)) == 0.5
 

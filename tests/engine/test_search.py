@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import msgspec
 import numpy as np
@@ -15,7 +16,7 @@ from agent.engine.messages import MoveLimit, Position, SearchRequest
 from agent.engine.points import BLACK, WHITE
 from agent.engine.rules import Rules
 from agent.engine.search_params import SEARCH_PARAMS
-from agent.engine.tree import EVALUATED_AS, MADE_PROGRESS, EvalCache, LeafBatch, core_params, made
+from agent.engine.tree import EVALUATED_AS, MADE_PROGRESS, TURNS_BEFORE, EvalCache, LeafBatch, core_params, made
 from agent.errors import EngineError, IllegalMove, SettingRefused
 from tests.fakes.small_searches import UNIFORM, edge_sum, favouring, new_tree, position, request, search
 
@@ -31,7 +32,8 @@ ADVANTAGE_INPUT = 16
 
 
 def test_python_and_core_name_the_same_parameters_with_the_same_defaults() -> None:
-    assert core_params() == {EVALUATED_AS: 0.0} | {name: float(param.default) for name, param in SEARCH_PARAMS.items()}
+    ours = {EVALUATED_AS: 0.0, TURNS_BEFORE: 0.0}
+    assert core_params() == ours | {name: float(param.default) for name, param in SEARCH_PARAMS.items()}
 
 
 def test_an_override_out_of_range_is_refused() -> None:
@@ -262,6 +264,38 @@ def test_a_void_game_is_played_on() -> None:
     assert Game.from_position(void).no_result
     report = search(new_tree(), request(void, 20, overrides=WITHOUT_CHANCE), favouring(2, 6.0))
     assert report.chosen == 2
+
+
+# ---------------------------------------------------------------- chance in the choice of moves
+
+
+@pytest.mark.parametrize(
+    ("moves", "turns_before", "temperature"), [("", 0, 1.0), ("", 9, 0.5), ("A1 A9", 7, 0.5), ("", 900, 0.0)]
+)
+def test_chance_is_for_how_old_the_game_is(moves: str, turns_before: int, temperature: float) -> None:
+    """On 9×9 it halves in nine turns, whether they were played or a position that old was set up."""
+    overrides: dict[str, float | int | bool] = {
+        "chosenMoveTemperature": 0.0,
+        "chosenMoveTemperatureEarly": 1.0,
+        "rootSymmetryPruning": False,
+        "useLcbForSelection": False,
+    }
+    wanted = request(position(9, moves), 60, overrides=overrides, turns_before=turns_before)
+    tree = new_tree()
+    values = {move.move: move.play_selection_value for move in search(tree, wanted, favouring(40, 1.0)).moves}
+    draws = Counter(tree.report(wanted, final=True, duration_s=0.0).chosen for _ in range(500))
+    assert max(values, key=values.__getitem__) == 40 and len([value for value in values.values() if value > 0]) == 5
+    chances = {move: value ** (1 / max(temperature, 1e-2)) for move, value in values.items()}
+    assert draws[40] / 500 == pytest.approx(chances[40] / sum(chances.values()), abs=0.07)
+
+
+def test_the_roots_policy_is_as_flat_as_the_game_is_young() -> None:
+    flat: dict[str, float | int | bool] = {"rootPolicyTemperatureEarly": 100.0, "chosenMoveTemperatureHalflife": 0.1}
+    visits = []
+    for overrides, turns in (({}, 0), (flat, 90), (flat, 0)):
+        report = search(new_tree(), request(position(), 60, overrides=overrides, turns_before=turns), favouring(40))
+        visits.append([(move.move, move.visits) for move in report.moves])
+    assert visits[0] == visits[1] != visits[2]
 
 
 # ---------------------------------------------------------------- limits on moves

@@ -163,9 +163,7 @@ Point MoveSelector::choose(const Node& root) const {
 
 size_t MoveSelector::draw(const std::vector<double>& values) const {
   const SearchParams& p = s_.params_;
-  const double halflives = static_cast<double>(s_.game_.moves().size()) / p.chosenMoveTemperatureHalflife * 19.0 / s_.sqrtArea_;
-  const double temperature =
-      p.chosenMoveTemperature + (p.chosenMoveTemperatureEarly - p.chosenMoveTemperature) * std::pow(0.5, halflives);
+  const double temperature = s_.fromEarly(p.chosenMoveTemperatureEarly, p.chosenMoveTemperature);
   const size_t best = static_cast<size_t>(std::max_element(values.begin(), values.end()) - values.begin());
   if (values[best] <= 0 || (temperature <= 1e-4 && p.chosenMoveTemperatureOnlyBelowProb >= 1)) return best;
   double sum = 0;

@@ -123,15 +123,20 @@ void Search::setScoreCenter(double expectedScore) {
   scoreCenter_ = std::min(std::max(center, expectedScore - cap), expectedScore + cap);
 }
 
+// What begins a game as `early` and becomes `late`: half of the way in so many turns, in fewer on small boards.
+double Search::fromEarly(double early, double late) const {
+  const double turns = static_cast<double>(game_.moves().size()) + params_.turnsBefore;
+  const double halflives = turns / params_.chosenMoveTemperatureHalflife * 19.0 / sqrtArea_;
+  return late + (early - late) * std::pow(0.5, halflives);
+}
+
 void Search::makeRootPolicy() {
   const int area = game_.area();
   rootPolicy_.resize(area + 1);
   // A position that was reached in another way may have had other bans.
   for (Point p = 0; p <= area; p++) rootPolicy_[p] = game_.isLegal(p, root_->toPlay) ? root_->evaluation->policy(p) : -1.0f;
   if (params_.rootPolicyTemperature == 1.0 && params_.rootPolicyTemperatureEarly == 1.0) return;
-  const double halflives = static_cast<double>(game_.moves().size()) / params_.chosenMoveTemperatureHalflife * 19.0 / sqrtArea_;
-  const double temperature = params_.rootPolicyTemperature +
-                             (params_.rootPolicyTemperatureEarly - params_.rootPolicyTemperature) * std::pow(0.5, halflives);
+  const double temperature = fromEarly(params_.rootPolicyTemperatureEarly, params_.rootPolicyTemperature);
   const double top = *std::max_element(rootPolicy_.begin(), rootPolicy_.end());
   double sum = 0;
   for (float& p : rootPolicy_)

@@ -120,6 +120,7 @@ class Search {
   void dropUnreachable();
   bool dropRootEdges();
   void setScoreCenter(double expectedScore);
+  double fromEarly(double early, double late) const;
   void makeRootPolicy();
   void findRootSymmetries();
   static Evaluation averageOf(const std::vector<Evaluation>& all);

@@ -34,6 +34,7 @@ constexpr Member<double> DOUBLES[] = {
     {"policyOptimism", &SearchParams::policyOptimism},
     {"nnPolicyTemperature", &SearchParams::nnPolicyTemperature},
     {"evaluatedAs", &SearchParams::evaluatedAs},
+    {"turnsBefore", &SearchParams::turnsBefore},
     {"numVirtualLossesPerThread", &SearchParams::numVirtualLossesPerThread},
     {"minPlayoutsPerThread", &SearchParams::minPlayoutsPerThread},
     {"valueWeightExponent", &SearchParams::valueWeightExponent},

@@ -29,6 +29,7 @@ struct SearchParams {
   double policyOptimism = 1.0;
   double nnPolicyTemperature = 1.0;
   double evaluatedAs = 0;  // a number for whom a human-style network imitates: trees and cached evaluations are theirs alone
+  double turnsBefore = 0;  // that the game is old before its first move, where a position was set up
   bool useGraphSearch = true;  // moves that lead to one position lead to one node
   int graphSearchRepBound = 11;  // not where the position may come again within so many moves
   bool nnRandomize = true;  // false: the network sees every position as it is, in no symmetry
