@@ -57,7 +57,7 @@ def doctor(
     marks = {True: "pass", False: "FAIL", None: "-   "}
     broken = False
     for finding in examine(config):
-        broken = broken or not finding.ok
+        broken = broken or finding.ok is False
         if as_json:
             print(msgspec.json.encode(finding).decode(), flush=True)
             continue

@@ -6,7 +6,7 @@ from typing import Final
 
 TEMPLATE: Final = """\
 # Configuration of katago-agent. Every key is optional; what stands here commented out is the default.
-# After a change: sudo systemctl restart katago-agent. Check it with: katago-agent doctor
+# After a change: sudo systemctl restart katago-agent. Check it with: sudo katago-agent doctor
 
 # Name of this device in MQTT topics and in `agent fleet watch`; default: host name and digits of the machine id.
 # device_id: den-pi

@@ -1,12 +1,13 @@
 """`agent doctor`: every link of the chain from this interpreter to a move and a message, each proved by using it.
 
 A check is a function that returns what it found, or raises an AgentError whose `fix` is the advice. Links that stand on
-a broken one are not tried (`needs`). Start reading at `LINKS`.
+a broken one are not tried (`needs`), nor what only the service's own user can see. Start reading at `chain`.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import socket
 import struct
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,8 +32,10 @@ from agent.errors import (
     StorageFull,
     StoreUnwritable,
 )
+from agent.install.units import SERVICE
 from agent.model.disk import free_bytes
 from agent.model.store import Store
+from agent.service.health import SYSTEM_RUNTIME, find_front
 from agent.settings import Settings, data_folder, load_settings, own_command, parse_address
 
 logger = logging.getLogger(__name__)
@@ -40,6 +44,8 @@ logger = logging.getLogger(__name__)
 MOVE_TIMEOUT_S: Final = 180.0
 PROBE_TIMEOUT_S: Final = 120.0
 CONNECT_TIMEOUT_S: Final = 5.0
+# Where `agent install` writes it.
+UNIT: Final = Path("/etc/systemd/system") / SERVICE
 
 # Runs in a child: onnxruntime 1.21.0 ends in SIGILL on Cortex-A53 and A72, and an import alone proves nothing.
 RUNTIME_PROBE: Final = """
@@ -58,7 +64,7 @@ print("onnxruntime", onnxruntime.__version__, "numpy", numpy.__version__)
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One link. `ok` is None where it was not tried because `detail` is broken before it."""
+    """One link. `ok` is None where it was not tried: `detail` is broken before it, or it is not ours to try."""
 
     name: str
     ok: bool | None
@@ -66,8 +72,12 @@ class Finding(msgspec.Struct, frozen=True):
     fix: str = ""
 
 
+class Elsewhere(Exception):
+    """What a link would look at belongs to the service, which keeps it from us; the message says who may look."""
+
+
 class Link(msgspec.Struct, frozen=True):
-    """`check` returns what it found or raises an AgentError; it is tried when all of `needs` hold."""
+    """`check` returns what it found or raises an AgentError or Elsewhere; it is tried when none of `needs` broke."""
 
     name: str
     check: Callable[[Settings], str]
@@ -83,10 +93,10 @@ def examine(config: Path | None, links: tuple[Link, ...] | None = None) -> Itera
         return
     yield Finding("configuration", True, str(config) if config else "read, or the defaults")
     broken: set[str] = set()
-    for link in LINKS if links is None else links:
+    for link in chain(config) if links is None else links:
         missing = [name for name in link.needs if name in broken]
         finding = Finding(link.name, None, f"needs {missing[0]}") if missing else _try(link, settings)
-        if not finding.ok:
+        if finding.ok is False or missing:
             broken.add(link.name)
         yield finding
 
@@ -94,6 +104,8 @@ def examine(config: Path | None, links: tuple[Link, ...] | None = None) -> Itera
 def _try(link: Link, settings: Settings) -> Finding:
     try:
         return Finding(link.name, True, link.check(settings))
+    except Elsewhere as reason:
+        return Finding(link.name, None, str(reason))
     except AgentError as error:
         return Finding(link.name, False, str(error), error.fix)
     except Exception as error:
@@ -159,7 +171,30 @@ def check_profile(settings: Settings) -> str:
 # ---------------------------------------------------------------- the network
 
 
+def leave_to_service(
+    settings: Settings, *, runtime: Path = SYSTEM_RUNTIME, unit: Path = UNIT, uid: int | None = None
+) -> None:
+    """Where this machine's service keeps its state in a folder that this user cannot use, what lies in the user's own
+    says nothing of it, and `agent install` would only fill the card a second time. Raises Elsewhere then."""
+    folder = settings.state_dir
+    is_ours = os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+    front = find_front(folder, runtime)
+    if front is not None and not (is_ours and _is_same(folder, front.state_dir)):
+        raise Elsewhere(f"the service's, in {front.state_dir}; `sudo katago-agent doctor` looks there")
+    is_root = (os.geteuid() if uid is None else uid) == 0
+    if front is None and not is_ours and not is_root and unit.exists():
+        raise Elsewhere("the service's, which does not run; `sudo katago-agent doctor` looks there")
+
+
+def _is_same(folder: Path, other: str) -> bool:
+    try:
+        return folder.samefile(other)
+    except OSError:
+        return False
+
+
 def check_state(settings: Settings) -> str:
+    leave_to_service(settings)
     folder = settings.state_dir
     if not folder.is_dir():
         raise StoreUnwritable(f"{folder} is not there yet", fix="Run `agent install`; it makes and fills it.")
@@ -180,6 +215,7 @@ def check_state(settings: Settings) -> str:
 
 
 def check_network(settings: Settings) -> str:
+    leave_to_service(settings)
     store = Store(settings.state_dir)
     current = store.current()
     if current is None:
@@ -189,6 +225,7 @@ def check_network(settings: Settings) -> str:
 
 
 def check_conversion(settings: Settings) -> str:
+    leave_to_service(settings)
     store = Store(settings.state_dir)
     current = store.current()
     converted = [
@@ -214,6 +251,7 @@ def check_conversion(settings: Settings) -> str:
 def check_katago(settings: Settings) -> str:
     if not settings.engine.wants_native:
         return "none wanted; the built-in engine serves"
+    leave_to_service(settings)
     from agent.engine.native_check import check_native
     from agent.provision import KATAGO_HOME, katago_here
 
@@ -225,12 +263,17 @@ def check_katago(settings: Settings) -> str:
 # ---------------------------------------------------------------- the service
 
 
-def check_move(settings: Settings) -> str:
-    del settings
-    commands = "boardsize 9\nclear_board\ngenmove b\nquit\n"
+def check_move(settings: Settings, config: Path | None = None) -> str:
+    """Of the running agent, where there is one: a second engine beside it may be more than a small board holds."""
+    front = find_front(settings.state_dir)
+    joins = front is not None and any(_lets_us_in(place) for place in front.places("gtp"))
+    if not joins:
+        leave_to_service(settings)
+    # An option for the visits would forbid to join.
+    commands = "kata-set-param maxVisits 2\nboardsize 9\nclear_board\ngenmove b\nquit\n"
     try:
         done = subprocess.run(
-            [*own_command(), "gtp", "--visits", "2"],
+            [*own_command(), "gtp", *(["--config", str(config)] if config else [])],
             input=commands,
             capture_output=True,
             text=True,
@@ -238,13 +281,17 @@ def check_move(settings: Settings) -> str:
         )
     except subprocess.TimeoutExpired as error:
         raise EngineDown(f"no move within {MOVE_TIMEOUT_S:.0f} s") from error
-    # boardsize, clear_board and quit answer with nothing.
+    # The others answer with nothing.
     moves = [line.removeprefix("=").strip() for line in done.stdout.splitlines() if line.startswith("=")]
     played = next((move for move in moves if move), None)
     if played is None:
         said = dict(line.partition(": ")[::2] for line in done.stderr.splitlines())
         raise EngineDown(f"no move; `agent gtp` said: {said.get('agent', 'nothing')}", fix=said.get("fix", ""))
-    return f"the engine plays {played} on an empty 9×9 board"
+    return f"the {'running agent' if joins else 'engine'} plays {played} on an empty 9×9 board"
+
+
+def _lets_us_in(place: Path | tuple[str, int]) -> bool:
+    return not isinstance(place, Path) or os.access(place, os.R_OK | os.W_OK)
 
 
 def check_sockets(settings: Settings) -> str:
@@ -292,18 +339,20 @@ def check_service(settings: Settings) -> str:
     return f"active, {state.get('UnitFileState')} at boot, restarted {state.get('NRestarts')} times"
 
 
-LINKS: Final = (
-    Link("python", check_python),
-    Link("core", check_core, ("python",)),
-    Link("runtime", check_runtime, ("python",)),
-    Link("hardware", check_hardware),
-    Link("profile", check_profile, ("hardware",)),
-    Link("state", check_state),
-    Link("network", check_network, ("state",)),
-    Link("conversion", check_conversion, ("network",)),
-    Link("katago", check_katago, ("network",)),
-    Link("move", check_move, ("core", "runtime", "network")),
-    Link("service", check_service),
-    Link("sockets", check_sockets, ("service",)),
-    Link("broker", check_broker, ("service",)),
-)
+def chain(config: Path | None) -> tuple[Link, ...]:
+    """Every link in its order; `config` is the file that was asked for."""
+    return (
+        Link("python", check_python),
+        Link("core", check_core, ("python",)),
+        Link("runtime", check_runtime, ("python",)),
+        Link("hardware", check_hardware),
+        Link("profile", check_profile, ("hardware",)),
+        Link("state", check_state),
+        Link("network", check_network, ("state",)),
+        Link("conversion", check_conversion, ("network",)),
+        Link("katago", check_katago, ("network",)),
+        Link("move", partial(check_move, config=config), ("core", "runtime", "network")),
+        Link("service", check_service),
+        Link("sockets", check_sockets, ("service",)),
+        Link("broker", check_broker, ("service",)),
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +13,12 @@ import pytest
 from msgspec.structs import replace
 
 from agent.errors import AgentError, BrokerUnreachable, NetworkMissing, ServiceDown, StoreDamaged, StoreUnwritable
+from agent.hardware.boot import boot_id
 from agent.install import doctor
-from agent.install.doctor import LINKS, Link, examine
+from agent.install.doctor import Elsewhere, Link, chain, examine
 from agent.model.catalogue import Licence
 from agent.model.store import Manifest, Store
+from agent.service.health import Front, published
 from agent.settings import Engine, Mqtt, Settings, load_settings
 
 
@@ -70,6 +74,18 @@ def test_findings_come_in_the_order_of_the_chain_and_dependants_are_not_tried(tm
     ]
 
 
+def elsewhere(settings: Settings) -> str:
+    raise Elsewhere("the service's")
+
+
+def test_what_is_the_services_alone_is_neither_broken_nor_in_the_way(tmp_path: Path) -> None:
+    config = tmp_path / "agent.yaml"
+    config.touch()
+    _, state, move = examine(config, (Link("state", elsewhere), Link("move", well, ("state",))))
+    assert (state.ok, state.detail, state.fix) == (None, "the service's", "")
+    assert move.ok is True
+
+
 def test_a_check_that_crashes_is_itself_a_finding(tmp_path: Path) -> None:
     config = tmp_path / "agent.yaml"
     config.touch()
@@ -89,7 +105,7 @@ def test_a_wrong_configuration_is_the_only_finding(tmp_path: Path) -> None:
 
 def test_every_need_is_a_link_before_it() -> None:
     seen: set[str] = set()
-    for link in LINKS:
+    for link in chain(None):
         assert set(link.needs) <= seen, link.name
         seen.add(link.name)
 
@@ -106,6 +122,65 @@ def test_a_state_folder_that_is_missing_or_a_file(settings: Settings) -> None:
     settings.state_dir.mkdir()
     assert "GB free" in doctor.check_state(settings)
     assert list(settings.state_dir.iterdir()) == []
+
+
+# ---------------------------------------------------------------- beside the service
+
+
+def running(**more: str) -> Front:
+    """As an agent that runs publishes it."""
+    return Front(os.getpid(), "device", 0.0, "127.0.0.1:1", boot_id=boot_id(), **more)
+
+
+def test_a_user_is_not_told_to_install_what_the_running_service_has(settings: Settings, tmp_path: Path) -> None:
+    doctor.leave_to_service(settings, runtime=tmp_path, unit=tmp_path / "unit", uid=1000)
+    with published(running(state_dir=str(settings.state_dir)), tmp_path):
+        # Not there for us: the service's folder is closed to others.
+        with pytest.raises(Elsewhere, match=rf"in {settings.state_dir}; `sudo katago-agent doctor`"):
+            doctor.leave_to_service(settings, runtime=tmp_path, unit=tmp_path / "unit", uid=1000)
+        settings.state_dir.mkdir()
+        doctor.leave_to_service(settings, runtime=tmp_path, unit=tmp_path / "unit", uid=1000)
+    with published(running(state_dir="/srv/go"), settings.state_dir), pytest.raises(Elsewhere, match="in /srv/go"):
+        doctor.check_state(settings)
+
+
+def test_a_user_is_not_told_to_install_what_a_stopped_service_has(settings: Settings, tmp_path: Path) -> None:
+    unit = tmp_path / "katago-agent.service"
+    unit.touch()
+    with pytest.raises(Elsewhere, match="does not run"):
+        doctor.leave_to_service(settings, runtime=tmp_path, unit=unit, uid=1000)
+    # Root may look: what is missing then is missing.
+    doctor.leave_to_service(settings, runtime=tmp_path, unit=unit, uid=0)
+    settings.state_dir.mkdir()
+    doctor.leave_to_service(settings, runtime=tmp_path, unit=unit, uid=1000)
+
+
+def test_the_move_is_the_running_agents_of_the_configuration_that_was_asked_for(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.state_dir.mkdir()
+    heard: list[str] = []
+
+    def serve(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, connection.makefile("r") as lines:
+            for line in lines:
+                heard.append(line.strip())
+                connection.sendall(b"= D4\n\n" if line.startswith("genmove") else b"=\n\n")
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "gtp.sock"))
+        server.listen()
+        serving = threading.Thread(target=serve, args=(server,), daemon=True)
+        serving.start()
+        with published(running(gtp_socket=str(tmp_path / "gtp.sock")), settings.state_dir):
+            told = doctor.check_move(settings, tmp_path / "agent.yaml")
+        serving.join(10)
+    assert told == "the running agent plays D4 on an empty 9×9 board"
+    assert heard[0] == "kata-set-param maxVisits 2"
+
+
+# ---------------------------------------------------------------- the network
 
 
 def add(store: Store, folder: Path, content: bytes, **more: str) -> str:
