@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from typing import Final
@@ -28,8 +27,9 @@ LISTENING: Final = b"listening\n"
 class OwnBroker:
     """A broker that lives as long as `run` does. `mqtt` says where; `listening` is set when it first answers."""
 
-    def __init__(self, wanted: Mqtt) -> None:
+    def __init__(self, wanted: Mqtt, *, restart_s: float = RESTART_S) -> None:
         """`wanted.port` 0 takes a free port."""
+        self._restart_s = restart_s
         self.mqtt = msgspec.structs.replace(wanted, host="127.0.0.1", port=wanted.broker_port or _free_port())
         self.listening = asyncio.Event()
         self._child: asyncio.subprocess.Process | None = None
@@ -45,27 +45,38 @@ class OwnBroker:
             while True:
                 assert self._child is not None
                 log.warning("our own broker ended with status %d", await self._child.wait())
-                await asyncio.sleep(RESTART_S)
-                with contextlib.suppress(BrokerUnreachable):
-                    await self._start()
+                await self._start_again()
         finally:
             await self._end()
+
+    async def _start_again(self) -> None:
+        while True:
+            await asyncio.sleep(self._restart_s)
+            try:
+                await self._start()
+                return
+            except BrokerUnreachable as error:
+                log.warning("%s; trying again", error)
 
     async def _start(self) -> None:
         """Returns when it listens.
 
         Raises BrokerUnreachable.
         """
-        # Its standard input is its lifeline: when we die, it reads the end and goes. Its log is ours.
-        self._child = child = await asyncio.create_subprocess_exec(
-            *own_command(),
-            "broker",
-            "--port",
-            str(self.mqtt.broker_port),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        try:
+            # Its standard input is its lifeline: when we end, it reads the end and goes. Its log is ours.
+            self._child = child = await asyncio.create_subprocess_exec(
+                *own_command(),
+                "broker",
+                "--port",
+                str(self.mqtt.broker_port),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            fix = "Free memory, or set mqtt.host in agent.yaml, for a broker that is there."
+            raise BrokerUnreachable(f"our own broker cannot be started: {error.strerror}", fix=fix) from error
         assert child.stdout is not None
         try:
             said = await within(child.stdout.readline(), START_S)
