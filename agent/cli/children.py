@@ -44,12 +44,14 @@ def engine(
 
 
 def broker(port: int = typer.Option(..., "--port")) -> None:
-    """The daemon's own MQTT broker, on loopback, until standard input ends."""
+    """The daemon's own MQTT broker, on loopback, until standard input ends or the daemon is killed."""
     import asyncio
     import logging
 
+    from agent.lifeline import die_with_parent
     from agent.telemetry.broker import serve_broker
 
+    die_with_parent()
     # amqtt logs a traceback of what it also raises, and a warning for each reader that goes away.
     logging.getLogger("amqtt").setLevel(logging.CRITICAL)
     asyncio.run(serve_broker(port, sys.stdin.buffer, lambda: print("listening", flush=True)))
