@@ -171,12 +171,20 @@ def default_config() -> Path | None:
     return next((path for path in (own, SYSTEM_CONFIG) if path.is_file()), None)
 
 
-def default_state_dir() -> Path:
-    """systemd's StateDirectory= where it is given, the machine's folder for root, else the user's own."""
+def default_state_dir(system: Path = SYSTEM_STATE) -> Path:
+    """systemd's StateDirectory= where it is given, the machine's folder for root and its owner, else the user's own."""
     given = os.environ.get("STATE_DIRECTORY")
     if given:
         return Path(given.split(":")[0])
-    return SYSTEM_STATE if os.geteuid() == 0 else _home("XDG_STATE_HOME", ".local/state") / "katago-agent"
+    is_system = os.geteuid() == 0 or _is_own(system)
+    return system if is_system else _home("XDG_STATE_HOME", ".local/state") / "katago-agent"
+
+
+def _is_own(folder: Path) -> bool:
+    try:
+        return folder.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _home(variable: str, otherwise: str) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from agent.cli.options import Config, Json
+from agent.cli.options import Config, Json, settings_as_owner
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,13 +49,13 @@ def export(
     from agent.model.progress import progress_on
     from agent.model.pull import pull_named
     from agent.model.store import Store
-    from agent.settings import data_folder, load_settings
+    from agent.settings import data_folder
     from agent.workshop.formats import FORMATS
     from agent.workshop.place import artifact_folder
     from agent.workshop.proof import prove
 
     formats = _formats(to)
-    settings = load_settings(config)
+    settings = settings_as_owner(config)
     state, usual = settings.state_dir, settings.human_profile
     lines = LineReporter(lambda line: print(line, flush=True))
     outcomes: list[Outcome] = []

@@ -14,6 +14,7 @@ import typer
 from agent.cli.katago_benchmark import benchmark
 from agent.cli.katago_log import logged, start_log
 from agent.cli.katago_options import Configs, HumanModel, Model, Overriding, read_configuration
+from agent.cli.options import settings_as_owner
 from agent.cli.serving import tell, tell_leftovers
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _serve(
     from agent.errors import SettingRefused
     from agent.run import serve_client
     from agent.service.identity import VERSION
-    from agent.settings import load_settings, with_overrides
+    from agent.settings import with_overrides
 
     pairs = overrides if analysis_threads is None else [*overrides, f"numAnalysisThreads={analysis_threads}"]
     if (
@@ -124,7 +125,7 @@ def _serve(
             " disallowed to also specify it via -analysis-threads"
         )
     configuration = read_configuration(protocol, configs, pairs)
-    settings = with_overrides(load_settings(), network=model)
+    settings = with_overrides(settings_as_owner(), network=model)
     start_log(configuration)
     tell(f"KataGo v{VERSION}")
     settings, configuration = imitating(settings, configuration)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from agent.cli.katago_options import Configs, Model, Overriding, read_configuration
+from agent.cli.options import settings_as_owner
 
 if TYPE_CHECKING:
     from agent.engine.bench_threads import ThreadRate
@@ -51,13 +52,13 @@ def benchmark(
     from agent.engine.bench_threads import measure_threads
     from agent.events import TextReporter
     from agent.provision import provision
-    from agent.settings import load_settings, with_built_in_engine, with_overrides
+    from agent.settings import with_built_in_engine, with_overrides
 
     del seconds, tune
     configuration = read_configuration("gtp", config or [], override_config or [])
     counts = thread_counts(threads, len(os.sched_getaffinity(0)))
     reporter = TextReporter(lambda line: print(line, file=sys.stderr, flush=True))
-    plan = provision(with_built_in_engine(with_overrides(load_settings(), network=model)), reporter)
+    plan = provision(with_built_in_engine(with_overrides(settings_as_owner(), network=model)), reporter)
     asked = configuration.wishes()
     chosen = [parse_query(query) for query in load_positions()[:positions]]
     print(f"Testing using {visits} visits.\n")

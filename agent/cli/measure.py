@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from agent.cli.options import Config, Json, Network, finite
+from agent.cli.options import Config, Json, Network, finite, settings_as_owner
 
 TABLE_WIDTH = 150
 
@@ -39,9 +39,9 @@ def bench(
     from agent.hardware import sample
     from agent.model.store import Store
     from agent.provision import katago_here, provision
-    from agent.settings import load_settings, with_built_in_engine, with_overrides
+    from agent.settings import with_built_in_engine, with_overrides
 
-    wanted = load_settings(config)
+    wanted = settings_as_owner(config)
     beside = against or (katago_here(wanted) if wanted.engine.wants_native else None)
     settings = with_built_in_engine(with_overrides(wanted, network=network, threads=threads))
     cores = len(os.sched_getaffinity(0))
@@ -103,11 +103,11 @@ def speed(
 
     from agent.errors import AgentError
     from agent.export.progress import BarReporter
-    from agent.settings import load_settings, with_overrides
+    from agent.settings import with_overrides
     from agent.tuner import SpeedWishes, keep_speeds, speed_here
     from agent.workshop.speed_table import tables
 
-    settings = load_settings(config)
+    settings = settings_as_owner(config)
     chosen = [with_overrides(settings, network=name) for name in networks] if networks else [settings]
     sides = tuple(sorted(set(boards), reverse=True))
     found, not_kept = [], list[AgentError]()

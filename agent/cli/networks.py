@@ -7,6 +7,8 @@ from pathlib import Path
 
 import typer
 
+from agent.cli.options import act_as_owner, settings_as_owner
+
 
 def pull(
     names: list[str] = typer.Argument(None, help="Networks of the catalogue or .bin.gz files; none: this machine's."),
@@ -27,9 +29,13 @@ def pull(
     from agent.model.pull import pull_named
     from agent.model.store import Store, StoredNetwork
     from agent.profile import choose, load_profiles
-    from agent.settings import data_folder, load_settings
+    from agent.settings import data_folder
 
-    store = Store(state or load_settings().state_dir)
+    if state is None:
+        state = settings_as_owner().state_dir
+    else:
+        act_as_owner(state)
+    store = Store(state)
     catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
     lines = LineReporter(lambda line: print(line, flush=True))
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from agent.settings import Settings
 
 Config = Annotated[Path | None, typer.Option("--config", help="The agent.yaml to read, instead of the default one.")]
 Network = Annotated[
@@ -26,3 +30,27 @@ def finite(value: float) -> float:
     if not math.isfinite(value):
         raise typer.BadParameter(f"{value} is no number of seconds")
     return value
+
+
+def settings_as_owner(config: Path | None = None) -> Settings:
+    """The settings, for a verb that uses their state folder: from here on root is the user who has that folder.
+
+    Raises ConfigError, StoreUnwritable.
+    """
+    from agent.settings import load_settings
+
+    settings = load_settings(config)
+    act_as_owner(settings.state_dir)
+    return settings
+
+
+def act_as_owner(state_dir: Path) -> None:
+    """From here on root is the user who has the folder, which is told.
+
+    Raises StoreUnwritable.
+    """
+    from agent.model.owner import become_owner
+
+    owner = become_owner(state_dir)
+    if owner is not None:
+        print(f"goes on as {owner.name}, whose state folder {state_dir} is", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from agent.cli.options import Config, Json, Network, Overrides, Threads, Visits
+from agent.cli.options import Config, Json, Network, Overrides, Threads, Visits, settings_as_owner
 
 if TYPE_CHECKING:
     from agent.service.config_keys import Configuration
@@ -27,9 +27,9 @@ def run(
     """Serve GTP and analysis on TCP, WebSocket and Unix sockets, and report over MQTT. This is the daemon; Ctrl-C or
     SIGTERM ends it."""
     from agent.daemon import become_daemon
-    from agent.settings import load_settings, with_overrides
+    from agent.settings import with_overrides
 
-    settings = with_overrides(load_settings(config), network=network, visits=visits, threads=threads)
+    settings = with_overrides(settings_as_owner(config), network=network, visits=visits, threads=threads)
     become_daemon(settings, once=once, patience_s=patience_s)
 
 
@@ -111,10 +111,10 @@ def _serve_stdio(
     from agent.events import TextReporter
     from agent.run import serve_client
     from agent.service.config_keys import configure
-    from agent.settings import load_settings, with_overrides
+    from agent.settings import with_overrides
 
     _log_to_stderr()
-    settings = with_overrides(load_settings(config), network=network, visits=visits, threads=threads)
+    settings = with_overrides(settings_as_owner(config), network=network, visits=visits, threads=threads)
     reporter = TextReporter(tell)
     configuration = configure(kind, overrides=overrides or ())
     tell_leftovers(configuration)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from agent.cli.options import Config, Json, Network, finite
+from agent.cli.options import Config, Json, Network, finite, settings_as_owner
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,10 +36,10 @@ def tune(
 
     from agent.engine.tuning import remember
     from agent.export.progress import BarReporter
-    from agent.settings import load_settings, with_overrides
+    from agent.settings import with_overrides
     from agent.tuner import tune_here
 
-    settings = with_overrides(load_settings(config), network=network)
+    settings = with_overrides(settings_as_owner(config), network=network)
     console = Console(stderr=True)
     with contextlib.ExitStack() as stack:
         reporter = BarReporter(stack.enter_context(Progress(console=console, transient=True)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from agent.cli.options import Config, Json
+from agent.cli.options import Config, Json, settings_as_owner
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -98,12 +98,11 @@ def verify(
     from agent.errors import GateRefused
     from agent.export.progress import LineReporter
     from agent.model.progress import progress_on
-    from agent.settings import load_settings
     from agent.workshop.gates import MIN_GAMES, MIN_POSITIONS
     from agent.workshop.opening import open_network
     from agent.workshop.verify import Verifier, record
 
-    settings = load_settings(config)
+    settings = settings_as_owner(config)
     lines = LineReporter(lambda line: print(line, flush=True))
     results: list[Verified] = []
     with contextlib.ExitStack() as stack:

@@ -28,6 +28,7 @@ import msgspec
 from agent.errors import DownloadCorrupt, ModelError, StoreBusy, StoreDamaged
 from agent.model import disk
 from agent.model.catalogue import Licence, Name, Sha256
+from agent.model.owner import refuse_root
 
 MANIFEST: Final = "manifest.json"
 
@@ -252,6 +253,7 @@ class Store:
             yield
 
     def _make_folders(self) -> None:
+        refuse_root(self.root)
         with disk.storage_errors(self.root):
             for folder in (self.networks, self.partials, self._locks):
                 folder.mkdir(parents=True, exist_ok=True)

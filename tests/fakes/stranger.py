@@ -24,9 +24,9 @@ def shared_folder() -> Iterator[Path]:
         yield folder
 
 
-def as_stranger(context: ForkServerContext, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function returns in a process of a user who may do nothing special; what it raises is raised. Function
-    and arguments can be pickled. Without root it runs as this user, who then is none that may do anything special."""
+def in_child(context: ForkServerContext, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function returns in a process of its own; what it raises is raised. Function and arguments can be
+    pickled."""
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(theirs, function, arguments))
     process.start()
@@ -40,11 +40,20 @@ def as_stranger(context: ForkServerContext, function: Callable[..., Any], *argum
     return value
 
 
-def _run(answers: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def as_stranger(context: ForkServerContext, function: Callable[..., Any], *arguments: Any) -> Any:
+    """The same as a user who may do nothing special; without root that is this one."""
+    return in_child(context, _strange, function, arguments)
+
+
+def _strange(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(STRANGER)
         os.setuid(STRANGER)
+    return function(*arguments)
+
+
+def _run(answers: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     try:
         answers.send(("returned", function(*arguments)))
     except Exception as error:
