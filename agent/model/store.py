@@ -143,6 +143,9 @@ class Store:
                 fresh.mkdir()
                 self._bring(path, fresh / manifest.file)
                 check_file(fresh / manifest.file, manifest)
+                # The partial download is the same inode. A power cut must not leave it read-only before it is whole:
+                # nobody but root could go on with it.
+                disk.sync_file(fresh / manifest.file)
                 (fresh / manifest.file).chmod(0o444)
                 disk.sync_file(fresh / manifest.file)
                 disk.write_atomically(fresh / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from fakes.small_networks import content_of, manifest_of, tree
@@ -107,6 +110,27 @@ def test_a_staged_file_is_taken_over(tmp_path: Path) -> None:
         stored = store.add_file(folder / "out.onnx", manifest_of("one", ONE))
     assert stored.path.read_bytes() == ONE
     assert list((tmp_path / "state" / "staging").iterdir()) == []
+
+
+def test_all_bytes_are_on_the_disk_before_a_download_becomes_read_only(tmp_path: Path) -> None:
+    """They share an inode: after a power cut in between nobody but root could go on with it."""
+    store = Store(tmp_path / "state")
+    store.partials.mkdir(parents=True)
+    part = store.partials / "one.part"
+    part.write_bytes(ONE)
+    calls: list[str] = []
+
+    def note(frame: FrameType, event: str, function: Any) -> None:
+        if event == "c_call" and function in (os.chmod, os.fsync):
+            calls.append(function.__name__)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        store.add_file(part, manifest_of("one", ONE))
+    finally:
+        sys.setprofile(before)
+    assert calls[:3] == ["fsync", "chmod", "fsync"]
 
 
 @pytest.mark.parametrize("content", [b"", ONE[:-1], ONE + b"x", bytes(len(ONE))])
