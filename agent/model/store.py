@@ -19,7 +19,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -212,20 +212,25 @@ class Store:
             disk.sync_file(self.networks)
 
     def collect_garbage(self) -> None:
-        """Removes what dead processes left in `staging/`, and partial downloads of networks that are here."""
+        """Removes what dead processes left in `staging/`, and partial downloads of networks that are here, unless a
+        process is at them or the network is damaged: then they are to replace it."""
         with self._changing():
             for folder in self._staging.iterdir() if self._staging.is_dir() else ():
                 if _is_abandoned(folder):
                     shutil.rmtree(folder, ignore_errors=True)
-            for partial in self.partials.iterdir() if self.partials.is_dir() else ():
-                if self.find(partial.name[:64]):
-                    partial.unlink(missing_ok=True)
+        found = {path.name[:64] for path in self.partials.iterdir()}
+        here = [stored for sha256 in found if (stored := self.find(sha256)) and self._is_sound(stored)]
+        self._unlink_partials({stored.sha256 for stored in here})
 
     def drop_partials(self, *, keep: str) -> None:
         """Gives up the partial downloads of other networks, unless a process is at them."""
-        for partial in self.partials.iterdir() if self.partials.is_dir() else ():
-            if (sha256 := partial.name[:64]) != keep:
-                with contextlib.suppress(StoreBusy), self.pulling(sha256, wait_s=0):
+        found = self.partials.iterdir() if self.partials.is_dir() else ()
+        self._unlink_partials({path.name[:64] for path in found} - {keep})
+
+    def _unlink_partials(self, networks: Collection[str]) -> None:
+        for sha256 in networks:
+            with contextlib.suppress(StoreBusy), self.pulling(sha256, wait_s=0):
+                for partial in self.partials.glob(f"{sha256}*"):
                     partial.unlink(missing_ok=True)
 
     @contextlib.contextmanager

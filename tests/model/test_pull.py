@@ -110,6 +110,33 @@ def test_a_damaged_network_is_fetched_again(server: FileServer, entry: NetworkEn
     assert is_whole(store)
 
 
+def test_a_damaged_network_is_fetched_again_from_where_that_stopped(
+    server: FileServer, entry: NetworkEntry, store: Store
+) -> None:
+    stored = pull([entry], store)
+    stored.path.chmod(0o644)
+    stored.path.write_bytes(OTHER)
+    server.script("/net", Reply(cut_after=70_000))
+    with pytest.raises(SourceUnreachable):
+        pull([entry], store, refresh=True, limits=HttpLimits(resumes=0))
+    pull([entry], store, refresh=True, limits=QUICK)
+    assert is_whole(store)
+    assert fetched_ranges(server)[1:] == [(0, 70_000), (70_000, len(CONTENT))]
+    assert not list(store.partials.iterdir())
+
+
+def test_a_download_under_way_is_left_alone(entry: NetworkEntry, store: Store) -> None:
+    """Of a network that is here: somebody has just fetched it, or it is the one that replaces it."""
+    pull([entry], store)
+    part = store.partials / f"{SHA256}-0.part"
+    part.write_bytes(b"x")
+    with store.pulling(SHA256, wait_s=0):
+        store.collect_garbage()
+        assert part.exists()
+    store.collect_garbage()
+    assert not part.exists()
+
+
 def test_goes_on_where_a_broken_connection_stopped(server: FileServer, entry: NetworkEntry, store: Store) -> None:
     server.script("/net", Reply(cut_after=70_000), Reply(cut_after=100_000))
     pull([entry], store, limits=QUICK)
