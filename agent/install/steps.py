@@ -1,7 +1,7 @@
 """The plan of `agent install`: what is done, in which order, and that a second run changes nothing.
 
-As root where systemd runs (or into an image, `--root DIR`) the agent becomes a service with its own user; anywhere else
-only the configuration, the network and the marker are made, for whoever runs it. Start reading at `plan`.
+As root where systemd runs (or in the chroot of an image, `--image`) the agent becomes a service with its own user;
+anywhere else only the configuration, the network and the marker are made, for whoever runs it. Start reading at `plan`.
 
 The marker `provisioned` is written last: as long as it is missing, the first-boot unit runs this again. The state
 folder belongs to the service's user, so everything in it is written by a child process of that user: root never
@@ -43,9 +43,10 @@ class Provisioned(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Target:
-    """Where to install. `root` is / or an image's folder; `prefix` is the virtual environment as the service will see
-    it; `as_service` tells a service for the whole machine from a set-up for this user alone; `config` and `state_dir`
-    are as seen from inside `root`; `board` is the family whose devices are opened to the service."""
+    """Where to install. `root` is /, or a folder in its place; `prefix` is the virtual environment as the service will
+    see it; `as_service` tells a service for the whole machine from a set-up for this user alone; `config` and
+    `state_dir` are as seen from inside `root`; `board` is the family whose devices are opened to the service. An image
+    does not run yet: its users, network and start are left to its first boot."""
 
     root: Path
     prefix: Path
@@ -53,10 +54,7 @@ class Target:
     config: Path
     state_dir: Path
     board: str = ""
-
-    @property
-    def is_image(self) -> bool:
-        return self.root != Path("/")
+    is_image: bool = False
 
     def inside(self, path: Path | str) -> Path:
         """A path of the installed system as a path of ours."""
@@ -72,22 +70,22 @@ class Step:
     apply: Callable[[], str]
 
 
-def find_target(root: Path, user_state: Path, *, board: str) -> Target:
-    """What an installation by this user on this machine makes: a service as root, where systemd runs or in an image;
-    else a set-up with its state in `user_state`.
+def find_target(user_state: Path, *, board: str, image: bool = False, uid: int | None = None) -> Target:
+    """What an installation by this user (`uid`, if not ours) on this machine makes: a service as root, where systemd
+    runs or / is an `image` that we are chrooted into; else a set-up with its state in `user_state`.
 
     Raises InstallError for an image without root, ConfigError for a wrong configuration of the service.
     """
-    prefix = Path(sys.prefix)
-    as_root = os.geteuid() == 0
-    if as_root and (root != Path("/") or Path("/run/systemd/system").is_dir()):
-        state = SYSTEM_STATE
-        # An image's own configuration is read on its first boot, when this runs again.
-        if root == Path("/") and SYSTEM_CONFIG.is_file():
-            state = load_settings(SYSTEM_CONFIG).state_dir
+    root, prefix = Path("/"), Path(sys.prefix)
+    as_root = (os.geteuid() if uid is None else uid) == 0
+    if image and not as_root:
+        raise InstallError("only root installs into an image", fix="Run the same with sudo.")
+    if image:
+        # The chroot's board is not the one that boots, and its configuration is read there, when this runs again.
+        return Target(root, prefix, True, SYSTEM_CONFIG, SYSTEM_STATE, is_image=True)
+    if as_root and Path("/run/systemd/system").is_dir():
+        state = load_settings(SYSTEM_CONFIG).state_dir if SYSTEM_CONFIG.is_file() else SYSTEM_STATE
         return Target(root, prefix, True, SYSTEM_CONFIG, state, board)
-    if root != Path("/"):
-        raise InstallError(f"only root installs into {root}", fix="Run the same with sudo.")
     config = SYSTEM_CONFIG if as_root else Path.home() / ".config" / "katago-agent" / "agent.yaml"
     return Target(root, prefix, False, config, user_state)
 

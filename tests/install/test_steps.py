@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ class Heard:
 def image(
     root: Path, *, board: str = "", prefix: str = "/opt/katago-agent", state: str = "/var/lib/katago-agent"
 ) -> Target:
-    return Target(root, Path(prefix), True, Path("/etc/katago-agent/agent.yaml"), Path(state), board)
+    config = Path("/etc/katago-agent/agent.yaml")
+    return Target(root, Path(prefix), True, config, Path(state), board, is_image=True)
 
 
 def nothing() -> None:
@@ -143,13 +145,7 @@ def test_a_place_that_the_service_cannot_use_is_refused_before_units_are_written
 def live(root: Path, *, state: str = "/var/lib/katago-agent") -> Target:
     """As on /, but all below a folder; the recording system does what would reach outside."""
 
-    class Live(Target):
-        @property
-        def is_image(self) -> bool:
-            return False
-
-    target = image(root, state=state)
-    return Live(root, target.prefix, True, target.config, target.state_dir)
+    return replace(image(root, state=state), is_image=False)
 
 
 def test_a_running_machine_gets_user_network_and_service_in_that_order(tmp_path: Path) -> None:
@@ -216,7 +212,20 @@ def test_without_root_a_user_gets_configuration_network_and_marker(tmp_path: Pat
 
 
 def test_the_target_of_a_user_lies_in_the_state_folder_given(tmp_path: Path) -> None:
-    assert find_target(Path("/"), tmp_path, board="").prefix.is_dir()
+    target = find_target(tmp_path, board="", uid=1000)
+    assert target.prefix.is_dir()
+    assert (target.as_service, target.is_image, target.state_dir) == (False, False, tmp_path)
+
+
+def test_in_the_chroot_of_an_image_root_installs_the_service_whatever_runs_here(tmp_path: Path) -> None:
+    target = find_target(tmp_path, board="jetson", image=True, uid=0)
+    assert target.as_service and target.is_image
+    assert (target.root, target.state_dir) == (Path("/"), Path("/var/lib/katago-agent"))
+    assert target.board == "", "the board that boots is another one"
+    names = [step.name for step in plan(target, RecordingSystem(), nothing, start=True)]
+    assert names == ["configuration", "units", "user", "state", "command"]
+    with pytest.raises(InstallError, match="only root"):
+        find_target(tmp_path, board="", image=True, uid=1000)
 
 
 # ---------------------------------------------------------------- the live system
