@@ -22,10 +22,13 @@ class Job:
     arrival: int
     tree: SearchTree | None = None
     backend: Backend | None = None  # the player's, told whom to imitate
-    started_s: float = 0.0
+    started_s: float = 0.0  # later by what its own clock stood still since
+    still_since_s: float | None = None
+    served: int = 0  # evaluations since it shares with others of its client: see `Turns.begin`
     visits_before: int = 0
     users: int = 0
     stop_requested: bool = False
+    ending: bool = False  # no thread may begin work on it; the last evaluations are under way
     over: bool = False  # no thread may begin work on it; the final report is being made
     error: str | None = None
     next_report_s: float | None = None
@@ -43,6 +46,15 @@ class Job:
     @property
     def is_background(self) -> bool:
         return isinstance(self.request, SearchRequest) and self.request.background
+
+    @property
+    def is_timed(self) -> bool:
+        return isinstance(self.request, SearchRequest) and self.request.max_time_s is not None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a thread may work on it, and nobody needs to begin it."""
+        return self.tree is not None and not (self.ending or self.over)
 
     @property
     def visits_asked(self) -> int:
@@ -69,6 +81,18 @@ class Job:
         if request.report_every_s is not None:
             self.next_report_s = now_s + (request.report_every_s if first is None else first)
 
+    def elapsed_s(self, now_s: float) -> float:
+        """Since it began, by its own clock."""
+        return (now_s if self.still_since_s is None else self.still_since_s) - self.started_s
+
+    def stand_still(self, is_behind: bool, now_s: float) -> None:
+        """Stop its own clock, or let it go on. Partial reports are due by the player's: a client counts on them."""
+        if is_behind and self.still_since_s is None:
+            self.still_since_s = now_s
+        elif not is_behind and self.still_since_s is not None:
+            self.started_s += now_s - self.still_since_s
+            self.still_since_s = None
+
     def progress(self, now_s: float) -> Progress:
         if self.tree is None:
             return Progress(stop_requested=self.stop_requested)
@@ -76,20 +100,21 @@ class Job:
         return Progress(
             visits=visits,
             playouts=visits - self.visits_before,
-            elapsed_s=now_s - self.started_s,
+            elapsed_s=self.elapsed_s(now_s),
             nodes=self.tree.nodes,
             stop_requested=self.stop_requested,
         )
 
     def should_end(self, now_s: float) -> bool:
         """No more playouts are to begin."""
-        return self.over or self.error is not None or self.ends(self.progress(now_s))
+        return self.ending or self.over or self.error is not None or self.ends(self.progress(now_s))
 
     def due_s(self) -> float | None:
         """When the player must look at a running search again by the clock."""
         times = [] if self.next_report_s is None else [self.next_report_s]
-        if isinstance(self.request, SearchRequest) and self.request.max_time_s is not None:
-            times.append(self.started_s + self.request.max_time_s)
+        limit_s = self.request.max_time_s if isinstance(self.request, SearchRequest) else None
+        if limit_s is not None and self.still_since_s is None:
+            times.append(self.started_s + limit_s)
         return min(times) if times else None
 
     def take_report(self, now_s: float) -> bool:
@@ -113,14 +138,14 @@ class Job:
             self._final_sent = isinstance(report, RawReport) or report.final
             self.sink(report)
 
-    def send_partial(self, now_s: float) -> None:
-        """Hand over what is known so far, unless nothing is yet or the search ended meanwhile."""
+    def send_partial(self, duration_s: float) -> None:
+        """Hand over what is known after so long, unless nothing is yet or the search ended meanwhile."""
         assert isinstance(self.request, SearchRequest)
         # The tree goes to the next search only after the final report, which waits for this lock.
         with self._delivery:
             if self._final_sent or self.tree is None:
                 return
-            report = self.tree.report(self.request, final=False, duration_s=now_s - self.started_s)
+            report = self.tree.report(self.request, final=False, duration_s=duration_s)
             if report.root is not None:
                 self.sink(report)
 
@@ -130,7 +155,7 @@ class Job:
         elif isinstance(self.request, RawRequest) or self.tree is None:
             self.send(self.nothing())
         else:
-            self.send(self.tree.report(self.request, final=True, duration_s=now_s - self.started_s))
+            self.send(self.tree.report(self.request, final=True, duration_s=self.elapsed_s(now_s)))
 
     def failure(self, reason: str) -> SearchReport | RawReport:
         if isinstance(self.request, RawRequest):

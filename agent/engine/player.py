@@ -82,7 +82,7 @@ class Player:
         self._generation = 0
         self._arrivals = 0
         self._jobs: dict[int, Job] = {}
-        self._turns = Turns()
+        self._turns = Turns(threads)
         self._done = Totals()
         self._failures = 0
         self._closed = False
@@ -185,7 +185,12 @@ class Player:
 
     def _enter(self, job: Job) -> bool:
         """Count this thread in, and begin the search where nobody has. Holds the lock."""
-        if self._closed or job.should_end(self._clock()):
+        if self._closed:
+            return False
+        if job.should_end(self._clock()):
+            if not job.ending:
+                job.ending = True
+                self._set_clocks()
             return False
         request = job.request
         if isinstance(request, RawRequest):
@@ -221,6 +226,8 @@ class Player:
             job.error = str(error) or type(error).__name__
             visits = 0
         job.start(tree, visits, self._clock(), self._forest.max_nodes)
+        self._turns.begin(job, self._jobs.values())
+        self._set_clocks()
 
     def _run_leaves(self, job: Job, batch: LeafBatch) -> bool:
         assert isinstance(job.request, SearchRequest) and job.tree is not None and job.backend is not None
@@ -274,6 +281,7 @@ class Player:
             # Nothing is under way and nothing can begin: an answer, however poor, instead of a silent wait.
             job.error = "the search found nothing to do"
         job.over = True
+        self._set_clocks()
         return True
 
     def _finish(self, job: Job) -> None:
@@ -333,16 +341,24 @@ class Player:
                 now = self._clock()
                 jobs = [job for job in self._jobs.values() if job.tree is not None and not job.over]
                 ended = [job for job in jobs if self._end_if_idle(job)]
-                reports = [job for job in jobs if job not in ended and job.take_report(now)]
+                reports = [(job, job.elapsed_s(now)) for job in jobs if not job.over and job.take_report(now)]
                 if not ended and not reports:
                     self._changed.wait(self._wait_s(jobs, now))
             for job in ended:
                 self._finish(job)
-            for job in reports:
+            for job, duration_s in reports:
                 try:
-                    job.send_partial(now)
+                    job.send_partial(duration_s)
                 except Exception as error:
                     self._fail(job, error)  # the edge of a thread, as above
+
+    def _set_clocks(self) -> None:
+        """After a search began or ends: whose time passes now? Holds the lock."""
+        now = self._clock()
+        behind = self._turns.behind(self._jobs.values())
+        for job in self._jobs.values():
+            if job.is_running:
+                job.stand_still(job.request.id in behind, now)
 
     def _wait_s(self, jobs: list[Job], now: float) -> float:
         due = [time_s for job in jobs if (time_s := job.due_s()) is not None and time_s > now]

@@ -4,12 +4,17 @@ Fair queueing: a client's account counts the evaluations that it was given, and 
 burst of that the shortest request goes first: a move beside an analysis has the network for itself, and pays later. So
 a query of one visit waits for what is in the network and no longer, and two analyses share by half in the long run.
 Background requests (pondering) have accounts of their own, and wait until nobody else can use the network.
+
+One client's own searches go by priority, then arrival: who comes first ends first. Where a time limit runs out for one
+of them, that would leave it nothing; so these share equally, as many at once as there are threads (KataGo: the
+positions of its analysis threads). A better one goes before them still, and while it runs their clocks stand still.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypeAlias
 
 from agent.engine.job import Job
@@ -30,9 +35,10 @@ class _Account:
 
 
 class Turns:
-    """Not thread-safe: the player calls under its lock."""
+    """For `threads` threads. Not thread-safe: the player calls under its lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
         self._accounts: dict[_Key, _Account] = {}
         self._joined = 0
         self._waiting = {False: 0, True: 0}  # clients with requests, in the background and not
@@ -53,7 +59,17 @@ class Turns:
         if self._accounts[key].requests == 0:
             self._waiting[key[0]] -= 1
 
+    def begin(self, job: Job, jobs: Iterable[Job]) -> None:
+        """The search, one of `jobs`, begins. It is level with those that share already, so that it has the same as they
+        from now on: with the one that was served most, as another may have had no use for all of its turns."""
+        peers = [other for other in jobs if other.is_running and other is not job and _rank(other) == _rank(job)]
+        if not any(other.is_timed for other in peers):
+            for other in peers:
+                other.served = 0  # it did not share until now
+        job.served = max((other.served for other in peers), default=0)
+
     def charge(self, job: Job, evaluations: int) -> None:
+        job.served += evaluations
         self._accounts[_key(job)].evaluations += evaluations
 
     def order(self, jobs: Iterable[Job]) -> list[Job]:
@@ -61,6 +77,9 @@ class Turns:
         own: dict[_Key, list[Job]] = {}
         for job in sorted(jobs, key=lambda job: job.order):
             own.setdefault(_key(job), []).append(job)
+        for mine in own.values():
+            if any(job.is_timed and job.is_running for job in mine):
+                mine[:] = [job for _, peers in groupby(mine, key=_rank) for job in self._by_share(list(peers))]
         least = {background: self._least(background) for background in (False, True)}
 
         def rank(key: _Key) -> tuple[bool, int, int, int, int]:
@@ -69,6 +88,14 @@ class Turns:
             return key[0], beyond, own[key][0].visits_asked, account.evaluations, account.joined
 
         return [job for key in sorted(own, key=rank) for job in own[key]]
+
+    def behind(self, jobs: Iterable[Job]) -> set[int]:
+        """The ids of the searches with a time limit that wait for a better one of their client, which runs."""
+        running = [job for job in jobs if job.is_running]
+        best: dict[_Key, float] = {}
+        for job in running:
+            best[_key(job)] = min(job.order[0], best.get(_key(job), job.order[0]))
+        return {job.request.id for job in running if job.is_timed and job.order[0] > best[_key(job)]}
 
     @property
     def is_shared(self) -> bool:
@@ -79,6 +106,15 @@ class Turns:
     def clients(self) -> int:
         """How many accounts are kept."""
         return len(self._accounts)
+
+    def _by_share(self, peers: list[Job]) -> list[Job]:
+        """One client's requests of one priority, in order of arrival, as they should be served."""
+        running = sorted((job for job in peers if job.is_running), key=lambda job: (job.served, job.arrival))
+        if not any(job.is_timed for job in running):
+            return peers
+        waiting = [job for job in peers if job.tree is None and not job.ending]
+        more = max(0, self._threads - len(running))
+        return [*waiting[:more], *running, *waiting[more:]]
 
     def _starting_level(self, key: _Key) -> int:
         """Forgets, on the way, the accounts of those who left and would start at this level anyway."""
@@ -99,3 +135,8 @@ class Turns:
 
 def _key(job: Job) -> _Key:
     return job.is_background, job.request.client
+
+
+def _rank(job: Job) -> tuple[_Key, float]:
+    """Requests with the same one are served in order of arrival, or share."""
+    return _key(job), job.order[0]

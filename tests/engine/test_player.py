@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.backends import GatedBackend, MisshapenBackend, NanBackend, RaisingBackend
+from fakes.backends import GatedBackend, MisshapenBackend, NanBackend, RaisingBackend, TickingBackend
 
 from agent.engine.backends import open_backend
 from agent.engine.backends.interface import Backend
 from agent.engine.backends.uniform import UniformBackend
-from agent.engine.job import Job
-from agent.engine.messages import MoveLimit, Position, RawReport, RawRequest, SearchReport, SearchRequest
+from agent.engine.messages import MoveLimit, Position, RawReport, RawRequest, SearchReport, SearchRequest, SearchStats
 from agent.engine.player import MAX_FAILURES, Player
 from agent.engine.points import BLACK, WHITE
 from agent.engine.rules import Rules
 from agent.engine.stop import Progress, any_of, stop_is_requested, time_passes, tree_holds, visits_reach
-from agent.engine.tree import EvalCache, LeafBatch, SearchTree
 from agent.errors import BackendUnavailable
 
 WAIT_S = 30.0
@@ -114,7 +112,7 @@ def test_many_requests_at_once_are_all_answered_exactly() -> None:
         for number in range(40):
             engine.submit(request(number, 1 + 7 * number, after(number)), inbox)
         reports = {report.id: report for report in (inbox.final() for _ in range(40))}
-        totals = engine.totals()
+    totals = engine.totals()  # the last search is counted after its report
     for number in range(40):
         root = reports[number].root
         assert root is not None and root.visits == 1 + 7 * number
@@ -427,18 +425,6 @@ def test_a_report_that_is_due_before_anything_is_known_comes_once_something_is()
         assert inbox.next().final and inbox.next().final, "and there was one report alone"
 
 
-def test_reports_keep_their_times_and_late_ones_are_not_made_up_for() -> None:
-    job = Job(request(1, 50, report_every_s=0.5, first_report_after_s=0.1), Inbox(), 0)
-    tree, batch, backend = SearchTree(UniformBackend().network, EvalCache(10), 1), LeafBatch(1), UniformBackend()
-    assert isinstance(job.request, SearchRequest)
-    job.start(tree, tree.begin(job.request), 0.0, 100)
-    assert not job.take_report(0.2), "nothing is known"
-    tree.select(batch, 50)
-    tree.deliver(batch, backend.evaluate(batch.spatial, batch.global_))
-    times = (0.2, 0.3, 0.59, 0.6, 1.3, 1.59, 1.6, 9.9, 9.95, 10.3, 10.4)
-    assert [now for now in times if job.take_report(now)] == [0.2, 0.6, 1.3, 1.6, 9.9, 10.4]
-
-
 def test_a_request_for_what_is_there_already_is_answered_at_once() -> None:
     backend, inbox = GatedBackend(), Inbox()
     with player(backend) as engine:
@@ -452,17 +438,105 @@ def test_a_request_for_what_is_there_already_is_answered_at_once() -> None:
         assert backend.entered == entered
 
 
-def test_a_partial_report_that_comes_late_is_none() -> None:
-    """The clock's thread chose the search, then another thread ended it and gave its tree to the next."""
+# ---------------------------------------------------------------- searches with a time limit
+
+
+@contextmanager
+def twenty_a_second(threads: int, **kwargs: Any) -> Iterator[tuple[Player, TickingBackend]]:
+    backend = TickingBackend(0.05)
+    with player(backend, threads=threads, clock=backend.clock, **kwargs) as engine:
+        yield engine, backend
+
+
+def costs(inbox: Inbox, count: int) -> dict[int, SearchStats]:
+    """What the next `count` searches cost, in the order in which they end."""
+    finals = [inbox.final() for _ in range(count)]
+    return {report.id: report.stats for report in finals if report.stats is not None}
+
+
+def limited(number: int, **kwargs: Any) -> SearchRequest:
+    return request(number, ENDLESS, after(number), **{"max_time_s": 8.0, **kwargs})
+
+
+@pytest.mark.parametrize(("threads", "count"), [(1, 2), (2, 2), (2, 4), (4, 4), (4, 8)])
+def test_searches_with_the_same_time_get_comparable_visits(threads: int, count: int) -> None:
     inbox = Inbox()
-    job = Job(request(1, 5), inbox, 0)
-    tree = SearchTree(UniformBackend().network, EvalCache(10), 1)
-    assert isinstance(job.request, SearchRequest)
-    job.start(tree, tree.begin(job.request), 0.0, 100)
-    job.send_final(1.0)
-    job.tree = None
-    job.send_partial(2.0)
-    assert inbox.next().final and inbox.empty()
+    with twenty_a_second(threads) as (engine, backend):
+        for number in range(count + threads):  # the last ones have more of the network, as fewer others are left
+            engine.submit(limited(number), inbox)
+        assert backend.wait_entered(threads)
+        backend.open()
+        ended = list(costs(inbox, count).values())
+    evaluations, visits = [each.evaluations for each in ended], [each.visits for each in ended]
+    assert len(ended) == count and max(evaluations) < 1.5 * min(evaluations) and max(visits) < 2 * min(visits), ended
+    assert 160 / threads / 1.5 < min(evaluations) and all(each.duration_s >= 8.0 for each in ended)
+
+
+def test_a_search_with_a_time_limit_shares_with_one_without() -> None:
+    inbox = Inbox()
+    with twenty_a_second(2) as (engine, backend):
+        engine.submit(request(1, 400), inbox)
+        engine.submit(limited(2), inbox)
+        assert backend.wait_entered(2)
+        backend.open()
+        ended = costs(inbox, 2)
+    assert list(ended) == [2, 1]
+    assert 60 < ended[2].evaluations < 100 and ended[1].visits == 400
+
+
+def test_searches_with_a_time_limit_take_nothing_from_another_client() -> None:
+    inbox = Inbox()
+    with twenty_a_second(2) as (engine, backend):
+        for number in (1, 2):
+            engine.submit(limited(number, client="a"), inbox)
+        engine.submit(limited(3, client="b"), inbox)
+        assert backend.wait_entered(2)
+        backend.open()
+        ended = costs(inbox, 3)
+    assert ended[1].evaluations < 2 * ended[2].evaluations and ended[2].evaluations < 2 * ended[1].evaluations
+    assert 60 < ended[3].evaluations < 120, "half of the network"
+
+
+def test_behind_a_better_search_of_its_client_a_time_limit_stands_still() -> None:
+    inbox = Inbox()
+    with twenty_a_second(1) as (engine, backend):
+        engine.submit(limited(1, priority=-100.0, client="a"), inbox)
+        backend.let(40)
+        assert backend.wait_entered(41)
+        for number in (2, 3):  # clicks: ten seconds
+            engine.submit(request(number, 100, after(number), client="a"), inbox)
+        backend.open()
+        ended = costs(inbox, 3)
+    assert list(ended) == [2, 3, 1]
+    assert abs(ended[1].evaluations - 160) <= 3 and abs(ended[1].duration_s - 8.0) < 0.2
+    assert all(abs(ended[number].duration_s - ended[number].evaluations * 0.05) < 0.2 for number in (2, 3))
+
+
+def test_another_clients_priority_lets_nobodys_time_stand_still() -> None:
+    inbox = Inbox()
+    with twenty_a_second(1) as (engine, backend):
+        engine.submit(limited(1, client="a"), inbox)
+        backend.let(40)
+        assert backend.wait_entered(41)
+        engine.submit(request(2, 1000, after(2), client="b", priority=5.0), inbox)
+        backend.open()
+        assert inbox.final().id == 1 and 8.0 <= backend.clock() < 60.0
+        assert inbox.final().id == 2
+
+
+def test_a_search_that_stands_still_can_be_stopped() -> None:
+    inbox = Inbox()
+    with twenty_a_second(1) as (engine, backend):
+        engine.submit(limited(1), inbox)
+        backend.let(40)
+        assert backend.wait_entered(41)
+        engine.submit(request(2, ENDLESS, after(2), priority=5.0), inbox)
+        backend.let(400)
+        assert backend.wait_entered(441)
+        assert inbox.empty(), "its time was up long ago"
+        engine.stop(1)
+        report = inbox.final()
+        assert report.id == 1 and report.stats is not None and abs(report.stats.duration_s - 2.0) < 0.2
 
 
 # ---------------------------------------------------------------- failures

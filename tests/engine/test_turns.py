@@ -7,13 +7,17 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.engine.backends.uniform import UniformBackend
 from agent.engine.job import Job
 from agent.engine.messages import Position, RawReport, RawRequest, SearchReport, SearchRequest
 from agent.engine.rules import Rules
+from agent.engine.tree import EvalCache, SearchTree
 from agent.engine.turns import BURST_EVALUATIONS, Turns
 
 EMPTY = Position(9, 9, Rules(), 7.0)
 LARGEST_BATCH = 16
+# Of every search that runs here; none of them is carried out.
+TREE = SearchTree(UniformBackend().network, EvalCache(1), 1)
 
 
 def nobody(report: SearchReport | RawReport) -> None:
@@ -24,17 +28,26 @@ class Queue:
     """Turns as one thread of the player uses them: the first job in order gets a batch."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
+        self.turns = Turns(threads=2)
         self.jobs: list[Job] = []
         self.arrivals = 0
 
-    def add(self, client: str, priority: float = 0.0, *, background: bool = False, visits: int = 10**6) -> Job:
+    def add(
+        self,
+        client: str,
+        priority: float = 0.0,
+        *,
+        background: bool = False,
+        visits: int = 10**6,
+        time_s: float | None = None,
+    ) -> Job:
         self.arrivals += 1
         request = SearchRequest(
             id=self.arrivals,
             position=EMPTY,
             player=1,
             max_visits=visits,
+            max_time_s=time_s,
             client=client,
             priority=priority,
             background=background,
@@ -52,8 +65,15 @@ class Queue:
         self.turns.join(job)
         return job
 
+    def begin(self, job: Job) -> Job:
+        job.tree = TREE
+        self.turns.begin(job, self.jobs)
+        return job
+
     def serve(self, evaluations: int = 1) -> Job:
         job = self.turns.order(self.jobs)[0]
+        if job.tree is None and isinstance(job.request, SearchRequest):
+            self.begin(job)
         self.turns.charge(job, evaluations)
         return job
 
@@ -188,3 +208,112 @@ def test_clients_with_work_get_equal_shares_whoever_comes_and_goes(
         served[queue.serve(batch).request.client] += batch
     steady = [count for client, count in served.items() if client.startswith("steady")]
     assert max(steady) - min(steady) <= BURST_EVALUATIONS + LARGEST_BATCH
+
+
+# ---------------------------------------------------------------- one client's searches with a time limit
+
+
+def counted(queue: Queue, times: int) -> Counter[int]:
+    return Counter(queue.serve().request.id for _ in range(times))
+
+
+def test_without_a_time_limit_who_came_first_is_served_first_whoever_runs() -> None:
+    queue = Queue()
+    jobs = [queue.begin(queue.add("a")) for _ in range(3)]
+    assert counted(queue, 30) == {jobs[0].request.id: 30}
+    assert queue.turns.order(queue.jobs) == jobs
+
+
+def test_as_many_with_a_time_limit_as_there_are_threads_run_and_share() -> None:
+    queue = Queue()
+    jobs = [queue.add("a", time_s=8.0) for _ in range(4)]
+    first = counted(queue, 100)
+    assert set(first) == {1, 2} and abs(first[1] - first[2]) <= 2
+    assert queue.turns.order(queue.jobs)[2:] == jobs[2:], "the others come after them, for a thread without work"
+    queue.end(jobs[0])
+    then = counted(queue, 100)
+    assert set(then) == {2, 3} and abs(then[2] - then[3]) <= 2, "level from its begin on"
+    queue.end(jobs[1])
+    queue.end(jobs[2])
+    assert counted(queue, 10) == {4: 10}
+
+
+def test_one_without_a_limit_goes_on_first_until_one_with_a_limit_begins() -> None:
+    queue = Queue()
+    steady = queue.add("a")
+    limited = queue.add("a", time_s=8.0)
+    assert counted(queue, 100) == {1: 100}
+    queue.begin(limited)
+    assert counted(queue, 100) == {1: 50, 2: 50}, "what it had before does not count"
+    queue.end(limited)
+    assert queue.serve() is steady
+
+
+def test_who_has_no_use_for_his_turns_gives_none_of_others_away() -> None:
+    """One of few visits, whose leaves are all in the network, falls behind; the next one is level with the rest."""
+    queue = Queue()
+    small, large = (queue.begin(queue.add("a", time_s=8.0)) for _ in range(2))
+    for _ in range(100):
+        queue.turns.charge(large, 1)
+    queue.begin(queue.add("a", time_s=8.0))
+    queue.end(small)
+    assert counted(queue, 100) == {2: 50, 3: 50}
+
+
+def test_a_better_one_goes_before_those_that_share_and_they_are_behind() -> None:
+    queue = Queue()
+    shared = [queue.begin(queue.add("a", time_s=8.0)) for _ in range(2)]
+    unlimited = queue.begin(queue.add("a"))
+    assert queue.turns.behind(queue.jobs) == set()
+    click = queue.add("a", 5.0)
+    assert queue.turns.order(queue.jobs)[0] is click
+    assert queue.turns.behind(queue.jobs) == set(), "it does not run yet: another's turn, or its tree is in use"
+    queue.begin(click)
+    assert queue.turns.behind(queue.jobs) == {job.request.id for job in shared}
+    assert counted(queue, 10) == {click.request.id: 10}
+    click.over = True
+    assert queue.turns.behind(queue.jobs) == set()
+    queue.end(click)
+    assert set(counted(queue, 9).values()) == {3} and unlimited in queue.jobs
+
+
+def test_nobody_is_behind_another_client_or_a_search_in_the_background() -> None:
+    queue = Queue()
+    queue.begin(queue.add("a", time_s=8.0))
+    queue.begin(queue.add("b", 5.0, time_s=8.0))
+    queue.begin(queue.add("a", 5.0, time_s=8.0, background=True))
+    assert queue.turns.behind(queue.jobs) == set()
+
+
+def test_raw_ones_go_before_those_that_share() -> None:
+    queue = Queue()
+    for _ in range(2):
+        queue.begin(queue.add("a", time_s=8.0))
+    raw = queue.add_raw("a")
+    assert queue.turns.order(queue.jobs)[0] is raw
+
+
+@given(
+    st.lists(st.integers(1, LARGEST_BATCH), min_size=1, max_size=300),
+    st.lists(st.tuples(st.integers(0, 300), st.booleans(), st.booleans()), max_size=20),
+)
+def test_from_its_begin_on_one_with_a_limit_has_as_much_as_each_beside_it(
+    batches: list[int], changes: list[tuple[int, bool, bool]]
+) -> None:
+    queue = Queue()
+    steady = [queue.begin(queue.add("a", time_s=8.0)) for _ in range(2)]
+    here: dict[int, dict[int, int]] = {}  # of each that came: what each had since
+    served: Counter[int] = Counter()
+    for step, batch in enumerate(batches):
+        for when, comes, is_timed in changes:
+            if when == step and comes:
+                job = queue.begin(queue.add("a", time_s=8.0 if is_timed else None))
+                here[job.request.id] = dict(served)
+            elif when == step and len(queue.jobs) > 2:
+                here.pop(queue.jobs[2].request.id)
+                queue.end(queue.jobs[2])
+        served[queue.serve(batch).request.id] += batch
+        for number, before in here.items():
+            others = [served[job.request.id] - before.get(job.request.id, 0) for job in steady]
+            assert all(abs(served[number] - other) <= 2 * LARGEST_BATCH for other in others)
+    assert abs(served[1] - served[2]) <= LARGEST_BATCH

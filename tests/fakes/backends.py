@@ -43,6 +43,28 @@ class GatedBackend(UniformBackend):
             return self._gate.wait_for(lambda: self.entered >= calls, timeout_s)
 
 
+class TickingBackend(GatedBackend):
+    """Each evaluation of one position takes `step_s` of `clock`, which nothing else moves."""
+
+    name = "ticking"
+
+    def __init__(self, step_s: float) -> None:
+        super().__init__()
+        self._step_s = step_s
+        self._ticking = threading.Lock()
+        self._now_s = 0.0
+
+    def clock(self) -> float:
+        with self._ticking:
+            return self._now_s
+
+    def evaluate(self, spatial: Array, global_: Array) -> Outputs:
+        outputs = super().evaluate(spatial, global_)
+        with self._ticking:
+            self._now_s += self._step_s * len(spatial)
+        return outputs
+
+
 class ImitatingBackend(UniformBackend):
     """Says of its network that it imitates players."""
 
