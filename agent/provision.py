@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from agent.errors import AgentError, ConversionFailed, StorageFull
-from agent.events import ChainStep, Converting, Reporter
-from agent.lifeline import die_with_parent
+from agent.errors import AgentError, StorageFull
+from agent.events import ChainStep, Reporter
+from agent.model.conversion import convert_apart
 from agent.plan import PRECISION, Plan
-from agent.settings import NATIVE, Settings, data_folder, own_command, with_built_in_engine
+from agent.settings import NATIVE, Settings, data_folder, with_built_in_engine
 
 if TYPE_CHECKING:
     from agent.hardware import Hardware
@@ -35,8 +33,6 @@ RUN_CONVERTED: Final = frozenset({CONVERTED, "check", "cuda", "cuda-tensorrt"})
 RUN_SOURCE: Final = frozenset({"core"})
 # Where a native katago keeps what it tunes, within the state folder.
 KATAGO_HOME: Final = "katago"
-# b18c384nbt on a Cortex-A53 converts in minutes; beyond this it hangs.
-CONVERT_S: Final = 1800.0
 
 
 # ---------------------------------------------------------------- detect → choose → pull → convert
@@ -384,30 +380,6 @@ def _have_network(settings: Settings, names: Sequence[str], store: Store, report
     from agent.model.pull import pull
 
     return pull(candidates, store, reporter)
-
-
-def convert_apart(source: Path, out: Path, reporter: Reporter, form: str = "auto", human_profile: str = "") -> None:
-    """Convert in a process of its own, whose memory (the whole network in fp32) goes when it ends.
-
-    Raises ConversionFailed.
-    """
-    options = ["--json", "--form", form, "--human-profile", human_profile]
-    command = [*own_command(), "convert", *options, str(source), str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=die_with_parent) as child:
-        assert child.stdout is not None
-        try:
-            for line in child.stdout:
-                with contextlib.suppress(msgspec.MsgspecError):
-                    # The last line is the network's info, which we read from the file itself.
-                    reporter.report(msgspec.json.decode(line, type=Converting))
-            status = child.wait(CONVERT_S)
-        except BaseException:
-            child.kill()
-            raise
-    if status in (-signal.SIGINT, 128 + signal.SIGINT):
-        raise KeyboardInterrupt  # Ctrl-C reaches the child first
-    if status:
-        raise ConversionFailed(f"{source} could not be converted (status {status}; the reason stands above)")
 
 
 def _sha256(path: Path) -> str:

@@ -22,12 +22,13 @@ from agent.events import ChainStep, Reporter
 from agent.export.info import EXPORTER
 from agent.hardware import detect
 from agent.hardware.describe import summary
+from agent.model.conversion import convert_apart
 from agent.model.disk import sha256_of
 from agent.model.sources import check_conversion_room
 from agent.model.store import Manifest, Store
 from agent.plan import Plan
 from agent.profile import choose, load_profiles
-from agent.provision import CONVERTED, RUN_SOURCE, WITHOUT_NETWORK, convert_apart, provision
+from agent.provision import CONVERTED, RUN_SOURCE, WITHOUT_NETWORK, provision
 from agent.settings import Settings, data_folder
 from agent.workshop.contenders import CONVERTED_BACKEND, CONVERTED_PRECISION, form_of, gather, right_answers
 from agent.workshop.limits import measure_peaks
