@@ -59,8 +59,10 @@ class SearchRequest(msgspec.Struct, frozen=True, tag="search"):
     `tree` names the tree to go on with: requests with the same non-empty name share one tree, which is re-rooted when
     the new position extends or equals the old one. Visits of a reused tree count towards `max_visits`, not towards
     `max_playouts` (KataGo's maxPlayouts).
-    Requests of one `client` are served highest `priority` first, equal ones in order of arrival; clients are served in
-    turn, so that nobody's long analysis keeps another's move waiting. `background` ones (pondering) wait for the rest.
+    Requests of one `client` are served highest `priority` first, equal ones in order of arrival, or in equal shares
+    where one that runs has a time limit; `max_time_s` is time in which none of a higher priority runs. Clients are
+    served in turn, so that nobody's long analysis keeps another's move waiting. `background` ones (pondering) wait for
+    the rest.
     `overrides` holds search parameters by KataGo's names (cpuctExploration, wideRootNoise, …) as `SearchParams` reads
     them; the front has checked the names. `human_profile` is whom a human-style network imitates; empty for whom the
     worker was started with. `turns_before` is how many turns old the game counts as before its first move, where chance
