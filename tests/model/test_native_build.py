@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import signal
 import subprocess
 import sys
 import zipfile
@@ -74,3 +76,16 @@ def test_a_failure_leaves_nothing(
     with pytest.raises(error):
         fetch(image, **changes)
     assert tree(tmp_path / "state" / FOLDER) == {}
+
+
+def test_what_a_killed_fetch_left_goes_with_the_next_one(fetch: Fetch, tmp_path: Path) -> None:
+    # As the image unpacks itself: whoever fetches is killed, and nothing can be tidied up.
+    killing = IMAGE + b"kill -9 $PPID\n"
+    fetching = multiprocessing.get_context("fork").Process(target=fetch, args=(killing,))
+    fetching.start()
+    fetching.join(60)
+    state = tmp_path / "state"
+    assert fetching.exitcode == -signal.SIGKILL
+    assert any(name.endswith("squashfs-root/usr/bin/katago") for name in tree(state))
+    fetch()
+    assert list(tree(state)) == [f"{FOLDER}/9.9/katago", f"{FOLDER}/9.9/usr/bin/katago"]
