@@ -22,6 +22,9 @@ UNKNOWN: Final = "unknown"
 MAX_PAYLOAD_BYTES: Final = 1 << 18
 # More devices than a broker on a board serves; beyond it somebody invents names.
 MAX_DEVICES: Final = 10_000
+# Kinds of measurements and of alarms of one device, and numbers of a kind; ours has two, three and some ten.
+MAX_KINDS: Final = 64
+MAX_NUMBERS: Final = 256
 # A device that is up measures every interval; three missed ones are no jitter.
 MISSED_INTERVALS: Final = 3
 DEFAULT_INTERVAL_S: Final = 10.0
@@ -110,15 +113,17 @@ def _changed(device: Device, topic: Topic, content: dict[str, Any]) -> Device:
     if topic.channel == "health" and topic.service in (AGENT, ENGINE):
         return _with_health(device, topic.service, content)
     if topic.channel == "m":
-        numbers = {
-            f"{topic.kind}.{name}": float(value)
-            for name, value in content.items()
-            if name != "time" and isinstance(value, int | float) and not isinstance(value, bool)
-        }
+        given = [(name, number) for name, value in content.items() if (number := _number(value)) is not None]
+        told = [(name, number) for name, number in given if name != "time"]
+        numbers = {f"{topic.kind}.{name}": number for name, number in told[:MAX_NUMBERS]}
         kept = {name: value for name, value in device.values.items() if not name.startswith(f"{topic.kind}.")}
+        if len({name.partition(".")[0] for name in kept}) >= MAX_KINDS:
+            return device
         return msgspec.structs.replace(device, values=kept | numbers)
     if topic.channel == "a":
         alarms = {name: text for name, text in device.alarms.items() if name != topic.kind}
+        if len(alarms) >= MAX_KINDS:
+            return device
         return msgspec.structs.replace(
             device, alarms=alarms | ({topic.kind: _text(content.get("text"))} if content else {})
         )
@@ -141,15 +146,21 @@ _SHOWN: Final = {"hardware": "summary", "profile": "name", "network": "name", "v
 
 def _with_twin(device: Device, kind: str, content: dict[str, Any]) -> Device:
     if kind == "reporting":
-        interval: Any = content.get("interval_s")
-        is_number = isinstance(interval, int | float) and not isinstance(interval, bool)
-        return msgspec.structs.replace(
-            device, interval_s=float(interval) if is_number and interval > 0 else DEFAULT_INTERVAL_S
-        )
+        interval_s = _number(content.get("interval_s")) or 0.0
+        return msgspec.structs.replace(device, interval_s=interval_s if interval_s > 0 else DEFAULT_INTERVAL_S)
     if kind not in _SHOWN:
         return device
     facts = {name: text for name, text in device.facts.items() if name != kind}
     return msgspec.structs.replace(device, facts=facts | {kind: _text(content.get(_SHOWN[kind]))})
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # JSON has integers of any length
+        return None
 
 
 def _text(value: object) -> str:

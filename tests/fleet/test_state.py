@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from agent.fleet.state import MAX_DEVICES, Fleet, hear, view
+from agent.fleet.state import MAX_DEVICES, MAX_KINDS, MAX_NUMBERS, Fleet, hear, view
 from agent.fleet.table import table
 from agent.telemetry.messages import Maker, Message
 
@@ -72,6 +72,29 @@ def test_any_payload_does_no_harm(messages: list[tuple[str, bytes]]) -> None:
     with console.capture() as shown:
         console.print(table(view(fleet, 1.0), "broker"))
     assert "\x1b" not in shown.get()
+
+
+def test_a_number_that_no_float_holds_is_left_out() -> None:
+    huge = b'{"a":1%s,"b":2}' % (b"0" * 400)
+    fleet = hear(fold(RETAINED), "te/device/pi/service/engine/m/engine", huge, 1.0)
+    topic = next(message.topic for message in RETAINED if message.topic.endswith("/twin/reporting"))
+    fleet = hear(fleet, topic, huge.replace(b'"a"', b'"interval_s"'), 1.0)
+    assert fleet["pi"].values == {"engine.b": 2.0} and fleet["pi"].interval_s == 10.0
+
+
+def test_invented_kinds_and_numbers_are_bounded() -> None:
+    fleet = fold(RETAINED)
+    for number in range(100):
+        fleet = fold(
+            [MAKER.measurement(f"k{number}", {"x": number}, 1.0), MAKER.alarm(f"k{number}", "minor", "x", 1.0)], fleet
+        )
+    assert len(fleet["pi"].values) == len(fleet["pi"].alarms) == MAX_KINDS
+    fleet = fold([MAKER.measurement("k1", dict.fromkeys(map(str, range(1000)), 1.0), 1.0)], fleet)
+    assert len(fleet["pi"].values) == MAX_KINDS - 1 + MAX_NUMBERS
+    fleet = fold(
+        [MAKER.measurement("k99", {"x": 1.0}, 1.0), MAKER.no_alarm("k1"), MAKER.alarm("new", "minor", "x", 1.0)], fleet
+    )
+    assert "k99.x" not in fleet["pi"].values and "new" in fleet["pi"].alarms
 
 
 def test_invented_devices_are_bounded() -> None:
