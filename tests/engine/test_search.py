@@ -67,6 +67,21 @@ def test_policy_draws_visits() -> None:
     assert report.moves[0].prior == pytest.approx(math.exp(3.0) / (math.exp(3.0) + 81), rel=1e-3)
 
 
+def test_the_policys_temperature_may_be_near_0() -> None:
+    """Where no move has much of the policy, powers of the shares would all be 0."""
+    report = search(new_tree(), request(position(19), 1, overrides={"nnPolicyTemperature": 0.01}), favouring(180))
+    assert report.chosen == 180
+    report = search(new_tree(), request(position(19), 20, overrides={"nnPolicyTemperature": 0.01}), favouring(180))
+    assert [(move.move, move.prior) for move in report.moves] == [(180, pytest.approx(1.0, abs=1e-3))]
+
+
+@pytest.mark.parametrize(("temperature", "share"), [(0.5, 0.95), (1.0, 0.95), (5.0, math.exp(2) / (math.exp(2) + 81))])
+def test_the_pass_is_capped_after_the_policys_temperature(temperature: float, share: float) -> None:
+    wanted = request(position(), 1, policy=True, overrides={"nnPolicyTemperature": temperature})
+    policy = search(new_tree(), wanted, favouring(81, 10.0)).policy
+    assert policy is not None and policy[81] == pytest.approx(share, abs=1e-3)
+
+
 def test_equal_moves_are_tried_in_turn() -> None:
     overrides = {"rootSymmetryPruning": False, "fpuReductionMax": 0.0, "rootFpuReductionMax": 0.0}
     report = search(new_tree(), request(position(5), 1 + 26, overrides=overrides))

@@ -18,6 +18,11 @@ SETTINGS = {"numAnalysisThreads": "1", "useGraphSearch": "false", "wideRootNoise
 GAME = [["b", "E5"], ["w", "C3"], ["b", "G3"], ["w", "G7"], ["b", "C6"]]
 BASE = {"boardXSize": 9, "boardYSize": 9, "rules": "chinese", "moves": GAME, "maxVisits": 14}
 HANDICAP = {"initialStones": [["b", "C7"], ["b", "G3"]], "moves": []}
+OPENING = {"boardXSize": 19, "boardYSize": 19, "moves": [["b", "Q16"], ["w", "D4"], ["b", "Q3"]], "maxVisits": 8}
+# Two walls, all points between them taken: nearly all of the policy is the pass.
+WALLS = [[color, f"{column}{row}"] for color, column in (("b", "D"), ("w", "F")) for row in range(1, 10)]
+BETWEEN = ("b E9", "w E1", "b E8", "w E2", "b E7", "w E3", "b E6", "w E4", "b E5", "w pass")
+SETTLED = {"initialStones": WALLS, "moves": [move.split() for move in BETWEEN], "rules": "japanese", "komi": 0.5}
 
 
 def over(**settings: Any) -> dict[str, Any]:
@@ -69,6 +74,9 @@ QUERIES: dict[str, dict[str, Any]] = {
     "utility": over(winLossUtilityFactor=0.5, staticScoreUtilityFactor=0.3, dynamicScoreUtilityFactor=0.0),
     "draws": {**over(drawEquivalentWinsForWhite=0.9), "komi": 7},
     "policy": over(policyOptimism=0.0, nnPolicyTemperature=1.3),
+    "nnPolicyTemperature near 0": over(nnPolicyTemperature=0.02),
+    "nnPolicyTemperature 0.01": {**over(nnPolicyTemperature=0.01), **OPENING},
+    "nnPolicyTemperature after a pass": {**over(nnPolicyTemperature=0.5), **SETTLED},
     "an empty board": {"boardXSize": 5, "boardYSize": 5, "moves": []},
     "stones without liberties": {"initialStones": [["b", "A1"], ["w", "A2"], ["w", "B1"]], "moves": []},
     "analysisPVLen": {"analysisPVLen": 2},

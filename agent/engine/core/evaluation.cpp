@@ -17,11 +17,12 @@ constexpr float MAX_PASS_ODDS = 19.0f;  // KataGo's cap with passing hacks: pass
 double softplus(double x) { return x > 40.0 ? x : std::log1p(std::exp(x)); }
 
 bool fillPolicy(const Game& game, Color toPlay, const PostParams& params, float optimism, int symmetry, const float* logits,
-                bool enablePassingHacks, std::vector<float>& policy) {
+                bool enablePassingHacks, float temperature, std::vector<float>& policy) {
   const int moves = game.area() + 1;
   policy.assign(moves, -1.0f);
   const float* optimistic = logits + moves;
   const bool mix = params.policyChannels >= 2 && optimism != 0.0f;
+  const float scaling = 1.0f / temperature;
   float best = -1e30f;
   std::vector<float>& value = policy;
   std::array<bool, MAX_AREA + 1> legal;
@@ -30,7 +31,7 @@ bool fillPolicy(const Game& game, Color toPlay, const PostParams& params, float 
     legal[p] = game.isLegal(p, toPlay);
     if (!legal[p]) continue;
     const Point at = symmetryPoint(p, game.xSize(), game.ySize(), symmetry);
-    value[p] = mix ? logits[at] + (optimistic[at] - logits[at]) * optimism : logits[at];
+    value[p] = (mix ? logits[at] + (optimistic[at] - logits[at]) * optimism : logits[at]) * scaling;
     best = std::max(best, value[p]);
     legalCount++;
   }
@@ -101,8 +102,9 @@ bool fillValue(const Game& game, Color toPlay, const PostParams& params, const f
 }  // namespace
 
 bool postProcess(const Game& game, Color toPlay, const PostParams& params, float optimism, int symmetry, const float* policy,
-                 const float* value, const float* score, const float* ownership, Evaluation& out, bool enablePassingHacks) {
-  if (!fillPolicy(game, toPlay, params, optimism, symmetry, policy, enablePassingHacks, out.policy)) return false;
+                 const float* value, const float* score, const float* ownership, Evaluation& out, bool enablePassingHacks,
+                 float policyTemperature) {
+  if (!fillPolicy(game, toPlay, params, optimism, symmetry, policy, enablePassingHacks, policyTemperature, out.policy)) return false;
   if (!fillValue(game, toPlay, params, value, score, out)) return false;
   out.ownership.resize(game.area());
   for (Point p = 0; p < game.area(); p++) {

@@ -38,9 +38,11 @@ struct Evaluation {
 // Raw outputs of one position, float32: `policy` [policyChannels][area + 1] logits with the pass last, channel-major; `value` [3] win,
 // loss, noResult logits of `toPlay`; `score` [scoreChannels]; `ownership` [area] before tanh. `symmetry` is the one that the position was
 // encoded with; policy and ownership are turned back. `optimism` 0..1 mixes the optimistic policy in where the network has one.
-// `enablePassingHacks` as in EncodeOptions: the pass gets at most 19 times what all other moves have.
+// `enablePassingHacks` as in EncodeOptions: the pass gets at most 19 times what all other moves have. `policyTemperature` divides the
+// logits, before that (KataGo's nnPolicyTemperature).
 // Returns false, and leaves `out` unspecified, when an output that matters is not finite.
 bool postProcess(const Game& game, Color toPlay, const PostParams& params, float optimism, int symmetry, const float* policy,
-                 const float* value, const float* score, const float* ownership, Evaluation& out, bool enablePassingHacks = false);
+                 const float* value, const float* score, const float* ownership, Evaluation& out, bool enablePassingHacks = false,
+                 float policyTemperature = 1.0f);
 
 }  // namespace katago_agent

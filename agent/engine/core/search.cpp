@@ -240,8 +240,8 @@ bool Search::deliver(int n, const int* leaves, const float* policy, const float*
     Evaluation evaluation;
     const bool finite = postProcess(leaf.game, leaf.path.back().node->toPlay, network_, static_cast<float>(leaf.options.policyOptimism),
                                     leaf.symmetry, policy + i * network_.policyChannels * (area + 1), value + i * 3,
-                                    score + i * network_.scoreChannels, ownership + i * area, evaluation, leaf.options.enablePassingHacks);
-    if (finite) temperPolicy(evaluation.policy);
+                                    score + i * network_.scoreChannels, ownership + i * area, evaluation, leaf.options.enablePassingHacks,
+                                    static_cast<float>(params_.nnPolicyTemperature));
     std::lock_guard<std::mutex> lock(mutex_);
     counts_.evaluations++;
     if (finite)
@@ -266,16 +266,6 @@ void Search::abandon(int n, const int* leaves) {
 Search::Leaf& Search::leafOf(int id) {
   std::lock_guard<std::mutex> lock(mutex_);
   return *leaves_[id];
-}
-
-// KataGo's nnPolicyTemperature.
-void Search::temperPolicy(std::vector<float>& policy) const {
-  if (params_.nnPolicyTemperature == 1.0) return;
-  double sum = 0;
-  for (float& p : policy)
-    if (p >= 0) sum += p = static_cast<float>(std::pow(p, 1.0 / params_.nnPolicyTemperature));
-  for (float& p : policy)
-    if (p >= 0) p = static_cast<float>(p / sum);
 }
 
 void Search::giveUp(Leaf& leaf) {

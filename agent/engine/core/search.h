@@ -135,7 +135,6 @@ class Search {
   bool mayStart(int64_t maxVisits) const;
   bool mayFillBatch() const;
   Leaf& leafOf(int id);
-  void temperPolicy(std::vector<float>& policy) const;
   void giveUp(Leaf& leaf);
   void release(Leaf& leaf);
   void finish(Leaf& leaf, Evaluation&& evaluation);
