@@ -123,7 +123,8 @@ def _native_plan(
     katago = _find_katago(settings, hardware, reporter)
     reporter.report(ChainStep("katago", f"{katago}, with {profile.cfg}"))
     store = Store(settings.state_dir)
-    stored = _have_network(settings, [candidate.network for candidate in profile.networks], store, reporter)
+    names = [candidate.network for candidate in profile.networks]
+    stored = _have_network(settings, names, store, reporter, converts=False)
     store.activate(stored.sha256)
     reporter.report(ChainStep("network", f"{stored.manifest.name} from {stored.manifest.source}"))
     fallback = _fallback(settings, hardware, profile, built_in, stored, reporter, tuned=tuned)
@@ -273,7 +274,7 @@ def _provide_network(
     if instead_of is not None and (settings.network is not None or _is_among(instead_of, names)):
         stored = instead_of
     else:
-        stored = _have_network(settings, names, store, reporter)
+        stored = _have_network(settings, names, store, reporter, converts=not as_it_is)
     active = stored if instead_of is None else instead_of
     if as_it_is:
         # The profiles' own networks imitate nobody; to look costs 0.3 s and 12 MB.
@@ -363,7 +364,9 @@ def _is_among(stored: StoredNetwork, names: Sequence[str]) -> bool:
     return stored.sha256 in {catalogue.find(name).sha256 for name in names}
 
 
-def _have_network(settings: Settings, names: Sequence[str], store: Store, reporter: Reporter) -> StoredNetwork:
+def _have_network(
+    settings: Settings, names: Sequence[str], store: Store, reporter: Reporter, *, converts: bool
+) -> StoredNetwork:
     """The network in the store; what can fetch one is imported where there is none (0.3 s of each start)."""
     from agent.model.catalogue import load_catalogue
 
@@ -371,7 +374,7 @@ def _have_network(settings: Settings, names: Sequence[str], store: Store, report
     if settings.network is not None:
         from agent.model.pull import pull_named
 
-        return pull_named(settings.network, catalogue, store, reporter)
+        return pull_named(settings.network, catalogue, store, reporter, converts=converts)
     candidates = [catalogue.find(name) for name in names]
     # As `pull` does: what is here already goes before what would have to be fetched.
     for candidate in candidates:
@@ -379,7 +382,7 @@ def _have_network(settings: Settings, names: Sequence[str], store: Store, report
             return stored
     from agent.model.pull import pull
 
-    return pull(candidates, store, reporter)
+    return pull(candidates, store, reporter, converts=converts)
 
 
 def _sha256(path: Path) -> str:

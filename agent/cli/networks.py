@@ -29,13 +29,17 @@ def pull(
     from agent.model.pull import pull_named
     from agent.model.store import Store, StoredNetwork
     from agent.profile import choose, load_profiles
-    from agent.settings import data_folder
+    from agent.provision import RUN_SOURCE, backend_of
+    from agent.settings import Settings, data_folder
 
     if state is None:
-        state = settings_as_owner().state_dir
+        settings = settings_as_owner()
     else:
         act_as_owner(state)
-    store = Store(state)
+        settings = Settings(state_dir=state)
+    store = Store(settings.state_dir)
+    choice = choose(detect_hardware(), load_profiles(data_folder("profiles")))
+    converts = choice.profile is None or backend_of(settings, choice.profile) not in RUN_SOURCE
     catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
     lines = LineReporter(lambda line: print(line, flush=True))
 
@@ -46,11 +50,10 @@ def pull(
 
     with contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr) as reporter:
         for name in names or ():
-            show(pull_named(name, catalogue, store, reporter, refresh=True, folders=folders))
+            show(pull_named(name, catalogue, store, reporter, refresh=True, folders=folders, converts=converts))
         if not names:
-            profile = choose(detect_hardware(), load_profiles(data_folder("profiles"))).require()
-            candidates = [catalogue.find(candidate.network) for candidate in profile.networks]
-            show(pull_first(candidates, store, reporter, refresh=True, folders=folders))
+            candidates = [catalogue.find(candidate.network) for candidate in choice.require().networks]
+            show(pull_first(candidates, store, reporter, refresh=True, folders=folders, converts=converts))
 
 
 def convert(

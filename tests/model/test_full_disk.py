@@ -38,11 +38,17 @@ def pull_in(
     disk: str | None = None,
     limit_bytes: int | None = None,
     fill_at: int | None = None,
+    converts: bool = True,
 ) -> dict[str, object]:
     """Runs `fakes/full_disk_child.py`, on a tmpfs of size `disk` if given; returns what it printed."""
     entry = entry_of("net", CONTENT, Source(url=server.url("/net")))
     order = {"root": str(folder / "state"), "entry": msgspec.to_builtins(entry), "limit_bytes": limit_bytes}
-    command = [sys.executable, "-m", "fakes.full_disk_child", json.dumps({**order, "fill_at": fill_at})]
+    command = [
+        sys.executable,
+        "-m",
+        "fakes.full_disk_child",
+        json.dumps({**order, "fill_at": fill_at, "converts": converts}),
+    ]
     if disk:
         namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
         command = [*namespace, "sh", "-c", MOUNT_AND_RUN, "sh", disk, str(folder), *command]
@@ -60,6 +66,12 @@ def test_too_small_is_found_before_anything_is_fetched(tmp_path: Path, server: F
     assert "larger disk" in str(outcome["fix"])
     assert outcome["before"] == outcome["after"]
     assert not server.requests
+
+
+def test_no_room_is_asked_for_a_conversion_that_will_not_be(tmp_path: Path, server: FileServer) -> None:
+    assert pull_in(tmp_path, server, disk="3m", converts=False)["error"] is None
+    outcome = pull_in(tmp_path, server, disk="1m", converts=False)
+    assert "; the network needs 2.5 MB" in str(outcome["text"])
 
 
 def test_filled_up_by_somebody_else_meanwhile(tmp_path: Path, server: FileServer) -> None:
