@@ -125,7 +125,7 @@ def _native_plan(
     store = Store(settings.state_dir)
     names = [candidate.network for candidate in profile.networks]
     stored = _have_network(settings, names, store, reporter, converts=False)
-    store.activate(stored.sha256)
+    _activate(stored, store)
     reporter.report(ChainStep("network", f"{stored.manifest.name} from {stored.manifest.source}"))
     fallback = _fallback(settings, hardware, profile, built_in, stored, reporter, tuned=tuned)
     return Plan(
@@ -280,7 +280,7 @@ def _provide_network(
         # The profiles' own networks imitate nobody; to look costs 0.3 s and 12 MB.
         if settings.network is not None or settings.human_profile:
             _check_profile(stored, settings.human_profile)
-        store.activate(active.sha256)
+        _activate(active, store)
         return stored.manifest.name, stored.manifest.source, stored.sha256, str(stored.path)
     kind = conversion_kind(settings)
     converted = store.find_converted(stored.sha256, kind, EXPORTER)
@@ -303,8 +303,18 @@ def _provide_network(
                 exporter=EXPORTER,
             )
             converted = store.add_file(out, made)
-    store.activate(active.sha256)
+    _activate(active, store)
     return stored.manifest.name, stored.manifest.source, stored.sha256, str(converted.path)
+
+
+def _activate(stored: StoredNetwork, store: Store) -> None:
+    """Make the network the one in use; while a daemon runs here, that is the daemon's, whatever a session beside it
+    takes. A daemon itself provisions before it tells of itself."""
+    from agent.service.health import find_front
+
+    front = find_front(store.root)
+    if front is None or front.state_dir != str(store.root):
+        store.activate(stored.sha256)
 
 
 def _check_profile(stored: StoredNetwork, human_profile: str) -> None:

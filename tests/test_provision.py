@@ -31,11 +31,13 @@ from agent.export.artifact import ArtifactManifest, digest, write_manifest
 from agent.export.info import EXPORTER, NetworkInfo
 from agent.export.session import open_session
 from agent.hardware import detect
+from agent.hardware.boot import boot_id
 from agent.model.disk import sha256_of
 from agent.model.store import Store
 from agent.plan import Plan, worker_command
 from agent.profile import choose, load_profiles
 from agent.provision import backend_of, provision, provision_as_daemon
+from agent.service.health import Front, published
 from agent.settings import Engine, Settings, data_folder, own_command
 from agent.tuner import _other_form, tune_here
 from agent.workshop.place import artifact_folder
@@ -194,6 +196,28 @@ def test_an_artifact_is_taken_only_if_it_imitates_whom_the_owner_wants(tmp_path:
     wanted = put("rank_5k")
     plan = provision(settings, Listener())
     assert (plan.backend, plan.model) == ("mnn", str(wanted)) and "imitates rank_5k" in plan.tuning
+
+
+def test_a_session_beside_the_daemon_leaves_its_network_the_one_in_use(tmp_path: Path) -> None:
+    first, second = (NetworkWriter(8, ["ordinary"], seed=seed).write(tmp_path / f"{seed}.bin.gz") for seed in (1, 2))
+    settings = Settings(state_dir=tmp_path / "state", network=str(first), engine=Engine(backend="core"))
+    beside = msgspec.structs.replace(settings, network=str(second))
+    store = Store(settings.state_dir)
+
+    def in_use() -> str:
+        current = store.current()
+        assert current is not None
+        return current.sha256
+
+    own = provision(settings, Listener())
+    assert in_use() == own.network_sha256
+    front = Front(os.getpid(), "pi", 1.0, "127.0.0.1:1", boot_id=boot_id(), state_dir=str(settings.state_dir))
+    with published(front, settings.state_dir):
+        other = provision(beside, Listener())
+        assert other.network_sha256 != own.network_sha256
+        assert in_use() == own.network_sha256 and store.previous() is None
+    provision(beside, Listener())
+    assert in_use() == other.network_sha256
 
 
 def test_what_another_version_converted_makes_room_for_what_replaces_it(tmp_path: Path) -> None:
