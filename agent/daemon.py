@@ -11,7 +11,8 @@ from typing import NoReturn
 import msgspec
 
 from agent.errors import AgentError
-from agent.events import TextReporter
+from agent.events import ChainStep, Event, TextReporter
+from agent.outage import sit_out
 from agent.prove import METRIC_S
 from agent.run import run_front
 from agent.settings import Settings, decode_settings, encode_settings, own_command
@@ -45,10 +46,27 @@ def main() -> None:
         order = msgspec.json.decode(pipe.read(), type=Order)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     settings = decode_settings(bytes(order.settings))
+    reporter = Chain()
     try:
-        asyncio.run(run_front(settings, TextReporter(_say), once=order.once, patience_s=order.patience_s))
+        asyncio.run(run_front(settings, reporter, once=order.once, patience_s=order.patience_s))
     except AgentError as error:
-        sys.exit(error.explain())
+        if order.once or reporter.is_complete or "NOTIFY_SOCKET" not in os.environ:
+            sys.exit(error.explain())
+        # What served so far is to serve again soon; but what cannot even start would do so every two seconds.
+        sys.stderr.write(error.explain() + "\n")
+        sys.exit(not asyncio.run(sit_out(settings, error)))
+
+
+class Chain(TextReporter):
+    """Prints every event, and notes when the daemon has started."""
+
+    def __init__(self) -> None:
+        super().__init__(_say)
+        self.is_complete = False
+
+    def report(self, event: Event) -> None:
+        super().report(event)
+        self.is_complete = self.is_complete or (isinstance(event, ChainStep) and event.name == "engine")
 
 
 def _say(line: str) -> None:

@@ -14,7 +14,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -323,17 +323,22 @@ def check_service(settings: Settings) -> str:
     if not Path("/run/systemd/system").is_dir():
         return "no systemd here; `agent run` is started by hand"
     done = subprocess.run(
-        ["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState,NRestarts", "katago-agent.service"],
+        ["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState,NRestarts,StatusText", SERVICE],
         capture_output=True,
         text=True,
         timeout=PROBE_TIMEOUT_S,
     )
-    state = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    return judge_service(dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line))
+
+
+def judge_service(state: Mapping[str, str]) -> str:
+    """What systemd's properties of the service mean; `StatusText` is the service's own word. Raises ServiceDown."""
     if state.get("LoadState") != "loaded":
         raise ServiceDown("the service is not installed", fix="Run `sudo ./install.sh run`.")
     if state.get("ActiveState") != "active":
+        own_word = f": {state['StatusText']}" if state.get("StatusText") else ""
         raise ServiceDown(
-            f"the service is {state.get('ActiveState')}",
+            f"the service is {state.get('ActiveState')}{own_word}",
             fix="See `journalctl -u katago-agent`, then `sudo systemctl restart katago-agent`.",
         )
     return f"active, {state.get('UnitFileState')} at boot, restarted {state.get('NRestarts')} times"

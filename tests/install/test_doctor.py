@@ -214,6 +214,19 @@ def test_network_and_conversion_missing_there_and_damaged(settings: Settings, tm
         doctor.check_network(settings)
 
 
+def test_a_service_that_cannot_start_has_its_own_word_in_the_finding() -> None:
+    well = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled", "NRestarts": "0"}
+    assert doctor.judge_service(well) == "active, enabled at boot, restarted 0 times"
+    with pytest.raises(ServiceDown, match="activating: no network could be had fix: Connect it"):
+        doctor.judge_service(
+            well | {"ActiveState": "activating", "StatusText": "no network could be had fix: Connect it"}
+        )
+    with pytest.raises(ServiceDown, match=r"is failed$"):
+        doctor.judge_service(well | {"ActiveState": "failed", "StatusText": ""})
+    with pytest.raises(ServiceDown, match="not installed"):
+        doctor.judge_service({"LoadState": "not-found"})
+
+
 def test_sockets_answer_or_are_named(settings: Settings, listener: socket.socket) -> None:
     assert doctor.check_sockets(settings) == "none configured"
     there = f"127.0.0.1:{listener.getsockname()[1]}"
