@@ -21,6 +21,7 @@ def pull(
 
     import msgspec
 
+    from agent.events import ChainStep
     from agent.export.progress import LineReporter
     from agent.hardware import detect as detect_hardware
     from agent.model.catalogue import load_catalogue
@@ -47,6 +48,9 @@ def pull(
         manifest = stored.manifest
         line = f"{manifest.name}: {manifest.size_bytes / 1e6:.1f} MB from {manifest.source}, in {stored.path}"
         print(msgspec.json.encode(stored, enc_hook=str).decode() if as_json else line, flush=True)
+        for damaged in store.drop_damaged_conversions(stored.sha256):
+            detail = f"{damaged.manifest.file} was damaged and is removed; the next start converts the network again"
+            reporter.report(ChainStep("conversion", detail))
 
     with contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr) as reporter:
         for name in names or ():

@@ -202,6 +202,14 @@ class Store:
         self._drop(foreign)
         return bool(foreign)
 
+    def drop_damaged_conversions(self, source_sha256: str) -> list[StoredNetwork]:
+        """Removes what was made of that network and is no longer what it was; reads all of it. Who has such a file open
+        keeps it. Nobody would find the fault otherwise: looking for a conversion does not read it."""
+        made = [each for each in self.entries() if each.manifest.source_sha256 == source_sha256]
+        damaged = [each for each in made if not self._is_sound(each)]
+        self._drop(damaged)
+        return damaged
+
     def _drop(self, networks: Sequence[StoredNetwork]) -> None:
         if not networks:
             return

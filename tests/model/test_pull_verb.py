@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fakes.small_networks import manifest_of
+from msgspec.structs import replace
 
 from agent.model.store import Store
 
@@ -42,6 +45,22 @@ def test_a_name_that_nothing_has(tmp_path: Path) -> None:
     assert "'b15c129' is no network of the catalogue" in done.stderr
     assert "fix: Name one of: b15c192" in done.stderr
     assert not (tmp_path / "state").exists()
+
+
+def test_what_was_converted_is_read_again_too(tmp_path: Path) -> None:
+    path, store = tmp_path / "mine.bin.gz", Store(tmp_path / "state")
+    path.write_bytes(gzip.compress(b"mine\n8\n"))
+    assert agent_pull(path, "--state", store.root).returncode == 0
+    (stored,) = store.entries()
+    (tmp_path / "mine.onnx").write_bytes(b"converted")
+    made = replace(manifest_of("mine", b"converted"), file="mine.onnx", source_sha256=stored.sha256, exporter="1")
+    converted = store.add_file(tmp_path / "mine.onnx", made)
+    assert "removed" not in agent_pull(path, "--state", store.root).stderr
+    converted.path.chmod(0o644)
+    converted.path.write_bytes(b"CONVERTED")
+    again = agent_pull(path, "--state", store.root)
+    assert again.returncode == 0 and "mine.onnx was damaged and is removed" in again.stderr
+    assert store.entries() == [stored]
 
 
 def test_a_path_that_is_no_network(tmp_path: Path) -> None:

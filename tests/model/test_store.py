@@ -103,6 +103,26 @@ def test_what_older_exporters_made_goes_and_nothing_else(tmp_path: Path) -> None
     assert len(store.entries()) == len(kept)
 
 
+def test_a_conversion_that_changed_goes_and_nothing_else(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    source, other = add(store, tmp_path, "one", ONE), add(store, tmp_path, "two", TWO)
+    made = {}
+    for name, of in (("sound", source), ("bad", source), ("foreign", other)):
+        path = tmp_path / name
+        path.write_bytes(name.encode())
+        manifest = replace(manifest_of(name, name.encode()), source_sha256=of.sha256, precision=name, exporter="1")
+        made[name] = store.add_file(path, manifest)
+    for name in ("bad", "foreign"):
+        made[name].path.chmod(0o644)
+        made[name].path.write_bytes(name.encode()[::-1])
+    assert store.drop_damaged_conversions(source.sha256) == [made["bad"]]
+    assert set(store.networks.iterdir()) == {made[name].path.parent for name in ("sound", "foreign")} | {
+        source.path.parent,
+        other.path.parent,
+    }
+    assert store.drop_damaged_conversions(source.sha256) == []
+
+
 def test_a_staged_file_is_taken_over(tmp_path: Path) -> None:
     store = Store(tmp_path / "state")
     with store.staging() as folder:
