@@ -30,6 +30,7 @@ from agent.errors import (
     NetworkMissing,
     ServiceDown,
     StorageFull,
+    StoreDamaged,
     StoreUnwritable,
 )
 from agent.install.units import SERVICE
@@ -243,7 +244,12 @@ def check_conversion(settings: Settings) -> str:
             return f"not needed: backend {backend} runs the network file as it is"
         raise NetworkMissing("the network in use is not converted yet", fix="Run `agent run --once`; it converts it.")
     for entry in converted:
-        store.verify(entry)
+        try:
+            store.verify(entry)
+        except StoreDamaged as error:
+            # A pull looks at the network alone, and a start takes what has the right size.
+            fix = f"`sudo rm -r {entry.path.parent}`; a restart of the service, or `agent run --once`, makes it again."
+            raise StoreDamaged(str(error), fix=fix) from error
     made = ", ".join(f"{entry.manifest.precision} by {entry.manifest.exporter}" for entry in converted)
     return f"{made}; SHA-256 as it should be"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -205,6 +206,18 @@ def test_network_and_conversion_missing_there_and_damaged(settings: Settings, tm
     assert "as it is" in doctor.check_conversion(replace(settings, engine=Engine(backend="core")))
     add(store, tmp_path, b"converted", source_sha256=source, precision="fp32", exporter="1")
     assert "fp32 by 1" in doctor.check_conversion(settings)
+
+    (converted,) = (entry for entry in store.entries() if entry.manifest.source_sha256)
+    converted.path.chmod(0o644)
+    converted.path.write_bytes(b"cOnverted")
+    with pytest.raises(StoreDamaged) as caught:
+        doctor.check_conversion(settings)
+    # Not the pull, which would leave it as it is; and the advice does what it says.
+    folder = caught.value.fix.split("`")[1].removeprefix("sudo rm -r ")
+    shutil.rmtree(folder)
+    with pytest.raises(NetworkMissing, match="not converted"):
+        doctor.check_conversion(replace(settings, engine=Engine(backend="onnxruntime")))
+    assert "SHA-256 as it should be" in doctor.check_network(settings)
 
     current = store.current()
     assert current
