@@ -114,7 +114,7 @@ class StoreUnwritable(ModelError):
 
 
 class StoreDamaged(ModelError):
-    fix = "Run `agent pull NAME`; it fetches the damaged network again."
+    fix = "Run `agent pull NAME`; it replaces the network, and removes its converted form, where they are damaged."
 
 
 class NetworkMissing(ModelError):

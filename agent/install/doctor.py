@@ -247,8 +247,9 @@ def check_conversion(settings: Settings) -> str:
         try:
             store.verify(entry)
         except StoreDamaged as error:
-            # A pull looks at the network alone, and a start takes what has the right size.
-            fix = f"`sudo rm -r {entry.path.parent}`; a restart of the service, or `agent run --once`, makes it again."
+            # A start takes what has the right size.
+            pull = f"Run `agent pull {entry.manifest.name}`, which removes it"
+            fix = f"{pull}; a restart of the service, or `agent run --once`, makes it again."
             raise StoreDamaged(str(error), fix=fix) from error
     made = ", ".join(f"{entry.manifest.precision} by {entry.manifest.exporter}" for entry in converted)
     return f"{made}; SHA-256 as it should be"
