@@ -304,6 +304,37 @@ def test_chance_is_for_how_old_the_game_is(moves: str, turns_before: int, temper
     assert draws[40] / 500 == pytest.approx(chances[40] / sum(chances.values()), abs=0.07)
 
 
+@pytest.mark.parametrize(("prune", "poor"), [(1.0, False), (0.01, False), (0.001, True), (0.0, True)])
+def test_a_move_straight_from_the_policy_is_none_of_the_poor_ones(prune: float, poor: bool) -> None:
+    """One below `chosenMovePrune` or a 64th of the best, whatever is less, has no chance at any temperature."""
+
+    def answer(spatial: Array, global_: Array) -> Outputs:
+        outputs = UNIFORM.evaluate(spatial, global_)
+        outputs.policy[:] = -40.0
+        outputs.policy[:, :, [40, 41, 42]] = np.log([0.9, 0.095, 0.005])
+        return outputs
+
+    overrides: dict[str, float | int | bool] = {"chosenMoveTemperature": 1.0, "chosenMoveTemperatureEarly": 1.0}
+    overrides |= {"chosenMovePrune": prune, "nnRandomize": False, "rootSymmetryPruning": False}
+    wanted, tree = request(position(), 1, overrides=overrides), new_tree()
+    search(tree, wanted, answer)
+    draws = Counter(tree.report(wanted, final=True, duration_s=0.0).chosen for _ in range(2000))
+    assert set(draws) == ({40, 41, 42} if poor else {40, 41})
+    assert draws[41] / 2000 == pytest.approx(0.095, abs=0.03)
+
+
+def test_a_mirror_image_is_played_where_all_else_has_no_policy() -> None:
+    """The network likes one corner more than the others; that one is not the one which is searched of the four."""
+
+    def answer(spatial: Array, global_: Array) -> Outputs:
+        outputs = UNIFORM.evaluate(spatial, global_)
+        outputs.policy[:, :, 60] = 3.0
+        return outputs
+
+    overrides: dict[str, float | int | bool] = {"nnPolicyTemperature": 0.02, "nnRandomize": False}
+    assert search(new_tree(), request(position(), 1, overrides=overrides), answer).chosen == 60
+
+
 def test_the_roots_policy_is_as_flat_as_the_game_is_young() -> None:
     flat: dict[str, float | int | bool] = {"rootPolicyTemperatureEarly": 100.0, "chosenMoveTemperatureHalflife": 0.1}
     visits = []

@@ -122,22 +122,25 @@ void MoveSelector::preferBestBound(Selection& result, double stableWeight) const
 }
 
 void MoveSelector::finishValues(const Node& node, Selection& result, double scaleMaxTo) const {
-  double top = *std::max_element(result.values.begin(), result.values.end());
-  if (top <= 1e-50) {
+  result.valid = leaveOutPoor(result.values);
+  if (!result.valid) {
     for (size_t i = 0; i < result.values.size(); i++) result.values[i] = std::max(0.0, s_.policyOf(node, node.edges[i].move));
-    top = *std::max_element(result.values.begin(), result.values.end());
-    if (top <= 1e-50) return;
+    result.valid = leaveOutPoor(result.values);
   }
-  result.valid = true;
+  const double top = *std::max_element(result.values.begin(), result.values.end());
+  if (result.valid && top > 0 && top < scaleMaxTo)
+    for (double& value : result.values) value *= scaleMaxTo / top;
+}
+
+// What is not to be played at any temperature: by chosenMovePrune and chosenMoveSubtract, but at most a 64th of the best. False, and
+// nothing is done, where no move has any value.
+bool MoveSelector::leaveOutPoor(std::vector<double>& values) const {
+  const double top = *std::max_element(values.begin(), values.end());
+  if (top <= 1e-50) return false;
   const double subtract = std::min(s_.params_.chosenMoveSubtract, top / 64.0);
   const double prune = std::min(s_.params_.chosenMovePrune, top / 64.0);
-  top = 0;
-  for (double& value : result.values) {
-    value = value < prune ? 0.0 : std::max(0.0, value - subtract);
-    top = std::max(top, value);
-  }
-  if (top > 0 && top < scaleMaxTo)
-    for (double& value : result.values) value *= scaleMaxTo / top;
+  for (double& value : values) value = value < prune ? 0.0 : std::max(0.0, value - subtract);
+  return true;
 }
 
 // The move to play: by its value, with a little chance at first. Straight from the policy where nothing was searched.
@@ -149,13 +152,21 @@ Point MoveSelector::choose(const Node& root) const {
     values = selection.values;
     for (const Edge& edge : root.edges) moves.push_back(edge.move);
   } else {
-    for (int p = 0; p <= s_.game_.area(); p++) {
-      const Point move = static_cast<Point>(p);
-      const double prior = s_.policyOf(root, move);
-      if (prior < 0 || s_.limits_.forbids(root.toPlay, move, 0) || !s_.isAllowedAtRoot(move)) continue;
-      moves.push_back(move);
-      values.push_back(prior);
-    }
+    const auto takePolicy = [&](bool onlyAllowed) {
+      moves.clear();
+      values.clear();
+      for (int p = 0; p <= s_.game_.area(); p++) {
+        const Point move = static_cast<Point>(p);
+        const double prior = s_.policyOf(root, move);
+        if (prior < 0 || s_.limits_.forbids(root.toPlay, move, 0) || (onlyAllowed && !s_.isAllowedAtRoot(move))) continue;
+        moves.push_back(move);
+        values.push_back(prior);
+      }
+      return !moves.empty() && leaveOutPoor(values);
+    };
+    // A 0 may be what compact_evaluation.h rounded, such as all but a mirror image of the best at a low nnPolicyTemperature: no reason to
+    // play nothing, as KataGo does.
+    if (!takePolicy(true)) takePolicy(false);
   }
   if (moves.empty()) return NO_POINT;
   return moves[draw(values)];

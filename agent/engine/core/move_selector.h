@@ -31,6 +31,7 @@ class MoveSelector {
   double reducedWeight(const Node& node, const Edge& edge, double scaling, double bestValue) const;
   void preferBestBound(Selection& result, double stableWeight) const;
   void finishValues(const Node& node, Selection& result, double scaleMaxTo) const;
+  bool leaveOutPoor(std::vector<double>& values) const;
   size_t draw(const std::vector<double>& values) const;
 
   Search& s_;
