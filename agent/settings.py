@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -36,6 +37,9 @@ HUMAN_PROFILE: Final = r"^([a-z]+_[0-9]+[kd]?)?$"
 MQTT_PORT: Final = 1883
 MQTT_TLS_PORT: Final = 8883
 
+MACHINE_ID_FILES: Final = ("etc/machine-id", "var/lib/dbus/machine-id")
+# Of a Raspberry Pi or a Jetson; the first is a link to the second, and containers may hide either.
+SERIAL_FILES: Final = ("proc/device-tree/serial-number", "sys/firmware/devicetree/base/serial-number")
 # An id is one level of an MQTT topic (MQTT 5, section 4.7: no / + # or NUL) and a thin-edge entity name.
 DEVICE_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 # KataGo's own bounds: visits to 2^50, threads to 4096 (cpp/program/setup.cpp); no board has that many cores.
@@ -195,18 +199,29 @@ def _home(variable: str, otherwise: str) -> Path:
 def default_device_id(hostname: str | None = None, root: Path = Path("/")) -> str:
     """The host's name and eight digits that tell it from a thousand others of the same name.
 
-    The digits are a hash of the machine id, which itself must not leave the machine (machine-id(5)).
+    The digits are a hash of the machine id, which itself must not leave the machine (machine-id(5)), and of the board's
+    serial number where it has one: cards that were copied from one that ran share their machine id.
     """
     name = socket.gethostname() if hostname is None else hostname
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "device"
-    for place in ("etc/machine-id", "var/lib/dbus/machine-id"):
+    machine = _first_match(root, MACHINE_ID_FILES, r"[0-9a-f]{32}")
+    serial = _first_match(root, SERIAL_FILES, r"[0-9A-Za-z-]{4,64}")
+    facts = [fact for fact in (machine, serial) if fact]
+    if not facts:
+        return name
+    return f"{name}-{hashlib.sha256(' '.join(['katago-agent', *facts]).encode()).hexdigest()[:8]}"
+
+
+def _first_match(root: Path, places: Sequence[str], form: str) -> str:
+    """What the first of the files says that has this form; "" where none has."""
+    for place in places:
         try:
-            machine = (root / place).read_text(encoding="ascii").strip()
+            said = (root / place).read_text(encoding="ascii").strip("\0 \t\r\n")
         except (OSError, UnicodeDecodeError):
             continue
-        if re.fullmatch(r"[0-9a-f]{32}", machine):
-            return f"{name}-{hashlib.sha256(b'katago-agent ' + machine.encode()).hexdigest()[:8]}"
-    return name
+        if re.fullmatch(form, said):
+            return said
+    return ""
 
 
 def parse_address(text: str) -> tuple[str, int]:

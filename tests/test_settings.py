@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -167,6 +168,23 @@ def test_device_id_tells_two_hosts_of_one_name_apart(tmp_path: Path) -> None:
         ids.add(settings.default_device_id("raspberrypi", tmp_path))
     assert len(ids) == 2
     assert all(name.startswith("raspberrypi-") and "0" * 32 not in name for name in ids)
+
+
+def test_device_id_tells_boards_with_copies_of_one_card_apart(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/machine-id").write_text("0" * 32 + "\n")
+    without = settings.default_device_id("raspberrypi", tmp_path)
+    assert without == f"raspberrypi-{hashlib.sha256(b'katago-agent ' + b'0' * 32).hexdigest()[:8]}"
+    tree = tmp_path / "sys/firmware/devicetree/base"
+    tree.mkdir(parents=True)
+    ids = {without}
+    for serial in (b"10000000aaaaaaaa\0", b"10000000bbbbbbbb\0"):
+        (tree / "serial-number").write_bytes(serial)
+        ids.add(settings.default_device_id("raspberrypi", tmp_path))
+    assert len(ids) == 3 and not any("10000000" in name for name in ids)
+    for strange in (b"", b"\0\0", b"\xff\xfe", b"no serial"):
+        (tree / "serial-number").write_bytes(strange)
+        assert settings.default_device_id("raspberrypi", tmp_path) == without
 
 
 @given(st.text())

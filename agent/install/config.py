@@ -8,7 +8,7 @@ TEMPLATE: Final = """\
 # Configuration of katago-agent. Every key is optional; what stands here commented out is the default.
 # After a change: sudo systemctl restart katago-agent. Check it with: sudo katago-agent doctor
 
-# Name of this device in MQTT topics and in `agent fleet watch`; default: host name and digits of the machine id.
+# Name of this device in MQTT topics and in `agent fleet watch`; default: host name and digits.
 # device_id: den-pi
 
 # Where networks and state are kept.
