@@ -12,7 +12,8 @@ from agent.engine.backends.uniform import UniformBackend
 
 
 class GatedBackend(UniformBackend):
-    """Evaluates only what it is let through: `let(n)` allows n more calls, `open()` all. `entered` counts callers."""
+    """Evaluates only what it is let through, first come, first served: `let(n)` allows n more calls, `open()` all.
+    `entered` counts callers."""
 
     name = "gated"
 
@@ -24,9 +25,9 @@ class GatedBackend(UniformBackend):
     def evaluate(self, spatial: Array, global_: Array) -> Outputs:
         with self._gate:
             self.entered += 1
+            number = self.entered
             self._gate.notify_all()
-            self._gate.wait_for(lambda: self._allowed > 0)
-            self._allowed -= 1
+            self._gate.wait_for(lambda: number <= self._allowed)
         return super().evaluate(spatial, global_)
 
     def let(self, calls: float) -> None:
@@ -41,28 +42,6 @@ class GatedBackend(UniformBackend):
         """Until `calls` evaluations were asked for in all."""
         with self._gate:
             return self._gate.wait_for(lambda: self.entered >= calls, timeout_s)
-
-
-class TickingBackend(GatedBackend):
-    """Each evaluation of one position takes `step_s` of `clock`, which nothing else moves."""
-
-    name = "ticking"
-
-    def __init__(self, step_s: float) -> None:
-        super().__init__()
-        self._step_s = step_s
-        self._ticking = threading.Lock()
-        self._now_s = 0.0
-
-    def clock(self) -> float:
-        with self._ticking:
-            return self._now_s
-
-    def evaluate(self, spatial: Array, global_: Array) -> Outputs:
-        outputs = super().evaluate(spatial, global_)
-        with self._ticking:
-            self._now_s += self._step_s * len(spatial)
-        return outputs
 
 
 class ImitatingBackend(UniformBackend):
