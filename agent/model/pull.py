@@ -28,6 +28,7 @@ from agent.events import ChainStep, Reporter, SilentReporter, SourceFailed
 from agent.model import disk
 from agent.model.catalogue import FILE_SUFFIX, Catalogue, Licence, NetworkEntry, Source
 from agent.model.http_source import HttpLimits
+from agent.model.owner import refuse_root
 from agent.model.sources import Means, check_room, take
 from agent.model.store import Manifest, Store, StoredNetwork
 
@@ -126,6 +127,8 @@ def pull_named(
 
     Raises ConfigError for a name that is none of these, and what `pull` and `import_file` raise.
     """
+    # Also where it is here: callers put what they make of it beside it.
+    refuse_root(store.root)
     path = Path(name)
     if path.name != name or _is_file(path):
         return import_file(path, store, reporter, refresh=refresh, converts=converts)

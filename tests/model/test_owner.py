@@ -19,8 +19,10 @@ from fakes.small_networks import content_of, manifest_of, tree
 from fakes.stranger import STRANGER, as_stranger, in_child, shared_folder
 
 from agent.errors import StoreUnwritable
+from agent.model.catalogue import Catalogue
 from agent.model.owner import UMASK, become_owner
-from agent.model.store import Store
+from agent.model.pull import import_file, pull_named
+from agent.model.store import Store, StoredNetwork
 from agent.settings import default_state_dir, own_command
 
 IS_ROOT = os.geteuid() == 0
@@ -85,6 +87,22 @@ def test_the_store_writes_nothing_as_root_in_anothers_folder(state: Path) -> Non
         assert tree(state) == {} and not list(state.iterdir())
     else:
         Store(state).add_file(path, manifest_of("one", CONTENT))
+
+
+def test_who_would_make_something_of_a_network_there_is_told_first(context: ForkServerContext, state: Path) -> None:
+    mine = state.parent / "mine.bin.gz"
+    mine.write_bytes(gzip.compress(b"mine\n8\n"))
+    stored = in_child(context, import_as_owner, mine, state)
+    if IS_ROOT:
+        with pytest.raises(StoreUnwritable):
+            pull_named("mine", Catalogue(()), Store(state))
+    else:
+        assert pull_named("mine", Catalogue(()), Store(state)) == stored
+
+
+def import_as_owner(path: Path, state: Path) -> StoredNetwork:
+    become_owner(state)
+    return import_file(path, Store(state))
 
 
 def test_the_machines_folder_is_its_owners_too(
