@@ -365,6 +365,26 @@ def test_only_allowed_moves_are_searched_up_to_the_depth() -> None:
         assert move.pv[1] == 70 and move.pv[2] in (3, 4)
 
 
+def test_the_same_limits_go_on_with_the_tree_but_not_after_a_move() -> None:
+    """They count from the root: what was forbidden two plies down is forbidden one ply down then."""
+    limits = (MoveLimit(player=WHITE, points=(41,), until_depth=2),)
+    other = (MoveLimit(player=WHITE, points=(41,), until_depth=4),)
+    for later, known in (
+        (request(position(), 90, limits=limits), 60),
+        (request(position(), 90, limits=other), 0),
+        (request(position(), 90), 0),
+        (request(position(9, "E5"), 90, limits=limits), 0),
+        (request(position(9, "E5"), 90), 0),
+    ):
+        tree = new_tree()
+        search(tree, request(position(), 60, limits=limits), favouring(40))
+        assert tree.begin(later) == known
+        report = search(tree, later, favouring(40))
+        assert report.root is not None and report.root.visits == 90 and tree.virtual_losses == 0
+        if known:
+            assert [move for info in report.moves for move in info.pv[1:2] if move == 41] == []
+
+
 def test_a_position_where_all_is_forbidden_still_answers() -> None:
     limits = (MoveLimit(player=BLACK, points=(), until_depth=1, allow=True),)
     report = search(new_tree(), request(position(), 20, limits=limits))

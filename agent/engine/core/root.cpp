@@ -35,7 +35,10 @@ void Search::advance(Point move, bool preventEncore) {
   const bool nextPassDiffers =
       game_.passWouldEndPhase(game_.toPlay()) &&
       (preventEncore || (params_.conservativePass && game_.passWouldEndGame(game_.toPlay())));
-  if (next == nullptr || !next->node->evaluation || bonus != game_.handicapBonus() || passEndsPhase || nextPassDiffers || game_.isFinished()) {
+  // Limits count plies from the root, so a tree grown under any is of no use from another root.
+  const bool limitsMove = limits_.any();
+  if (next == nullptr || !next->node->evaluation || bonus != game_.handicapBonus() || passEndsPhase || nextPassDiffers || limitsMove ||
+      game_.isFinished()) {
     clearTree();
     return;
   }
@@ -71,8 +74,7 @@ int64_t Search::begin(const SearchParams& params, const MoveLimits& limits) {
   const bool sameLimits = limits.untilDepth[0] == limits_.untilDepth[0] && limits.untilDepth[1] == limits_.untilDepth[1];
   // The advantage is the root player's, so the same number means another one after a move, and its negative the same.
   const double advantage = root_->toPlay == WHITE ? params.playoutDoublingAdvantage : -params.playoutDoublingAdvantage;
-  // Limits count plies from the root, so a tree grown under any is of no use from another root.
-  if (!sameTree(params, params_) || advantage != whiteAdvantage_ || !sameLimits || limits.any()) clearTree();
+  if (!sameTree(params, params_) || advantage != whiteAdvantage_ || !sameLimits) clearTree();
   whiteAdvantage_ = advantage;
   params_ = params;
   limits_ = limits;
