@@ -23,8 +23,9 @@ from agent.errors import (
 )
 from agent.events import SilentReporter
 from agent.export.artifact import artifacts_in, manifest_path, read_artifact, write_manifest
-from agent.workshop.opening import open_player
+from agent.workshop.opening import open_network, open_player
 from agent.workshop.position_set import load_position_set
+from agent.workshop.positions import self_play_set
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,17 @@ def test_positions_are_played_and_the_file_is_one_set(folder: Path) -> None:
     made = load_position_set(out)
     assert (said["positions"], said["games"], said["sha256"]) == (6, 2, made.sha256())
     assert sum(said["boards"].values()) == len(made) == 6
+
+
+def test_games_that_calibrate_are_known_again_whatever_runtime_played_them(folder: Path) -> None:
+    """`agent export` plays with ONNX Runtime what it calibrates on, `agent positions` with the core."""
+    games = []
+    for open_one in (open_network, open_player):
+        opened = open_one(str(folder / "small.bin.gz"), folder / "state", SilentReporter())
+        out = folder / f"{opened.backend.name}.npz"
+        games.append(self_play_set(opened.backend, out, SilentReporter(), positions=4, games=2).game_ids())
+        opened.backend.close()
+    assert games[0] == games[1] and len(games[0]) == 2
 
 
 def test_positions_come_from_records_and_bad_ones_are_named(folder: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from agent.engine.backends.human_style import HumanStyle
@@ -43,6 +44,7 @@ from agent.export.network import (
     TransformerBlock,
 )
 from agent.export.parse import parse_network
+from agent.model.disk import sha256_of
 
 # core/kernels.h: Activation.
 _ACTIVATIONS = {Activation.IDENTITY: 0, Activation.RELU: 1, Activation.MISH: 2, Activation.SILU: 3}
@@ -70,12 +72,16 @@ class CoreBackend:
         """
         try:
             network = parse_network(source)
+            # The file does not hold its own hash, which tells its games from those of another network of its name.
+            info = msgspec.structs.replace(network.info, sha256=sha256_of(source))
         except NetworkFormatError as error:
             raise BackendUnavailable(str(error), fix=error.fix) from error
+        except OSError as error:
+            raise BackendUnavailable(f"cannot read {source}: {error.strerror}") from error
         self._core = load()
         self._kernels = self._core.ka_network_kernels(generic).decode()
         self._handle: int | None = _Builder(network, self._core.ka_network_new(generic)).handle
-        self.network: NetworkInfo = network.info
+        self.network: NetworkInfo = info
         self.metadata_encoder: MetadataEncoder | None = network.trunk.metadata_encoder
         beside = self.metadata_encoder.matmul3.in_channels if self.metadata_encoder else 0
         self._global_channels = GLOBAL_CHANNELS + beside
