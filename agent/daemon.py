@@ -12,7 +12,7 @@ import msgspec
 
 from agent.errors import AgentError
 from agent.events import ChainStep, Event, TextReporter
-from agent.outage import sit_out
+from agent.outage import count_restarts, sit_out, wait_s
 from agent.prove import METRIC_S
 from agent.run import run_front
 from agent.settings import Settings, decode_settings, encode_settings, own_command
@@ -54,7 +54,7 @@ def main() -> None:
             sys.exit(error.explain())
         # What served so far is to serve again soon; but what cannot even start would do so every two seconds.
         sys.stderr.write(error.explain() + "\n")
-        sys.exit(not asyncio.run(sit_out(settings, error)))
+        sys.exit(not asyncio.run(sit_out(settings, error, wait_s=wait_s(count_restarts()))))
 
 
 class Chain(TextReporter):

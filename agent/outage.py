@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import time
+from pathlib import Path
 from typing import Final
 
 from agent.errors import AgentError, FrontRunning
@@ -25,13 +27,37 @@ from agent.telemetry.report import DEGRADED
 from agent.telemetry.topics import AGENT, ENGINE
 from agent.waiting import within
 
-# A try takes up to 20 s of a Cortex-A53; and a connection that is back is used within a minute.
-WAIT_S: Final = 60.0
+# After a start by hand somebody waits at `systemctl`; each further try waits twice as long as the one before, up to
+# what a degraded engine waits (`agent.service.recovery`).
+FIRST_WAIT_S: Final = 5.0
+LAST_WAIT_S: Final = 300.0
+# Where systemd does not say which try this is: a try takes up to 20 s of a Cortex-A53.
+USUAL_WAIT_S: Final = 60.0
+ASK_S: Final = 5.0
 # So much longer systemd waits for our start, whatever the try took of that.
 MARGIN_S: Final = 60.0
 
 
-async def sit_out(settings: Settings, error: AgentError, *, wait_s: float = WAIT_S) -> bool:
+def wait_s(restarts: int | None) -> float:
+    """Seconds from a start that failed to the next, after so many `restarts` by systemd."""
+    if restarts is None:
+        return USUAL_WAIT_S
+    return min(LAST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(restarts, 10))
+
+
+def count_restarts() -> int | None:
+    """How often systemd started this service by itself since somebody did so by hand; None where it does not say."""
+    try:
+        unit = Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().rpartition("/")[2]
+        command = ["systemctl", "show", "--property=NRestarts", "--value", unit]
+        # systemctl would tell its own failure to whoever listens to us.
+        environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        return int(subprocess.run(command, capture_output=True, timeout=ASK_S, env=environment).stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+
+
+async def sit_out(settings: Settings, error: AgentError, *, wait_s: float) -> bool:
     """Tell systemd, `agent status` and the fleet's broker of the error for so long. Whether we were asked to end by
     SIGTERM meanwhile.
 

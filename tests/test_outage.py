@@ -18,7 +18,7 @@ from agent.daemon import Chain
 from agent.errors import AgentError
 from agent.events import ChainStep
 from agent.hardware.boot import boot_id
-from agent.outage import sit_out
+from agent.outage import count_restarts, sit_out, wait_s
 from agent.service.health import FRONT, Front, ask_status, find_front, hold_front, judge, published
 from agent.settings import Settings, own_command
 from agent.telemetry import topics
@@ -91,6 +91,21 @@ def test_a_state_folder_that_is_what_is_wrong_is_no_second_failure(tmp_path: Pat
     blocked.write_text("in the place of a folder")
     assert asyncio.run(sit_out(Settings(state_dir=blocked / "state"), TROUBLE, wait_s=0.0)) is False
     assert blocked.read_text() == "in the place of a folder"
+
+
+def test_the_first_try_fails_soon_and_each_next_one_waits_longer() -> None:
+    assert [wait_s(restarts) for restarts in (0, 1, 2, 5, 6, 7, 10_000)] == [5, 10, 20, 160, 300, 300, 300]
+    assert wait_s(None) == 60
+
+
+def test_who_is_no_service_has_no_restarts_to_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert count_restarts() is None
+    systemctl = tmp_path / "systemctl"
+    for answer, expected in (("3", 3), ("", None), ("[not set]", None)):
+        systemctl.write_text(f"#!/bin/sh\necho '{answer}'\n")
+        systemctl.chmod(0o755)
+        assert count_restarts() == expected
 
 
 def test_what_fails_later_than_the_start_is_told_apart() -> None:
