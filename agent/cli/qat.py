@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from agent.cli.options import Config, Json
+from agent.cli.options import Config, Json, settings_as_owner
 
 
 def qat(
@@ -43,7 +43,7 @@ def qat(
     from agent.model.progress import progress_on
     from agent.model.pull import pull_named
     from agent.model.store import Store
-    from agent.settings import data_folder, load_settings
+    from agent.settings import data_folder
     from agent.workshop.calibrate import Recipe, calibrate
     from agent.workshop.place import CALIBRATION, HELD_OUT, artifact_folder
     from agent.workshop.position_set import load_position_set
@@ -54,7 +54,7 @@ def qat(
 
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise typer.BadParameter("choose cpu, cuda or cuda:N", param_hint="--device")
-    settings = load_settings(config)
+    settings = settings_as_owner(config)
     options = QatOptions(steps=steps, batch=batch, symmetries=symmetries, seed=seed, device=device, threads=threads)
     lines = LineReporter(lambda line: print(line, flush=True))
     with contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr) as reporter:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ torch = pytest.importorskip(
 )
 
 from fakes.network_writer import NetworkWriter
+from fakes.pull_child import start_forkserver
+from fakes.stranger import STRANGER, in_child, shared_folder
 from fakes.tiny_qat import network_of, positions_of, rounded
 from typer.testing import CliRunner, Result
 
@@ -75,3 +78,20 @@ def test_without_a_start_it_calibrates_first(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     recipe = json.loads(result.stdout.splitlines()[-1])["recipe"]
     assert "calibration positions" in recipe and recipe["qat steps"] == "3 of 4 positions"
+
+
+def owners_after(folder: Path) -> tuple[str, set[int]]:
+    """The verb's end, and whose all in the state folder is then; for a process of its own, which may change users."""
+    result = run(folder)
+    return type(result.exception).__name__, {path.lstat().st_uid for path in (folder / "state").rglob("*")}
+
+
+def test_root_goes_on_as_the_user_who_has_the_state_folder() -> None:
+    owner = STRANGER if os.geteuid() == 0 else os.geteuid()
+    with shared_folder() as folder:
+        NetworkWriter(14, ["ordinary"], seed=3).write(folder / "small.bin.gz")
+        (folder / "agent.yaml").write_text(f"state_dir: {folder / 'state'}\n")
+        (folder / "state").mkdir()
+        os.chown(folder / "state", owner, -1)
+        # There are no positions, which comes after the store.
+        assert in_child(start_forkserver(), owners_after, folder) == ("CalibrationError", {owner})
