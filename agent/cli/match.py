@@ -191,10 +191,11 @@ def _match_engines(
 
 def _network_player(text: str, visits: int | None, threads: int, config: Path | None) -> Contestant:
     """A network as an engine: our own service, in a process of its own."""
+    from agent.model.disk import is_there
     from agent.settings import own_command
     from agent.workshop.contestant import Contestant
 
-    if Path(text).exists() and not text.endswith(".gz"):
+    if is_there(Path(text)) and not text.endswith(".gz"):
         raise typer.BadParameter(f"an engine plays published networks (.bin.gz), not artifacts such as {text}")
     where = ("--config", str(config)) if config is not None else ()
     command = (*own_command(), "gtp", "--network", text, "--threads", str(threads), *where)

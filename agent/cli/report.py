@@ -35,7 +35,7 @@ def report(
     from agent.hardware import detect
     from agent.hardware.describe import summary
     from agent.model.catalogue import load_catalogue
-    from agent.model.disk import sha256_of, write_result
+    from agent.model.disk import write_result
     from agent.settings import data_folder, load_settings
     from agent.workshop.report import build_report
     from agent.workshop.report_page import page
@@ -44,11 +44,9 @@ def report(
     settings = load_settings(config)
     catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
     # Each once: a name and its file are the same network.
-    wanted = dict.fromkeys(
-        sha256_of(Path(name)) if Path(name).is_file() else catalogue.find(name).sha256 for name in networks or ()
-    )
+    wanted = dict.fromkeys(_sha256_of(name) or catalogue.find(name).sha256 for name in networks or ())
     kept = settings.state_dir / "artifacts"
-    places = list(dict.fromkeys(folders)) or (sorted(kept.iterdir()) if kept.is_dir() else [])
+    places = list(dict.fromkeys(folders)) or _folders_in(kept)
     artifacts = [each for place in places for each in artifacts_in(place)]
     tables = [table for place in places if (table := read_table(place)) is not None]
     if wanted:
@@ -75,6 +73,37 @@ def report(
     with storage_errors(out):
         write_result(out, content)
     print(f"{out}: {len(artifacts)} artifacts of {len(built.networks)} networks, {len(content) / 1000:.0f} kB")
+
+
+def _sha256_of(name: str) -> str:
+    """Of a network's file; empty for a name that is none's."""
+    from agent.errors import NetworkFormatError
+    from agent.model import disk
+
+    path = Path(name)
+    if path.name == name and not disk.is_file(path):
+        return ""
+    try:
+        return disk.sha256_of(path)
+    except OSError as error:
+        raise NetworkFormatError(
+            f"{path} cannot be read: {error.strerror}", fix="Give the path of a .bin.gz file that this user may read."
+        ) from error
+
+
+def _folders_in(kept: Path) -> list[Path]:
+    """Those of the networks; none while nothing was exported."""
+    from agent.errors import StoreUnwritable
+
+    try:
+        return sorted(kept.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreUnwritable(
+            f"cannot read {kept}: {error.strerror}",
+            fix="Run the same with sudo and an --out of root's, or name readable folders with --from.",
+        ) from error
 
 
 def _deployed(settings: Settings, hardware: Hardware, networks: Iterable[str]) -> list[Deployed]:

@@ -233,7 +233,7 @@ def read_artifact(path: Path) -> Artifact | None:
 
 def artifacts_in(folder: Path, source_sha256: str = "") -> list[Artifact]:
     """The whole artifacts in `folder`, by name; with `source_sha256` only those made of that network."""
-    paths = sorted(folder.glob(f"*{_SUFFIX}")) if folder.is_dir() else []
+    paths = sorted(folder.glob(f"*{_SUFFIX}")) if disk.is_folder(folder) else []
     found = [artifact for path in paths if (artifact := read_artifact(path.with_name(path.name.removesuffix(_SUFFIX))))]
     return [artifact for artifact in found if source_sha256 in ("", artifact.manifest.network.sha256)]
 

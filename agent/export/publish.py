@@ -41,7 +41,7 @@ def publishing(folder: Path) -> Iterator[Path]:
         StoreBusy: another process exports into `folder`.
         StorageFull, StoreUnwritable: nothing can be written there.
     """
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    made = [each for each in (folder, *folder.parents) if not disk.is_there(each)]
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -52,6 +52,24 @@ def storage_error(error: OSError, path: Path) -> ModelError:
     return StoreUnwritable(f"{path}: {error.strerror or error}")
 
 
+def is_there(path: Path) -> bool:
+    """As `Path.exists`, which up to Python 3.13 raises for what lies in a folder that may not be entered."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """As `Path.is_file`, likewise."""
+    return is_there(path) and path.is_file()
+
+
+def is_folder(path: Path) -> bool:
+    """As `Path.is_dir`, likewise."""
+    return is_there(path) and path.is_dir()
+
+
 def free_bytes(folder: Path) -> int:
     """Room for this user on the disk of `folder` or, while it does not exist, of its nearest parent."""
     while not folder.exists() and folder != folder.parent:

@@ -11,6 +11,7 @@ import msgspec
 
 from agent.engine.rules import Rules, parse_rules, rules_to_json
 from agent.errors import RulesError
+from agent.model import disk
 
 
 class Contestant(msgspec.Struct, frozen=True):
@@ -70,7 +71,7 @@ def read_command(text: str) -> tuple[str, ...] | None:
     Raises:
         ValueError: a quotation without an end.
     """
-    if Path(text).is_file() and not _is_program(text):
+    if disk.is_file(Path(text)) and not _is_program(text):
         return None
     words = shlex.split(text)
     return tuple(words) if len(words) > 1 or (words and _is_program(words[0])) else None

@@ -15,6 +15,7 @@ from agent.engine.points import BLACK, WHITE
 from agent.errors import CalibrationError, IllegalMove
 from agent.events import Reporter, WorkshopProgress
 from agent.export.artifact import digest
+from agent.model import disk
 from agent.workshop.contestant import GameSettings
 from agent.workshop.opening import open_player
 from agent.workshop.openings import Finder, blind_opening, opening, start_of
@@ -43,7 +44,7 @@ def find_openings(
         return Openings(
             lambda pairs, known: [blind_opening(seed, pair, known, start) for pair in pairs], f"blind, seed {seed}"
         )
-    if Path(drawn_by).is_dir():
+    if disk.is_folder(Path(drawn_by)):
         recorded = _recorded(Path(drawn_by), start, reporter)
         return Openings(lambda pairs, known: _take(recorded, pairs, known), f"of {Path(drawn_by).absolute()}")
 
@@ -62,7 +63,7 @@ def find_openings(
         finally:
             opened.backend.close()
 
-    named = digest(Path(drawn_by)) if Path(drawn_by).is_file() else drawn_by
+    named = digest(Path(drawn_by)) if disk.is_file(Path(drawn_by)) else drawn_by
     return Openings(draw, f"of {named}, seed {seed}")
 
 

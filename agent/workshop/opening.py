@@ -11,6 +11,7 @@ from agent.errors import BackendUnavailable
 from agent.events import Reporter
 from agent.export.artifact import Artifact, Format, manifest_path, read_artifact
 from agent.export.exporters import export
+from agent.model import disk
 from agent.model.catalogue import load_catalogue
 from agent.model.pull import pull_named
 from agent.model.store import Store, StoredNetwork
@@ -68,11 +69,12 @@ def open_player(named: str, state_dir: Path, reporter: Reporter, *, threads: int
 
 
 def _open_file(path: Path, threads: int) -> OpenedNetwork | None:
-    """An artifact or an ONNX file; None for what is neither. What only an artifact can be is no network's own file."""
-    artifact = read_artifact(path) if path.exists() else None
+    """An artifact or an ONNX file; None for what is neither, which may be a name: then the folder that this was called
+    in need not be one that may be read. What only an artifact can be is no network's own file."""
+    artifact = read_artifact(path)
     if artifact is None:
-        if not (path.is_file() and path.suffix == _ONNX_SUFFIX):
-            if path.exists() and path.suffix in _SUFFIXES:
+        if not (disk.is_file(path) and path.suffix == _ONNX_SUFFIX):
+            if disk.is_there(path) and path.suffix in _SUFFIXES:
                 raise BackendUnavailable(
                     f"{path} has no manifest {manifest_path(path).name} that fits it", fix="Export the network again."
                 )

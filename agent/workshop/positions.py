@@ -15,6 +15,7 @@ import numpy as np
 from agent.engine.backends.interface import Backend
 from agent.errors import CalibrationError
 from agent.events import Reporter, WorkshopProgress
+from agent.model import disk
 from agent.workshop.journal import Journal, open_journal
 from agent.workshop.position_set import PositionSet
 from agent.workshop.records import GameRecord, sample_positions
@@ -114,5 +115,5 @@ def record_set(
 
 def _require_no_folder(out: Path) -> None:
     """Before minutes of play end there."""
-    if out.is_dir():
+    if disk.is_folder(out):
         raise CalibrationError(f"{out} is a folder", fix="Name the file to write with --out.")

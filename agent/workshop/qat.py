@@ -31,7 +31,7 @@ from agent.export.job import ANY_BOARD
 from agent.export.network import Network
 from agent.export.publish import publish, publishing, storage_errors
 from agent.export.quantization import Quantization
-from agent.model.disk import try_lock, write_atomically
+from agent.model.disk import is_there, try_lock, write_atomically
 from agent.workshop.position_set import PositionSet
 from agent.workshop.qat_options import QatOptions
 from agent.workshop.qat_symmetries import under_symmetries
@@ -120,7 +120,7 @@ def require_ready(positions: PositionSet, held_out: PositionSet | None, device: 
 def _locked(work: Path) -> Iterator[Path]:
     """Hold `work`, which is made if need be, and goes again if nothing came to lie there: two runs in one folder would
     write one checkpoint."""
-    made = [each for each in (work, *work.parents) if not each.exists()]
+    made = [each for each in (work, *work.parents) if not is_there(each)]
     with storage_errors(work):
         work.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

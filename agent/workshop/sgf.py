@@ -10,6 +10,7 @@ from agent.engine.game import Game
 from agent.engine.rules import is_supported_by_networks
 from agent.errors import CalibrationError, IllegalMove, RecordUnreadable
 from agent.events import Reporter, WorkshopProgress
+from agent.model import disk
 from agent.record.sgf import known_rules, position_of, read_sgf
 from agent.record.tree import append, new_tree, put, write_tree
 from agent.workshop.records import GameRecord, game_id
@@ -26,7 +27,7 @@ def read_folder(folders: Sequence[Path], reporter: Reporter) -> tuple[list[GameR
         CalibrationError: a folder is not there.
     """
     for folder in folders:
-        if not folder.is_dir():
+        if not disk.is_folder(folder):
             raise CalibrationError(f"{folder} is no folder")
     paths = sorted({path for folder in folders for path in folder.rglob("*") if path.suffix.lower() == ".sgf"})
     records: dict[int, GameRecord] = {}

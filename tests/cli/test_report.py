@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import msgspec
 import pytest
+from fakes.pull_child import start_forkserver
+from fakes.stranger import STRANGER, in_child, shared_folder
 from typer.testing import CliRunner, Result
 
 from agent.__main__ import app
@@ -15,6 +18,7 @@ from agent.errors import CalibrationError, StoreUnwritable
 from agent.export.artifact import ArtifactManifest, digest, write_manifest
 from agent.export.info import NetworkInfo
 from agent.hardware import detect
+from agent.model.owner import become_owner
 from agent.workshop.limits import Peaks
 from agent.workshop.place import artifact_folder
 from agent.workshop.speed import SpeedTable, keep_table
@@ -91,3 +95,25 @@ def test_a_folder_in_the_place_of_the_page_is_named_with_what_helps(folder: Path
     result = run(folder, "--out", str(folder / "page.html"))
     assert isinstance(result.exception, StoreUnwritable) and "--out" in result.exception.fix
     assert not list((folder / "page.html").iterdir())
+
+
+def refusals(place: Path) -> list[str]:
+    """Of a network's file and of the state folder; for a process of its own, which may not read them any more."""
+    run(place)  # what is imported at first use may be root's as well
+    (place / "state").chmod(0)
+    become_owner(place / "home")
+    refused = [run(place, str(place / "state" / "net.bin.gz")), run(place)]
+    return [type(each.exception).__name__ for each in refused]
+
+
+def test_what_this_user_may_not_read_is_told() -> None:
+    with shared_folder() as place:
+        (place / "agent.yaml").write_text(f"state_dir: {place / 'state'}\n")
+        for folder in ("state", "home"):
+            (place / folder).mkdir()
+        (place / "state" / "net.bin.gz").write_bytes(b"a network")
+        if os.geteuid() == 0:
+            os.chown(place / "home", STRANGER, -1)
+        refused = in_child(start_forkserver(), refusals, place)
+        (place / "state").chmod(0o700)
+        assert refused == ["NetworkFormatError", "StoreUnwritable"]
