@@ -25,6 +25,7 @@ class Job:
     started_s: float = 0.0  # later by what its own clock stood still since
     still_since_s: float | None = None
     served: int = 0  # evaluations since it shares with others of its client: see `Turns.begin`
+    given: int = 0  # evaluations in all
     visits_before: int = 0
     users: int = 0
     stop_requested: bool = False

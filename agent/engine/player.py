@@ -238,7 +238,8 @@ class Player:
             return False
         with self._changed:
             # Visits without the network are no evaluation, but they are work that others wait for.
-            self._turns.charge(job, 1 if count == MADE_PROGRESS else count)
+            if self._turns.charge(job, 1 if count == MADE_PROGRESS else count):
+                self._set_clocks()
         if count == MADE_PROGRESS:
             return True
         try:

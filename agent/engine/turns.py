@@ -7,7 +7,9 @@ Background requests (pondering) have accounts of their own, and wait until nobod
 
 One client's own searches go by priority, then arrival: who comes first ends first. Where a time limit runs out for one
 of them, that would leave it nothing; so these share equally, as many at once as there are threads (KataGo: the
-positions of its analysis threads). A better one goes before them still, and while it runs their clocks stand still.
+positions of its analysis threads). A better one goes before them still, and while it runs their clocks stand still. One
+that goes on and on (KaTrain's pondering has a click's priority and ten million visits) has that only for a while; then
+it has every other turn.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from agent.engine.job import Job
 # clients took 1.8 s in place of 4.9 s with 128 (simulated: two threads, 4 ms an evaluation); half of that is most moves
 # of a small board.
 BURST_EVALUATIONS = 64
+# So much a search is given before those of a lower priority: as many as KaTrain asks for the position on the board.
+PRECEDENCE_EVALUATIONS = 500
 
 _Key: TypeAlias = tuple[bool, str]  # whether in the background; whose
 
@@ -32,6 +36,7 @@ class _Account:
     evaluations: int
     joined: int
     requests: int = 0
+    lead: int = 0  # by how much its long searches are ahead of those that they let by
 
 
 class Turns:
@@ -68,9 +73,16 @@ class Turns:
                 other.served = 0  # it did not share until now
         job.served = max((other.served for other in peers), default=0)
 
-    def charge(self, job: Job, evaluations: int) -> None:
+    def charge(self, job: Job, evaluations: int) -> bool:
+        """The job is given so many. Whether it became a long one by that."""
+        was_long = _is_long(job)
         job.served += evaluations
-        self._accounts[_key(job)].evaluations += evaluations
+        job.given += evaluations
+        account = self._accounts[_key(job)]
+        account.evaluations += evaluations
+        account.lead += evaluations if was_long else -evaluations
+        account.lead = min(max(account.lead, 0), BURST_EVALUATIONS)
+        return _is_long(job) and not was_long
 
     def order(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs as they should be served."""
@@ -80,6 +92,9 @@ class Turns:
         for mine in own.values():
             if any(job.is_timed and job.is_running for job in mine):
                 mine[:] = [job for _, peers in groupby(mine, key=_rank) for job in self._by_share(list(peers))]
+        for key, mine in own.items():
+            if self._accounts[key].lead > 0:
+                mine[:] = _let_by(mine)
         least = {background: self._least(background) for background in (False, True)}
 
         def rank(key: _Key) -> tuple[bool, int, int, int, int]:
@@ -90,12 +105,14 @@ class Turns:
         return [job for key in sorted(own, key=rank) for job in own[key]]
 
     def behind(self, jobs: Iterable[Job]) -> set[int]:
-        """The ids of the searches with a time limit that wait for a better one of their client, which runs."""
+        """The ids of the searches with a time limit that wait for a better one of their client, which runs and need not
+        let them by."""
         running = [job for job in jobs if job.is_running]
         best: dict[_Key, float] = {}
         for job in running:
-            best[_key(job)] = min(job.order[0], best.get(_key(job), job.order[0]))
-        return {job.request.id for job in running if job.is_timed and job.order[0] > best[_key(job)]}
+            if not _is_long(job):
+                best[_key(job)] = min(job.order[0], best.get(_key(job), job.order[0]))
+        return {job.request.id for job in running if job.is_timed and job.order[0] > best.get(_key(job), job.order[0])}
 
     @property
     def is_shared(self) -> bool:
@@ -135,6 +152,21 @@ class Turns:
 
 def _key(job: Job) -> _Key:
     return job.is_background, job.request.client
+
+
+def _is_long(job: Job) -> bool:
+    return job.given >= PRECEDENCE_EVALUATIONS
+
+
+def _let_by(mine: list[Job]) -> list[Job]:
+    """One client's requests, with those of a priority for which only long searches run behind the others."""
+    levels = [list(peers) for _, peers in groupby(mine, key=_rank)]
+    running = [[job for job in peers if job.is_running] for peers in levels]
+    is_long = [bool(here) and all(map(_is_long, here)) for here in running]
+    return [
+        *(job for peers, last in zip(levels, is_long, strict=True) if not last for job in peers),
+        *(job for peers, last in zip(levels, is_long, strict=True) if last for job in peers),
+    ]
 
 
 def _rank(job: Job) -> tuple[_Key, float]:

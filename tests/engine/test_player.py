@@ -527,6 +527,14 @@ def test_behind_a_better_search_of_its_client_a_time_limit_stands_still() -> Non
     assert all(abs(ended[number].duration_s - ended[number].evaluations / 20) < 0.2 for number in (2, 3))
 
 
+def test_beside_one_that_ponders_with_priority_a_time_limit_comes_to_its_end() -> None:
+    with Paced(1) as paced:
+        paced.submit(limited(1, priority=-100.0), request(2, ENDLESS, after(2), priority=5.0))
+        ended = paced.ends(1)
+    # All for the better one at first: 500 evaluations take 25 s. Then half of eight seconds.
+    assert list(ended) == [1] and abs(ended[1].evaluations - 80) <= 5 and abs(paced.now_s - 33.0) < 1.0
+
+
 def test_another_clients_priority_lets_nobodys_time_stand_still() -> None:
     with Paced(1) as paced:
         paced.submit(limited(1, client="a"))

@@ -12,7 +12,7 @@ from agent.engine.job import Job
 from agent.engine.messages import Position, RawReport, RawRequest, SearchReport, SearchRequest
 from agent.engine.rules import Rules
 from agent.engine.tree import EvalCache, SearchTree
-from agent.engine.turns import BURST_EVALUATIONS, Turns
+from agent.engine.turns import BURST_EVALUATIONS, PRECEDENCE_EVALUATIONS, Turns
 
 EMPTY = Position(9, 9, Rules(), 7.0)
 LARGEST_BATCH = 16
@@ -275,6 +275,35 @@ def test_a_better_one_goes_before_those_that_share_and_they_are_behind() -> None
     assert queue.turns.behind(queue.jobs) == set()
     queue.end(click)
     assert set(counted(queue, 9).values()) == {3} and unlimited in queue.jobs
+
+
+def test_one_that_goes_on_lets_those_of_a_lower_priority_by_every_other_time() -> None:
+    queue = Queue()
+    low = [queue.add("a", -100.0, time_s=8.0) for _ in range(3)]
+    queue.begin(low[0])
+    pondering = queue.begin(queue.add("a", 5.0))
+    assert counted(queue, PRECEDENCE_EVALUATIONS) == {pondering.request.id: PRECEDENCE_EVALUATIONS}
+    assert queue.turns.behind(queue.jobs) == set(), "from now on the others' time passes"
+    shares = counted(queue, 400)
+    assert abs(shares[pondering.request.id] - 200) <= 1 and abs(shares[1] - 100) <= 2 and abs(shares[2] - 100) <= 2
+    click = queue.begin(queue.add("a", 5.0 + 1))
+    assert counted(queue, 20) == {click.request.id: 20}
+    assert queue.turns.behind(queue.jobs) == {1, 2}
+    queue.end(click)
+    for job in low:
+        queue.end(job)
+    assert counted(queue, 1000) == {pondering.request.id: 1000}
+    late = queue.add("a", -100.0)
+    assert abs(counted(queue, 400)[late.request.id] - 200) <= BURST_EVALUATIONS, "nothing is owed for the time alone"
+
+
+def test_long_ones_of_one_priority_end_in_order_of_arrival() -> None:
+    queue = Queue()
+    first, second = queue.begin(queue.add("a")), queue.add("a")
+    assert counted(queue, 3 * PRECEDENCE_EVALUATIONS) == {first.request.id: 3 * PRECEDENCE_EVALUATIONS}
+    below = queue.add("a", -1.0)
+    shares = counted(queue, 100)
+    assert shares.keys() == {first.request.id, below.request.id} and second.tree is None
 
 
 def test_nobody_is_behind_another_client_or_a_search_in_the_background() -> None:
