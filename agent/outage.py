@@ -140,9 +140,9 @@ def _status(settings: Settings, error: AgentError, begun_s: float, link: Link | 
         websocket_address=None,
         gtp_socket=None,
         analysis_socket=None,
-        broker=link.address if link else None,
+        broker=link.address if link else f"127.0.0.1:{settings.mqtt.broker_port}",
         broker_connected=link is not None and link.connected.is_set(),
-        broker_trouble=link.trouble if link else "its own starts with it",
+        broker_trouble=link.trouble if link else "the agent's own, which starts with it",
         front_rss_bytes=health.rss_bytes(os.getpid()),
         worker_rss_bytes=None,
     )
