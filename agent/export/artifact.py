@@ -221,12 +221,15 @@ def size_bytes(artifact: Path) -> int:
 
 
 def read_artifact(path: Path) -> Artifact | None:
-    """The artifact at `path` if it is whole: its manifest can be read and names its size. Does not hash."""
+    """The artifact at `path` if it is whole: its manifest can be read and names its size. Does not hash. A folder from
+    elsewhere may hold anything: a pipe, or a link to a device, is never opened, for who reads it may not come back."""
     try:
+        if not ((path.is_file() or path.is_dir()) and manifest_path(path).is_file()):
+            return None
         manifest = msgspec.json.decode(manifest_path(path).read_bytes(), type=ArtifactManifest)
         whole = manifest.file == path.name and size_bytes(path) == manifest.size_bytes
         Format(manifest.format)
-    except (OSError, msgspec.DecodeError, ValueError):
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError):
         return None
     return Artifact(path, manifest) if whole else None
 

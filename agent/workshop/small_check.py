@@ -73,10 +73,12 @@ def load_answers(folder: Path, human_profile: str = "") -> Answers | None:
     """What is stored beside the artifacts in `folder`, None where there is nothing that can be read."""
     path = answers_file(folder, human_profile)
     try:
+        if disk.is_special(path):
+            raise OSError("it is no file")
         return msgspec.json.decode(path.read_bytes(), type=Answers)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
         log.warning("%s cannot be used and is made anew: %s", path, error)
         return None
 

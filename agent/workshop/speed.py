@@ -343,10 +343,12 @@ def keep_table(folder: Path, table: SpeedTable) -> None:
 def read_table(folder: Path) -> SpeedTable | None:
     """What `keep_table` put there; None where there is none, or one that this version cannot read."""
     try:
+        if disk.is_special(folder / FILE):
+            raise OSError("it is no file")
         return msgspec.json.decode((folder / FILE).read_bytes(), type=SpeedTable)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         log.warning("%s is left out, `agent speed` writes it anew: %s", folder / FILE, error)
         return None
 

@@ -183,6 +183,11 @@ def test_answers_are_kept_and_damage_is_no_harm(tmp_path: Path, caplog: pytest.L
     assert load_answers(tmp_path / "new", "rank_5k") == Answers(()) and load_answers(tmp_path / "new") == answers
     (tmp_path / "new" / FILE).write_bytes(b"{")
     assert load_answers(tmp_path / "new") is None
+    (tmp_path / "new" / FILE).write_text('{"more": ' + "[" * 5000 + "]" * 5000 + "}")
+    assert load_answers(tmp_path / "new") is None
+    (tmp_path / "new" / FILE).unlink()
+    os.mkfifo(tmp_path / "new" / FILE)
+    assert load_answers(tmp_path / "new") is None, "and nobody waits for its other end"
     (tmp_path / "file").write_text("")
     store_answers(tmp_path / "file", answers)
     assert "are not kept" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from pathlib import Path
 
@@ -172,6 +173,11 @@ def test_a_table_that_cannot_be_read_is_left_out(tmp_path: Path, caplog: pytest.
     assert caplog.text == "", "where there is none there is nothing to tell"
     assert read_table(tmp_path) is None
     assert "`agent speed` writes it anew" in caplog.text
+    (tmp_path / FILE).write_text('{"network": ' + "[" * 5000)
+    assert read_table(tmp_path) is None
+    (tmp_path / FILE).unlink()
+    os.mkfifo(tmp_path / FILE)
+    assert read_table(tmp_path) is None, "and nobody waits for its other end"
 
 
 def test_the_table_says_when_the_machine_was_busy(network: Path) -> None:
