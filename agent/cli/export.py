@@ -65,7 +65,7 @@ def export(
         # Positions take minutes to play; no format that cannot be written here is worth them.
         asking = any(FORMATS[each].calibrates and has_its_tools(each, FORMATS) for each in formats)
         if calibration is None and asking and _can_be_calibrated(stored.path):
-            calibration = _calibration(stored.path, stored.sha256, state, reporter)
+            calibration = _calibration(stored.path, stored.sha256, state, human_profile or usual, reporter)
         folder = out or artifact_folder(state, stored.sha256)
         work = export_network(
             stored.path,
@@ -115,7 +115,7 @@ def _can_be_calibrated(source: Path) -> bool:
     return True
 
 
-def _calibration(source: Path, sha256: str, state: Path, reporter: Reporter) -> Path:
+def _calibration(source: Path, sha256: str, state: Path, human_profile: str, reporter: Reporter) -> Path:
     """The network's own positions below the state folder; played where they are not there, which a kill does not undo.
     Another seed than that of `agent verify`, so that no game serves both."""
     from agent.workshop.opening import open_network
@@ -124,7 +124,7 @@ def _calibration(source: Path, sha256: str, state: Path, reporter: Reporter) -> 
 
     out = artifact_folder(state, sha256) / CALIBRATION
     if not out.exists():
-        player = open_network(str(source), state, reporter)
+        player = open_network(str(source), state, reporter, human_profile=human_profile)
         try:
             self_play_set(player.backend, out, reporter)
         finally:

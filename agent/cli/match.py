@@ -130,7 +130,8 @@ def _match_networks(
         reporter = stack.enter_context(_reporter(as_json))
         players = []
         for named in (first, second):
-            players.append(open_player(named, settings.state_dir, reporter))
+            profile = settings.human_profile
+            players.append(open_player(named, settings.state_dir, reporter, human_profile=profile))
             stack.callback(players[-1].backend.close)
         key = " against ".join(identity(player) for player in players)
         journal = out or _journal(settings, key, f"{board}-{visits}-{seed}")
@@ -164,7 +165,9 @@ def _match_engines(
 
     told = options.settings
     with _reporter(as_json) as reporter:
-        openings = find_openings(drawn_by, seed, told, settings.state_dir, reporter)
+        openings = find_openings(
+            drawn_by, seed, told, settings.state_dir, reporter, human_profile=settings.human_profile
+        )
         options = msgspec.structs.replace(options, openings_key=openings.key)
         what = repr((contestants, told, openings.key))
         journal = out or _journal(settings, what, f"{told.size}-gtp-{seed}")

@@ -58,7 +58,7 @@ def positions(
             source = "SGF of " + ", ".join(folder.absolute().name for folder in sgf)
             made = record_set(records, out, positions=count, games=games, seed=seed, source=source)
         else:
-            opened = open_player(network, settings.state_dir, reporter)
+            opened = open_player(network, settings.state_dir, reporter, human_profile=settings.human_profile)
             try:
                 made = self_play_set(opened.backend, out, reporter, positions=count, games=games, seed=seed)
             finally:
@@ -107,14 +107,14 @@ def verify(
     results: list[Verified] = []
     with contextlib.ExitStack() as stack:
         reporter = stack.enter_context(contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr))
-        reference = open_network(against, settings.state_dir, reporter)
+        reference = open_network(against, settings.state_dir, reporter, human_profile=settings.human_profile)
         stack.callback(reference.backend.close)
         held_out = _held_out(positions, against, reference, settings, reporter)
         _require_apart(candidates, reference, held_out, calibration, settings)
         rows, answers = _native(native, golden, reference, settings, reporter)
         verifier = Verifier(reference, held_out, reporter, batch=batch, rows=rows, native=answers)
         for named in candidates:
-            candidate = open_network(named, settings.state_dir, reporter)
+            candidate = open_network(named, settings.state_dir, reporter, human_profile=settings.human_profile)
             try:
                 found = verifier.verify(candidate, _seen(calibration, candidate.artifact, settings))
             finally:
@@ -156,7 +156,7 @@ def _held_out(
     if default.exists():
         return load_position_set(default)
     counts = {"positions": _HELD_OUT_POSITIONS, "games": _HELD_OUT_GAMES, "seed": _HELD_OUT_SEED}
-    player = open_player(against, settings.state_dir, reporter)
+    player = open_player(against, settings.state_dir, reporter, human_profile=settings.human_profile)
     try:
         return self_play_set(player.backend, default, reporter, **counts)
     finally:

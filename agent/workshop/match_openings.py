@@ -31,9 +31,16 @@ class Openings:
 
 
 def find_openings(
-    drawn_by: str | None, seed: int, settings: GameSettings, state_dir: Path, reporter: Reporter
+    drawn_by: str | None,
+    seed: int,
+    settings: GameSettings,
+    state_dir: Path,
+    reporter: Reporter,
+    *,
+    human_profile: str = "",
 ) -> Openings:
-    """`drawn_by` is a folder of SGF files, or what `open_player` opens; without it moves are drawn blindly.
+    """`drawn_by` is a folder of SGF files, or what `open_player` opens (with `human_profile`); without it moves are
+    drawn blindly.
 
     Raises:
         CalibrationError: no such folder, or too few games in it.
@@ -52,7 +59,7 @@ def find_openings(
         if not pairs:
             return []
         # Opened for this alone: its memory is the engines' while they play.
-        opened = open_player(drawn_by, state_dir, reporter)
+        opened = open_player(drawn_by, state_dir, reporter, human_profile=human_profile)
         try:
             drawn = []
             for number, pair in enumerate(pairs):

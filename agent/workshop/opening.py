@@ -11,6 +11,7 @@ from agent.errors import BackendUnavailable
 from agent.events import Reporter
 from agent.export.artifact import Artifact, Format, manifest_path, read_artifact
 from agent.export.exporters import export
+from agent.export.parse import is_human_style
 from agent.model import disk
 from agent.model.catalogue import load_catalogue
 from agent.model.pull import pull_named
@@ -33,9 +34,12 @@ class OpenedNetwork:
     artifact: Artifact | None
 
 
-def open_network(named: str, state_dir: Path, reporter: Reporter, *, threads: int = 1) -> OpenedNetwork:
+def open_network(
+    named: str, state_dir: Path, reporter: Reporter, *, threads: int = 1, human_profile: str = ""
+) -> OpenedNetwork:
     """`threads` will call the backend at once. A .bin.gz file or a name of the catalogue is run in fp32 by ONNX
-    Runtime; its artifact is made below `state_dir` where it is not there.
+    Runtime; its artifact is made below `state_dir` where it is not there. `human_profile` is whom it imitates where it
+    is a human-style network: the configuration's.
 
     Raises:
         BackendUnavailable: nothing on this machine runs it.
@@ -45,7 +49,8 @@ def open_network(named: str, state_dir: Path, reporter: Reporter, *, threads: in
     opened = _open_file(Path(named), threads)
     if opened is None:
         stored = _stored(named, state_dir, reporter)
-        (outcome,) = export(stored.path, [Format.ONNX_FP32], artifact_folder(state_dir, stored.sha256), prove, reporter)
+        folder = artifact_folder(state_dir, stored.sha256)
+        (outcome,) = export(stored.path, [Format.ONNX_FP32], folder, prove, reporter, usual_profile=human_profile)
         if outcome.artifact is None:
             assert outcome.error is not None
             raise outcome.error
@@ -54,7 +59,9 @@ def open_network(named: str, state_dir: Path, reporter: Reporter, *, threads: in
     return opened
 
 
-def open_player(named: str, state_dir: Path, reporter: Reporter, *, threads: int = 1) -> OpenedNetwork:
+def open_player(
+    named: str, state_dir: Path, reporter: Reporter, *, threads: int = 1, human_profile: str = ""
+) -> OpenedNetwork:
     """As `open_network`, for those who play many games: a .bin.gz file or a name of the catalogue is run by the core's
     own kernels where they know its blocks, which takes two thirds of ONNX Runtime's time (b15c192 on 9×9, AVX2)."""
     opened = _open_file(Path(named), threads)
@@ -62,9 +69,10 @@ def open_player(named: str, state_dir: Path, reporter: Reporter, *, threads: int
         return opened
     stored = _stored(named, state_dir, reporter)
     try:
-        backend = open_backend("core", stored.path, threads=threads)
+        profile = human_profile if is_human_style(stored.path) else ""
+        backend = open_backend("core", stored.path, threads=threads, human_profile=profile)
     except BackendUnavailable:
-        return open_network(named, state_dir, reporter, threads=threads)
+        return open_network(named, state_dir, reporter, threads=threads, human_profile=human_profile)
     return OpenedNetwork(backend, f"{stored.manifest.name} fp32", stored.path, None)
 
 

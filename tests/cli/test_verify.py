@@ -242,10 +242,25 @@ def test_players_run_on_the_core_and_what_it_does_not_run_goes_the_usual_way(tmp
         opened = open_player(str(tmp_path / f"{name}.bin.gz"), tmp_path / "state", SilentReporter())
         assert opened.backend.name == "core"
         opened.backend.close()
-    # A human-style network needs somebody to imitate, which only an artifact of it has.
-    NetworkWriter(15, ["ordinary"], channels=8, metadata=True).write(tmp_path / "human.bin.gz")
-    with pytest.raises(ConversionFailed, match="human"):
-        open_player(str(tmp_path / "human.bin.gz"), tmp_path / "state", SilentReporter())
+
+
+def test_a_human_style_network_imitates_whom_the_configuration_names(folder: Path, tmp_path: Path) -> None:
+    human = NetworkWriter(15, ["ordinary"], channels=8, metadata=True).write(tmp_path / "human.bin.gz")
+    for open_one, backend in ((open_network, "onnxruntime"), (open_player, "core")):
+        with pytest.raises(ConversionFailed, match="human"):
+            open_one(str(human), tmp_path / "state", SilentReporter())
+        opened = open_one(str(human), tmp_path / "state", SilentReporter(), human_profile="rank_5k")
+        assert (opened.backend.name, opened.backend.network.human_profile) == (backend, "rank_5k")
+        opened.backend.close()
+    # Other networks imitate nobody, and do not mind.
+    opened = open_player(str(folder / "small.bin.gz"), tmp_path / "state", SilentReporter(), human_profile="rank_5k")
+    assert (opened.backend.name, opened.backend.network.human_profile) == ("core", "")
+    opened.backend.close()
+    (tmp_path / "agent.yaml").write_text(f"state_dir: {tmp_path / 'state'}\nhuman_profile: rank_5k\n")
+    (made,) = (tmp_path / "state" / "artifacts").glob("*/*.onnx")
+    positions = ("--positions", str(folder / "positions.npz"))
+    result = run(tmp_path, "verify", str(made), "--against", str(human), *positions)
+    assert result.exit_code == 0 and "gate passed" in result.stdout, result.output
 
 
 def test_held_out_positions_are_played_once_where_none_are_given(folder: Path) -> None:
