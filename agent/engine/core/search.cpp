@@ -138,12 +138,8 @@ Search::Walk Search::walk(Leaf& leaf) {
       return Walk::DONE;
     }
     // Another way to this node made the move legal there; here it repeats a position. Very rare (see graph_key.h), and never at the
-    // root: the visit counts for those above, so the search goes on.
-    if (!leaf.game.isLegal(choice.move, node.toPlay)) {
-      backUp(leaf.path, true);
-      counts_.cacheHits++;
-      return Walk::DONE;
-    }
+    // root: the network is asked once more, for the moves of this way. The visit counts for those above, so the search goes on.
+    if (!leaf.game.isLegal(choice.move, node.toPlay)) return handOut(leaf, node, false);
     Edge& edge = follow(leaf, node, choice);
     Node& child = *edge.node;
     const bool isCircle = std::any_of(leaf.path.begin(), leaf.path.end(), [&](const Step& step) { return step.node == &child; });
@@ -184,8 +180,8 @@ Edge& Search::follow(Leaf& leaf, Node& node, const Choice& choice) {
 // The walk ends at `node`: the game is over there, the cache knows it, the network must be asked, or somebody else is asking.
 Search::Walk Search::arrive(Leaf& leaf, Node& node) {
   if (leaf.game.isFinished() && !node.forceNonTerminal) {
+    // Not EXPANDED: on another way to this node the game may go on, and then the network is asked.
     addTerminalVisit(node, leaf.game);
-    node.state = NodeState::EXPANDED;
     counts_.terminal++;
     backUp(leaf.path, true);
     return Walk::DONE;
@@ -215,7 +211,7 @@ Search::Walk Search::handOut(Leaf& leaf, Node& node, bool addsVisit) {
     if (root_->state == NodeState::UNEVALUATED) root_->state = NodeState::EVALUATING;
     return Walk::LEAF;
   }
-  if (SharedEvaluation known = cache_.find(leaf.key)) {
+  if (SharedEvaluation known = addsVisit ? cache_.find(leaf.key) : nullptr) {
     counts_.cacheHits++;
     node.evaluation = std::move(known);
     node.state = NodeState::EXPANDED;
@@ -271,7 +267,7 @@ Search::Leaf& Search::leafOf(int id) {
 void Search::giveUp(Leaf& leaf) {
   undo(leaf.path);
   Node& node = *leaf.path.back().node;
-  if (node.state == NodeState::EVALUATING) node.state = NodeState::UNEVALUATED;
+  if (node.state == NodeState::EVALUATING) node.state = node.evaluation ? NodeState::EXPANDED : NodeState::UNEVALUATED;
   if (leaf.path.size() == 1) symmetriesToDo_.push_back(leaf.symmetry);
 }
 
@@ -289,7 +285,7 @@ void Search::finish(Leaf& leaf, Evaluation&& evaluation) {
     Node& node = *leaf.path.back().node;
     node.evaluation = std::move(compact);
     node.state = NodeState::EXPANDED;
-    addEvaluationAsVisit(node);
+    if (leaf.addsVisit) addEvaluationAsVisit(node);
     backUp(leaf.path, true);
     return;
   }

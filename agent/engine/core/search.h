@@ -103,7 +103,7 @@ class Search {
     Hash128 key;
     EncodeOptions options;
     int symmetry = 0;
-    bool addsVisit = true;      // false: evaluates the root again, for more symmetries or new options
+    bool addsVisit = true;      // false: evaluates a node again: the root, for more symmetries or new options, or for other legal moves
     bool countsPlayout = true;  // towards maxVisits
     bool inUse = false;
   };
