@@ -24,8 +24,8 @@ POSITIONS_KEYS = ("calibration positions", "calibration")
 
 class Row(msgspec.Struct, frozen=True):
     """One artifact. `label` names it among the others of its network; `size_ratio` is over the ONNX fp32 artifact of
-    the same network; `accuracy` its newest verification over all positions; `speed` the fastest measurement; `whole`
-    says that the file can be read and still has the hash."""
+    the same network; `accuracy` its newest verification over all positions; `speed` the fastest measurement, on the
+    report's own machine where there is one; `whole` says that the file can be read and still has the hash."""
 
     label: str
     format: str
@@ -129,7 +129,9 @@ def _network(
     artifacts = sorted(artifacts, key=lambda each: (order.index(each.manifest.format), each.manifest.file))
     bases = [each.manifest.size_bytes for each in artifacts if each.format is Format.ONNX_FP32]
     base_bytes = bases[0] if bases else None
-    rows = tuple(_row(label, each, base_bytes) for label, each in zip(_labels(artifacts), artifacts, strict=True))
+    rows = tuple(
+        _row(label, each, base_bytes, hardware) for label, each in zip(_labels(artifacts), artifacts, strict=True)
+    )
     standings = {row.sha256: _standing(row) for row in rows}
     tables = tuple(timed(table, standings) for table in found)
     return NetworkReport(name, sha256, rows, tables, _claims(rows, tables), _checklist(rows, tables, hardware, chosen))
@@ -144,7 +146,10 @@ def _labels(artifacts: Sequence[Artifact]) -> list[str]:
     ]
 
 
-def _row(label: str, artifact: Artifact, base_bytes: int | None) -> Row:
+def _row(label: str, artifact: Artifact, base_bytes: int | None, hardware: str) -> Row:
+    def preference(speed: Speed) -> tuple[bool, bool, float]:
+        return speed.hardware == hardware, speed.board == MAIN_BOARD, speed.evals_per_s
+
     manifest, facts = artifact.manifest, artifact.format.facts
     newest = manifest.verifications[-1].accuracies if manifest.verifications else ()
     return Row(
@@ -160,7 +165,7 @@ def _row(label: str, artifact: Artifact, base_bytes: int | None) -> Row:
         gate_reasons=manifest.gate_reasons,
         accuracy=next((accuracy for accuracy in newest if accuracy.slice == ALL), None),
         slices=tuple(accuracy for accuracy in newest if accuracy.slice != ALL),
-        speed=max(manifest.speeds, key=lambda speed: (speed.board == MAIN_BOARD, speed.evals_per_s), default=None),
+        speed=max(manifest.speeds, key=preference, default=None),
         speeds=manifest.speeds,
         sensitivity=manifest.sensitivity,
         tools=manifest.tools,

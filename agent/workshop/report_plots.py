@@ -51,7 +51,10 @@ def plots(report: NetworkReport) -> dict[str, str]:
     if boards:
         pictures |= boards
     elif timed:
-        pictures["Speed"] = _speeds(timed)
+        for hardware in dict.fromkeys(row.speed.hardware for row in timed if row.speed):
+            pictures[f"Speed, {hardware}"] = _speeds(
+                [row for row in timed if row.speed and row.speed.hardware == hardware]
+            )
     layered = next((row for row in report.rows if row.sensitivity), None)
     if layered:
         pictures[f"What each layer costs in INT8 ({layered.label})"] = _sensitivity(layered.sensitivity)

@@ -107,6 +107,18 @@ def test_sizes_and_claims_are_those_of_the_manifests(artifacts: list[Artifact]) 
     assert claims["INT8 loses less than 1 %"][1] is True
 
 
+def test_another_machines_speed_goes_by_its_name(tmp_path: Path) -> None:
+    fast, slow = Speed("a workstation", "onnxruntime", "19x19", 8, 8, 300, 2.0), speed(45, "9x9", ratio=1.1)
+    artifact(tmp_path, "n.onnx", "onnx-fp32", 1000, speeds=(fast, slow))
+    artifact(tmp_path, "n.fp16.onnx", "onnx-fp16", 505, speeds=(fast,))
+    made = report(artifacts_in(tmp_path, SOURCE))
+    both, elsewhere = made.networks[0].rows
+    assert (both.speed, elsewhere.speed) == (slow, fast)
+    table = page(made).split("<tbody>")[1].split("</tbody>")[0]
+    assert table.count("on a workstation") == 1 and HARDWARE not in table
+    assert {f"Speed, {HARDWARE}", "Speed, a workstation"} < set(plots(made.networks[0]))
+
+
 def path(
     backend: str,
     rate: float,
@@ -241,7 +253,7 @@ def test_two_artifacts_of_one_format_are_told_apart(tmp_path: Path) -> None:
             # As a tick, in a legend or beside a point: each once.
             assert svg.count(f">{label}<") == 1, title
         places = re.findall(r' y="(\S+?)"[^>]*> 45\.0 {2}on 9×9<', svg)
-        assert len(set(places)) == len(places) == (2 if title == "Speed" else 0)
+        assert len(set(places)) == len(places) == (2 if title == f"Speed, {HARDWARE}" else 0)
 
 
 def test_a_layer_may_be_named_as_it_likes(artifacts: list[Artifact]) -> None:
