@@ -94,7 +94,7 @@ async def _tell_others(stack: contextlib.AsyncExitStack, settings: Settings, err
         started=begun_s,
         status_address=server_address(server),
         broker=link.address if link else None,
-        boot_id=boot_id(),
+        start_ticks=health.start_ticks(os.getpid()),
         state_dir=str(settings.state_dir),
     )
     stack.enter_context(health.published(front, settings.state_dir))

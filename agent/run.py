@@ -226,7 +226,7 @@ class _Front:
         stack.callback(status_server.close)
         front = health.Front(
             pid=os.getpid(),
-            boot_id=boot_id(),
+            start_ticks=health.start_ticks(os.getpid()),
             state_dir=str(self._settings.state_dir),
             device_id=self._settings.device_id,
             started=self._started_s,

@@ -17,9 +17,8 @@ from fakes.listening import Listener
 from agent.daemon import Chain
 from agent.errors import AgentError
 from agent.events import ChainStep
-from agent.hardware.boot import boot_id
 from agent.outage import count_restarts, sit_out, wait_s
-from agent.service.health import FRONT, Front, ask_status, find_front, hold_front, judge, published
+from agent.service.health import FRONT, Front, ask_status, find_front, hold_front, judge, published, start_ticks
 from agent.settings import Settings, own_command
 from agent.telemetry import topics
 
@@ -80,7 +79,7 @@ def test_a_failure_of_many_lines_is_one_line_for_systemd_and_the_next_try_comes(
 
 
 def test_beside_another_daemon_its_status_stays(tmp_path: Path) -> None:
-    other = Front(os.getpid(), "box", 0.0, "127.0.0.1:1", boot_id=boot_id(), state_dir=str(tmp_path))
+    other = Front(os.getpid(), "box", 0.0, "127.0.0.1:1", start_ticks=start_ticks(os.getpid()), state_dir=str(tmp_path))
     with hold_front(tmp_path), published(other, tmp_path):
         assert asyncio.run(sit_out(Settings(state_dir=tmp_path), TROUBLE, wait_s=0.0)) is False
         assert find_front(tmp_path) == other

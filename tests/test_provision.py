@@ -31,13 +31,12 @@ from agent.export.artifact import ArtifactManifest, digest, write_manifest
 from agent.export.info import EXPORTER, NetworkInfo
 from agent.export.session import open_session
 from agent.hardware import detect
-from agent.hardware.boot import boot_id
 from agent.model.disk import sha256_of
 from agent.model.store import Store
 from agent.plan import Plan, worker_command
 from agent.profile import choose, load_profiles
 from agent.provision import backend_of, provision, provision_as_daemon
-from agent.service.health import Front, published
+from agent.service.health import Front, published, start_ticks
 from agent.settings import Engine, Settings, data_folder, own_command
 from agent.tuner import _other_form, tune_here
 from agent.workshop.place import artifact_folder
@@ -211,7 +210,9 @@ def test_a_session_beside_the_daemon_leaves_its_network_the_one_in_use(tmp_path:
 
     own = provision(settings, Listener())
     assert in_use() == own.network_sha256
-    front = Front(os.getpid(), "pi", 1.0, "127.0.0.1:1", boot_id=boot_id(), state_dir=str(settings.state_dir))
+    front = Front(
+        os.getpid(), "pi", 1.0, "127.0.0.1:1", start_ticks=start_ticks(os.getpid()), state_dir=str(settings.state_dir)
+    )
     with published(front, settings.state_dir):
         other = provision(beside, Listener())
         assert other.network_sha256 != own.network_sha256

@@ -1,8 +1,8 @@
 """How others know that the daemon is well: systemd by its notify socket, people and joiners by `front.json`.
 
 `front.json` stands in the state folder, and beside it in systemd's runtime folder where there is one, which other
-users can read. It says where the daemon listens, its process id and its boot, so a file that a killed daemon or a power
-cut left behind deceives nobody. A lock on `front.lock` keeps a second daemon away. Anybody who connects to
+users can read. It says where the daemon listens, its process id and when that began, so a file that a killed daemon or a
+power cut left behind deceives nobody. A lock on `front.lock` keeps a second daemon away. Anybody who connects to
 `status_address` is told the present state.
 """
 
@@ -23,7 +23,6 @@ from typing import Final
 import msgspec
 
 from agent.errors import AgentError, FrontRunning, ServiceDown
-from agent.hardware.boot import boot_id
 from agent.settings import SYSTEM_STATE, default_state_dir, parse_address
 
 log = logging.getLogger(__name__)
@@ -39,8 +38,8 @@ STATUS_BYTES: Final = 1 << 20
 
 class Front(msgspec.Struct, frozen=True):
     """A running daemon. Addresses are "host:port", sockets paths, None where one is closed; `is_guarded` says that
-    TCP and WebSocket ask who comes; `broker` is where it reports; `boot_id` and `state_dir` are those that it started
-    with."""
+    TCP and WebSocket ask who comes; `broker` is where it reports; `start_ticks` is when its process began, by the clock
+    of this boot; `state_dir` is the one that it started with."""
 
     pid: int
     device_id: str
@@ -56,7 +55,7 @@ class Front(msgspec.Struct, frozen=True):
     broker_tls: bool = False
     network: str = ""
     visits: int = 0
-    boot_id: str = ""
+    start_ticks: int = 0
     state_dir: str = ""
 
     def places(self, kind: str) -> list[Path | tuple[str, int]]:
@@ -232,8 +231,9 @@ def find_front(state_dir: Path, runtime: Path = SYSTEM_RUNTIME) -> Front | None:
 
 
 def _is_running(front: Front) -> bool:
-    # Numbers of processes come back with each boot.
-    if front.boot_id and front.boot_id != boot_id():
+    # Numbers of processes come back with each boot. Not the boot's id: a container's is not the one that its service,
+    # with a /proc of its own (ProtectProc=), reads.
+    if front.start_ticks and start_ticks(front.pid) not in (0, front.start_ticks):
         return False
     try:
         os.kill(front.pid, 0)
@@ -262,6 +262,16 @@ def ask_status(front: Front) -> FrontStatus | None:
         return msgspec.json.decode(answer, type=FrontStatus)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def start_ticks(pid: int) -> int:
+    """When a process began, in the kernel's ticks since boot (proc(5), field 22 of stat); 0 where it cannot be read."""
+    try:
+        return int(
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+        )
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def rss_bytes(pid: int) -> int | None:

@@ -13,12 +13,11 @@ import pytest
 from msgspec.structs import replace
 
 from agent.errors import AgentError, BrokerUnreachable, NetworkMissing, ServiceDown, StoreDamaged, StoreUnwritable
-from agent.hardware.boot import boot_id
 from agent.install import doctor
 from agent.install.doctor import Elsewhere, Link, chain, examine
 from agent.model.catalogue import Licence
 from agent.model.store import Manifest, Store
-from agent.service.health import Front, published
+from agent.service.health import Front, published, start_ticks
 from agent.settings import Engine, Mqtt, Settings, load_settings
 
 
@@ -129,7 +128,7 @@ def test_a_state_folder_that_is_missing_or_a_file(settings: Settings) -> None:
 
 def running(**more: str) -> Front:
     """As an agent that runs publishes it."""
-    return Front(os.getpid(), "device", 0.0, "127.0.0.1:1", boot_id=boot_id(), **more)
+    return Front(os.getpid(), "device", 0.0, "127.0.0.1:1", start_ticks=start_ticks(os.getpid()), **more)
 
 
 def test_a_user_is_not_told_to_install_what_the_running_service_has(settings: Settings, tmp_path: Path) -> None:

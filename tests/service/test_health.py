@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from agent.errors import AgentError, FrontRunning
-from agent.hardware.boot import boot_id
 from agent.service import health
 from agent.service.health import Front, FrontStatus, Notifier, Verdict
 from agent.settings import SYSTEM_STATE, default_state_dir
@@ -176,10 +175,10 @@ def test_a_dead_daemons_front_json_is_no_front(tmp_path: Path) -> None:
 
 
 def test_what_a_power_cut_left_behind_is_no_front_and_goes_with_the_next_daemon(tmp_path: Path) -> None:
-    left = msgspec.structs.replace(front(os.getpid()), boot_id="of yesterday")
+    left = msgspec.structs.replace(front(os.getpid()), start_ticks=health.start_ticks(os.getpid()) + 1)
     (tmp_path / health.FRONT).write_bytes(msgspec.json.encode(left))
     assert health.find_front(tmp_path) is None
-    today = msgspec.structs.replace(left, boot_id=boot_id())
+    today = msgspec.structs.replace(left, start_ticks=health.start_ticks(os.getpid()))
     (tmp_path / health.FRONT).write_bytes(msgspec.json.encode(today))
     assert health.find_front(tmp_path) == today
     with health.hold_front(tmp_path):
