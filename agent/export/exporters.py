@@ -31,13 +31,15 @@ from agent.export.publish import Prove, publish, publishing, storage_errors
 class Exporter:
     """A row of the table. `load` imports the writer. `version` is raised whenever the same network would become another
     artifact. `tools` are the distributions that decide what the artifact is. `inputs` tells what else does (a device,
-    a driver); it may raise ToolMissing. A row with `calibrates` takes positions into account."""
+    a driver); it may raise ToolMissing. A row with `calibrates` takes positions into account. `made_of` is the format
+    whose file the writer starts from, where the row goes by that one's version, too."""
 
     load: Callable[[], Writer]
     version: str
     tools: tuple[str, ...] = ()
     inputs: Callable[[], Mapping[str, str]] = dict
     calibrates: bool = False
+    made_of: Format | None = None
 
 
 def _onnx_fp32() -> Writer:
@@ -137,8 +139,10 @@ EXPORTERS: Mapping[Format, Exporter] = {
     Format.TFLITE_INT8_WEIGHTS: Exporter(_tflite_int8_weights, "4", ("ai-edge-litert", "flatbuffers")),
     Format.TFLITE_INT8: Exporter(_tflite_int8, "5", ("ai-edge-litert", "flatbuffers")),
     Format.COREML_FP16: Exporter(_coreml, "1", ("coremltools",)),
-    Format.TENSORRT_FP16: Exporter(_tensorrt_fp16, "1", ("onnx",), _tensorrt_inputs),
-    Format.TENSORRT_INT8: Exporter(_tensorrt_int8, "1", ("onnx",), _tensorrt_inputs, calibrates=True),
+    Format.TENSORRT_FP16: Exporter(_tensorrt_fp16, "1", ("onnx",), _tensorrt_inputs, made_of=Format.ONNX_FP16),
+    Format.TENSORRT_INT8: Exporter(
+        _tensorrt_int8, "1", ("onnx",), _tensorrt_inputs, calibrates=True, made_of=Format.ONNX_INT8
+    ),
 }
 
 
@@ -241,6 +245,8 @@ class _Export:
         tools, inputs = _needs(exporter, format)
         if exporter.calibrates:
             inputs["calibration"] = self._calibration_sha256
+        if exporter.made_of is not None and exporter.made_of in self._table:
+            inputs["made of"] = f"{exporter.made_of.value} {EXPORTER}.{self._table[exporter.made_of].version}"
         for artifact in artifacts_in(self._staging.parent, self._sha256):
             fits = artifact.manifest.format == format.value and self._imitates_the_same(artifact)
             if fits and _is_current(artifact, tools, inputs):

@@ -222,6 +222,30 @@ def test_memory_that_runs_out_fails_one_format(source: Path) -> None:
     assert second.made
 
 
+def test_what_is_made_of_another_format_goes_by_its_version_too(source: Path) -> None:
+    """As TensorRT's INT8, whose scales are those of the calibration that wrote ONNX's."""
+
+    def engine() -> Writer:
+        def write(job: Job) -> Written:
+            job.out.write_bytes(job.made(Format.ONNX_INT8).read_bytes())
+            return Written()
+
+        return write
+
+    def made(version: str) -> bool:
+        table = {
+            Format.ONNX_INT8: Exporter(text_writer(f"scales {version}"), version, calibrates=True),
+            Format.TENSORRT_INT8: Exporter(engine, "1", calibrates=True, made_of=Format.ONNX_INT8),
+        }
+        (outcome,) = run(source, Format.TENSORRT_INT8, table=table)
+        assert outcome.artifact is not None and f"scales {version}" in outcome.artifact.path.read_text()
+        return outcome.made
+
+    assert [made("1"), made("1"), made("2"), made("2")] == [True, False, True, False]
+    assert EXPORTERS[Format.TENSORRT_INT8].made_of is Format.ONNX_INT8
+    assert EXPORTERS[Format.TENSORRT_FP16].made_of is Format.ONNX_FP16
+
+
 @pytest.mark.parametrize("what", ["network", "calibration"])
 def test_a_folder_in_the_place_of_a_file_is_named(what: str, source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
