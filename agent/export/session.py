@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import glob
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import BackendUnavailable
-from agent.export.artifact import read_artifact
+from agent.export.artifact import digest, read_artifact
 from agent.export.info import METADATA_KEY, NetworkInfo
 
 Array = NDArray[np.float32]
@@ -44,6 +47,11 @@ _TENSORRT_SHAPES = {
     "trt_profile_opt_shapes": "spatial:8x22x19x19,global:8x19",
     "trt_profile_max_shapes": "spatial:32x22x19x19,global:32x19",
 }
+
+
+# How much of a network's hash names its engines, and how such a folder's name ends; the first ones had no hash.
+_HASH_DIGITS = 16
+_CACHE_FOLDER = re.compile(rf"(\.[0-9a-f]{{{_HASH_DIGITS}}})?\.tensorrt$")
 
 
 class Session:
@@ -152,11 +160,21 @@ def require_started(provider: Provider, running: Sequence[str]) -> None:
 
 
 def tensorrt_options(model: Path) -> dict[str, str]:
-    """Settings of the TensorRT provider for `model`: its engine and timings are kept in a folder beside it.
+    """Settings of the TensorRT provider for `model`: its engine and timings are kept in a folder beside it. The folder
+    goes by the file's hash, for the provider itself tells networks of one file name and one structure not apart: it
+    would run the weights of the older one. Folders of older ones are removed.
 
-    Source: onnxruntime.ai, TensorRT Execution Provider, Configurations.
+    Source: onnxruntime.ai, TensorRT Execution Provider, Configurations; TRTGenerateId in the provider's
+    tensorrt_execution_provider_utils.h.
+
+    Raises:
+        OSError: there is no such file.
     """
-    cache = str(model.with_name(f".{model.name}.tensorrt"))
+    folder = model.with_name(f".{model.name}.{digest(model)[:_HASH_DIGITS]}.tensorrt")
+    for older in model.parent.glob(f".{glob.escape(model.name)}*.tensorrt"):
+        if _CACHE_FOLDER.sub("", older.name) == f".{model.name}" and older != folder:
+            shutil.rmtree(older, ignore_errors=True)
+    cache = str(folder)
     artifact = read_artifact(model)
     precision = artifact.manifest.network.precision if artifact else "fp32"
     return {

@@ -57,5 +57,27 @@ def test_engines_of_the_tensorrt_provider_are_kept_beside_the_network(
     )
     options = tensorrt_options(model)
     assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == (fp16, int8)
-    assert options["trt_engine_cache_path"] == str(tmp_path / ".n.onnx.tensorrt")
+    assert options["trt_engine_cache_path"] == str(tmp_path / f".n.onnx.{digest(model)[:16]}.tensorrt")
+    assert options["trt_timing_cache_path"] == options["trt_engine_cache_path"]
     assert set(options["trt_profile_max_shapes"].split(",")) == {"spatial:32x22x19x19", "global:32x19"}
+
+
+def test_an_engine_is_not_taken_for_that_of_other_weights(tmp_path: Path) -> None:
+    """The provider's own key knows the file's name and the graph's structure, not what was trained."""
+    model = tmp_path / "n.qat.int8.onnx"
+
+    def cache(weights: bytes) -> Path:
+        model.write_bytes(weights)
+        folder = Path(tensorrt_options(model)["trt_engine_cache_path"])
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    bystanders = [tmp_path / name for name in (".other.onnx.tensorrt", ".n.qat.int8.onnx.old.tensorrt", "n.tensorrt")]
+    for each in (*bystanders, tmp_path / ".n.qat.int8.onnx.tensorrt"):
+        each.mkdir()
+    first = cache(b"run A")
+    (first / "engine").write_bytes(b"A")
+    assert cache(b"run A") == first and (first / "engine").exists()
+    second = cache(b"run B")
+    assert second != first
+    assert {each for each in tmp_path.iterdir() if each.is_dir()} == {second, *bystanders}, "older ones take much room"
