@@ -165,10 +165,12 @@ class SearchTree:
 
         Raises:
             BackendUnavailable: outputs of the wrong shape; nothing was taken and the leaves are still out.
+            EngineError: no memory for some, whose playouts are undone. As after success, nothing is left to abandon.
         """
         arrays = self._arrays(batch.count, outputs)
         addresses = (array.ctypes.data for array in arrays)
-        return self._check(self._core.ka_search_deliver(self._handle, batch.count, batch.addresses[2], *addresses)) == 1
+        count, batch.count = batch.count, 0
+        return self._check(self._core.ka_search_deliver(self._handle, count, batch.addresses[2], *addresses)) == 1
 
     def abandon(self, batch: LeafBatch) -> None:
         """Undo the playouts of `batch`, which will never be evaluated."""

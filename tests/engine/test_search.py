@@ -174,6 +174,20 @@ def test_abandoned_leaves_leave_the_tree_as_it_was() -> None:
     assert search(tree, wanted).root is not None
 
 
+def test_a_batch_that_was_delivered_has_nothing_left_to_abandon() -> None:
+    """A caller that gives a batch up after any error must not undo what is done, or what others took since."""
+    tree, batch, other = new_tree(), LeafBatch(3), LeafBatch(1)
+    search(tree, request(position(), 60))
+    tree.begin(request(position(), 200))
+    assert tree.select(batch, 200) == 3
+    tree.deliver(batch, UNIFORM.evaluate(batch.spatial, batch.global_))
+    assert tree.select(other, 200) == 1
+    tree.abandon(batch)
+    assert tree.in_flight == 1 and tree.virtual_losses > 0
+    tree.abandon(other)
+    assert (tree.in_flight, tree.virtual_losses) == (0, 0)
+
+
 def test_outputs_that_are_not_finite_are_refused_and_undone() -> None:
     tree, batch = new_tree(), LeafBatch(1)
     tree.begin(request(position(), 5))

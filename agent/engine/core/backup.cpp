@@ -81,8 +81,8 @@ void Search::undo(const std::vector<Step>& path) {
 
 // A node's averages anew from its children and its own evaluation, with `newVisits` visits more.
 void Search::recompute(Node& node, int newVisits) {
-  std::vector<WeightedChild> children;
-  children.reserve(node.edges.size());
+  std::vector<WeightedChild>& children = children_;
+  children.clear();
   double total = 0;
   for (const Edge& edge : node.edges) {
     const NodeStats& stats = edge.node->stats;

@@ -23,8 +23,10 @@ void EvalCache::store(const Hash128& key, SharedEvaluation evaluation) {
     byKey_.erase(entries_.back().key);
     entries_.pop_back();
   }
-  entries_.push_front({key, std::move(evaluation)});
-  byKey_[key] = entries_.begin();
+  decltype(entries_) fresh;  // in the list only once it can be found
+  fresh.push_front({key, std::move(evaluation)});
+  byKey_[key] = fresh.begin();
+  entries_.splice(entries_.begin(), fresh);
 }
 
 void EvalCache::clear() {

@@ -13,19 +13,23 @@ constexpr uint64_t ALONE = 0x3c6ef372fe94f82bULL;
 }  // namespace
 
 NodeTable::Found NodeTable::nodeFor(const Hash128& key, Color toPlay, bool forceNonTerminal) {
-  std::unique_ptr<Node>& node = nodes_[forceNonTerminal ? key ^ MUST_NOT_END : key];
-  if (node && node->toPlay == toPlay) return {*node, false};
-  if (node) return newNode(key, toPlay, forceNonTerminal);  // two positions with one hash: keep them apart
-  node = std::make_unique<Node>(key, toPlay);
-  node->forceNonTerminal = forceNonTerminal;
-  return {*node, true};
+  const Hash128 place = forceNonTerminal ? key ^ MUST_NOT_END : key;
+  const auto known = nodes_.find(place);
+  if (known == nodes_.end()) return addNode(place, key, toPlay, forceNonTerminal);
+  if (known->second->toPlay == toPlay) return {*known->second, false};
+  return newNode(key, toPlay, forceNonTerminal);  // two positions with one hash: keep them apart
 }
 
 NodeTable::Found NodeTable::newNode(const Hash128& key, Color toPlay, bool forceNonTerminal) {
-  std::unique_ptr<Node>& node = nodes_[Hash128{alone_++, ALONE}];
-  node = std::make_unique<Node>(key, toPlay);
-  node->forceNonTerminal = forceNonTerminal;
-  return {*node, true};
+  return addNode(Hash128{alone_++, ALONE}, key, toPlay, forceNonTerminal);
+}
+
+NodeTable::Found NodeTable::addNode(const Hash128& place, const Hash128& key, Color toPlay, bool forceNonTerminal) {
+  auto made = std::make_unique<Node>(key, toPlay);
+  Node& node = *made;
+  node.forceNonTerminal = forceNonTerminal;
+  nodes_.emplace(place, std::move(made));
+  return {node, true};
 }
 
 void NodeTable::keepReachable(Node& root, const std::function<void(Node&)>& leaving) {

@@ -33,6 +33,8 @@ class NodeTable {
     size_t operator()(const Hash128& key) const { return static_cast<size_t>(key.low); }
   };
 
+  Found addNode(const Hash128& place, const Hash128& key, Color toPlay, bool forceNonTerminal);
+
   std::unordered_map<Hash128, std::unique_ptr<Node>, KeyHash> nodes_;
   uint64_t alone_ = 0;  // nodes so far that no other move finds
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 
 #include "graph_key.h"
 
@@ -31,6 +32,9 @@ Search::Search(const PostParams& network, bool preferPassAlive, EvalCache& cache
       random_(seed),
       game_(MAX_SIZE, MAX_SIZE, Rules(), 7.5f) {
   rootSafe_.fill(EMPTY);
+  // All that the way back from a leaf needs: it must not fail half-way.
+  rootPolicy_.reserve(MAX_AREA + 1);
+  children_.reserve(MAX_AREA + 1);
   clearTree();
 }
 
@@ -230,23 +234,34 @@ Search::Walk Search::handOut(Leaf& leaf, Node& node, bool addsVisit) {
 
 bool Search::deliver(int n, const int* leaves, const float* policy, const float* value, const float* score, const float* ownership) {
   bool allFinite = true;
+  std::exception_ptr failure;
   for (int i = 0; i < n; i++) {
     Leaf& leaf = leafOf(leaves[i]);
     const size_t area = static_cast<size_t>(leaf.game.area());
-    Evaluation evaluation;
-    const bool finite = postProcess(leaf.game, leaf.path.back().node->toPlay, network_, static_cast<float>(leaf.options.policyOptimism),
-                                    leaf.symmetry, policy + i * network_.policyChannels * (area + 1), value + i * 3,
-                                    score + i * network_.scoreChannels, ownership + i * area, evaluation, leaf.options.enablePassingHacks,
-                                    static_cast<float>(params_.nnPolicyTemperature));
-    std::lock_guard<std::mutex> lock(mutex_);
-    counts_.evaluations++;
-    if (finite)
-      finish(leaf, std::move(evaluation));
-    else
+    try {
+      Evaluation evaluation;
+      const bool finite = postProcess(leaf.game, leaf.path.back().node->toPlay, network_, static_cast<float>(leaf.options.policyOptimism),
+                                      leaf.symmetry, policy + i * network_.policyChannels * (area + 1), value + i * 3,
+                                      score + i * network_.scoreChannels, ownership + i * area, evaluation,
+                                      leaf.options.enablePassingHacks, static_cast<float>(params_.nnPolicyTemperature));
+      std::lock_guard<std::mutex> lock(mutex_);
+      counts_.evaluations++;
+      if (finite)
+        finish(leaf, std::move(evaluation));
+      else
+        giveUp(leaf);
+      release(leaf);
+      allFinite = allFinite && finite;
+    } catch (...) {
+      // Out of memory, before `finish` changed the tree. The other leaves go on: nobody could give them up from outside, as ids of the
+      // first may be out anew.
+      failure = std::current_exception();
+      std::lock_guard<std::mutex> lock(mutex_);
       giveUp(leaf);
-    release(leaf);
-    allFinite = allFinite && finite;
+      release(leaf);
+    }
   }
+  if (failure) std::rethrow_exception(failure);
   return allFinite;
 }
 

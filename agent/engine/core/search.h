@@ -71,7 +71,8 @@ class Search {
   static constexpr int MADE_PROGRESS = -1;
   int select(int maxLeaves, int64_t maxVisits, float* spatial, float* global, int* leaves);
   // Takes raw outputs of n leaves as the network gives them (layouts in evaluation.h, leaf after leaf). False when one was not
-  // finite; its playout is undone, the others count.
+  // finite; its playout is undone, the others count. Where one cannot be taken for want of memory, likewise, and std::bad_alloc is
+  // thrown after the last: none of the n is out any more.
   bool deliver(int n, const int* leaves, const float* policy, const float* value, const float* score, const float* ownership);
   // Undoes the playouts of n leaves that will never be evaluated.
   void abandon(int n, const int* leaves);
@@ -203,6 +204,8 @@ class Search {
   double scoreCenter_ = 0;             // points; recentScoreCenter of KataGo
   double sqrtArea_ = 19;
   uint64_t evaluationKey_ = 0;         // nnPolicyTemperature and evaluatedAs as a part of cache keys; 0 for none
+
+  std::vector<WeightedChild> children_;  // of `recompute` alone
 
   std::vector<std::unique_ptr<Leaf>> leaves_;
   int inFlight_ = 0;          // leaves out
