@@ -91,6 +91,7 @@ def verify(
 ) -> None:
     """Compare networks with a reference, and decide by their gates whether a device may run them."""
     import contextlib
+    from functools import partial
 
     import msgspec
     from rich.console import Console
@@ -99,7 +100,7 @@ def verify(
     from agent.export.progress import LineReporter
     from agent.model.progress import progress_on
     from agent.workshop.gates import MIN_GAMES, MIN_POSITIONS
-    from agent.workshop.opening import open_network
+    from agent.workshop.opening import open_network, open_second
     from agent.workshop.verify import Verifier, record
 
     settings = settings_as_owner(config)
@@ -112,7 +113,8 @@ def verify(
         held_out = _held_out(positions, against, reference, settings, reporter)
         _require_apart(candidates, reference, held_out, calibration, settings)
         rows, answers = _native(native, golden, reference, settings, reporter)
-        verifier = Verifier(reference, held_out, reporter, batch=batch, rows=rows, native=answers)
+        second = partial(open_second, reference.backend.network, settings.state_dir)
+        verifier = Verifier(reference, held_out, reporter, batch=batch, rows=rows, native=answers, second=second)
         for named in candidates:
             candidate = open_network(named, settings.state_dir, reporter, human_profile=settings.human_profile)
             try:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.engine.backends import BACKENDS, Backend, open_backend
+from agent.engine.backends import BACKENDS, Backend, NetworkInfo, open_backend
 from agent.errors import BackendUnavailable
 from agent.events import Reporter
 from agent.export.artifact import Artifact, Format, manifest_path, read_artifact
@@ -74,6 +74,19 @@ def open_player(
     except BackendUnavailable:
         return open_network(named, state_dir, reporter, threads=threads, human_profile=human_profile)
     return OpenedNetwork(backend, f"{stored.manifest.name} fp32", stored.path, None)
+
+
+def open_second(network: NetworkInfo, state_dir: Path) -> Backend | None:
+    """The same network on the core's own kernels, which share nothing with ONNX Runtime's but the file that was
+    published: what judges ONNX Runtime's fp32, by which all else is judged. None where the store or the core does not
+    have it."""
+    stored = Store(state_dir).find(network.sha256) if network.sha256 else None
+    if stored is None:
+        return None
+    try:
+        return open_backend("core", stored.path, threads=1, human_profile=network.human_profile)
+    except BackendUnavailable:
+        return None
 
 
 def _open_file(path: Path, threads: int) -> OpenedNetwork | None:

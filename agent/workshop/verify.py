@@ -1,12 +1,12 @@
 """Judges artifacts by their network in fp32 on positions that they were not made with. Start at `Verifier.verify`.
 
 Beside the artifact's errors stand two yardsticks: what the fp32 network itself changes when the board is mirrored, and
-how far native KataGo's fp32 is from ours. Neither is judged.
+how far native KataGo's fp32 is from ours. Neither is judged. The reference's own file is judged by a second runtime.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -23,6 +23,7 @@ from agent.export.artifact import (
     Artifact,
     ArtifactManifest,
     Verification,
+    read_artifact,
 )
 from agent.export.job import ANY_BOARD
 from agent.workshop.accuracy import Differences, accuracy, answers, compare, differences, evaluate
@@ -67,8 +68,10 @@ class Verifier:
         batch: int = 8,
         rows: Sequence[GoldenRow] = (),
         native: Sequence[NativeAnswer] = (),
+        second: Callable[[], Backend | None] = lambda: None,
     ) -> None:
         """`rows` are the golden positions (default: the packaged ones), `native` native KataGo's answers to them.
+        `second` opens what judges the reference's own file, which would pass against itself whatever it answers.
 
         Raises:
             BackendUnavailable, GateRefused: as `evaluate`; or the reference is not the file that its manifest names.
@@ -82,6 +85,7 @@ class Verifier:
         self._network: NetworkInfo = reference.backend.network
         alive = self._network.prefer_pass_alive
         self._positions = positions
+        self._second = second
         self._rows = tuple(rows) or packaged_rows()
         self._golden, self._order = golden_set(self._rows, prefer_pass_alive=alive)
         self._outputs = self._evaluate(reference.backend, positions, f"{reference.label}")
@@ -106,10 +110,13 @@ class Verifier:
         if artifact is not None and is_judged:
             _require_same_network(self._network, candidate)
             require_apart(artifact, self._positions, seen)
-        positions, outputs = _on_boards(artifact, self._positions, self._outputs)
+        second = self._second_outputs() if is_judged and self._is_own(artifact) else None
+        by_second = second is not None
+        outputs, golden_outputs = second or (self._outputs, self._golden_outputs)
+        positions, outputs = _on_boards(artifact, self._positions, outputs)
         if not len(positions):
             raise CalibrationError(f"{candidate.label} takes none of the positions' boards")
-        golden, golden_outputs = _on_boards(artifact, self._golden, self._golden_outputs)
+        golden, golden_outputs = _on_boards(artifact, self._golden, golden_outputs)
         found = compare(
             outputs, self._evaluate(candidate.backend, positions, candidate.label), positions, self._network
         )
@@ -117,16 +124,42 @@ class Verifier:
             theirs = self._evaluate(candidate.backend, golden, f"{candidate.label}, golden")
             whole = compare(golden_outputs, theirs, golden, self._network)[0]
             found += (msgspec.structs.replace(whole, slice=GOLDEN_SLICE),)
-        judgement, unjudged = None, ""
-        if artifact is None:
-            unjudged = "it is no artifact with a manifest"
-        elif not is_judged:
-            unjudged = "the reference is not this network in fp32"
-        else:
-            judgement = judge(artifact.format.facts.precision, found)
+        unjudged = "" if by_second else self._unjudged(artifact)
+        judgement = judge(artifact.format.facts.precision, found) if artifact and not unjudged else None
         name = self._reference.artifact.manifest.format if self._reference.artifact else self._reference.path.name
+        name = "core" if by_second else name
         verification = Verification(f"{self._network.sha256} {name}", positions.sha256(), (*found, *self._yardsticks))
         return Verified(candidate.label, found, self._yardsticks, judgement, verification, unjudged)
+
+    def _is_own(self, artifact: Artifact | None) -> bool:
+        reference = self._reference.artifact
+        return artifact is not None and reference is not None and reference.manifest.sha256 == artifact.manifest.sha256
+
+    def _unjudged(self, artifact: Artifact | None) -> str:
+        """Why the reference judges no `artifact`; empty where it does."""
+        if artifact is None:
+            return "it is no artifact with a manifest"
+        if not is_reference(self._network, artifact.manifest.network):
+            return "the reference is not this network in fp32"
+        if self._is_own(artifact):
+            return "it is the reference itself, and nothing else here runs the network"
+        reference = self._reference.artifact
+        now = None if reference is None else read_artifact(reference.path)  # that may have been a moment ago
+        if now is not None and now.manifest.gate == "failed":
+            return f"its own gate refused the reference, {now.path.name}; verify that first"
+        return ""
+
+    def _second_outputs(self) -> tuple[list[Outputs], list[Outputs]] | None:
+        """The second runtime's answers to the positions and to the golden ones, None where there is none."""
+        backend = self._second()
+        if backend is None:
+            return None
+        try:
+            label = f"{self._network.name} on {backend.name}"
+            mine = self._evaluate(backend, self._positions, label)
+            return mine, self._evaluate(backend, self._golden, f"{label}, golden")
+        finally:
+            backend.close()
 
     def _evaluate(self, backend: Backend, positions: PositionSet, what: str) -> list[Outputs]:
         return evaluate(backend, positions, self._batch, self._reporter, what)

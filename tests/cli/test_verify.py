@@ -103,6 +103,7 @@ def test_an_artifact_in_fp32_passes_and_its_manifest_says_so(folder: Path) -> No
     assert "gate passed" in result.stdout and "symmetry noise" in result.stdout
     now = read_artifact(path)
     assert now is not None and now.manifest.gate == "passed"
+    assert now.manifest.verifications[-1].reference.endswith(" core"), "by itself it would pass whatever it answers"
 
 
 def test_a_refused_artifact_ends_with_status_1_and_all_figures(folder: Path) -> None:

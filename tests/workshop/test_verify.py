@@ -44,7 +44,7 @@ POSITIONS = made_up()
 
 def artifact_of(folder: Path, form: Format = Format.ONNX_INT8, **changes: object) -> Path:
     path = folder / f"network{form.facts.suffix}"
-    path.write_bytes(b"weights")
+    path.write_bytes(f"weights in {form.value}".encode())
     manifest = ArtifactManifest(
         file=path.name,
         format=form.value,
@@ -94,6 +94,36 @@ def test_a_faithful_artifact_passes_and_is_offered(verifier: Verifier, tmp_path:
     assert verification.position_set == POSITIONS.sha256() and verification.reference.startswith(SHA256)
     assert [each.slice for each in verification.accuracies[-2:]] == ["golden", NOISE_SLICE]
     assert sorted(each.name for each in tmp_path.iterdir()) == [path.name, path.name + ".json"]
+
+
+def test_the_references_own_file_is_judged_by_a_second_runtime(tmp_path: Path) -> None:
+    """A wrong kernel agrees with itself, and with it everything that is judged by it."""
+
+    def spoil(outputs: Outputs, spatial: Array, global_: Array) -> Outputs:
+        return outputs._replace(value=outputs.value * 2)
+
+    path = artifact_of(tmp_path, Format.ONNX_FP32)
+
+    def found(backend: OpinionsBackend, second: OpinionsBackend | None) -> Verified:
+        verifier = Verifier(opened(path, backend), POSITIONS, SilentReporter(), second=lambda: second)
+        return verifier.verify(opened(path, backend))
+
+    good = found(OpinionsBackend(), OpinionsBackend())
+    assert good.judgement is not None and good.judgement.passed
+    assert good.verification.reference == f"{SHA256} core"
+    bad = found(OpinionsBackend(change=spoil), OpinionsBackend())
+    assert bad.judgement is not None and any("win error" in reason for reason in bad.judgement.reasons)
+    alone = found(OpinionsBackend(), None)
+    assert alone.judgement is None and "nothing else here runs" in alone.unjudged
+
+
+def test_a_reference_that_its_own_gate_refused_judges_nobody(tmp_path: Path) -> None:
+    source, path = artifact_of(tmp_path, Format.ONNX_FP32), artifact_of(tmp_path)
+    verifier = Verifier(opened(source, OpinionsBackend()), POSITIONS, SilentReporter())
+    assert verify(verifier, path).judgement is not None
+    artifact_of(tmp_path, Format.ONNX_FP32, gate="failed")
+    found = verify(verifier, path)
+    assert found.judgement is None and "refused the reference, network.onnx" in found.unjudged
 
 
 @pytest.mark.parametrize("board", [(9, 9), (7, 5)])
@@ -151,7 +181,7 @@ def test_another_network_and_a_reference_that_is_not_fp32_give_figures_and_no_ju
 
 def test_a_file_that_changed_since_its_export_is_refused(verifier: Verifier, tmp_path: Path) -> None:
     path = artifact_of(tmp_path)
-    path.write_bytes(b"weighty")
+    path.write_bytes(path.read_bytes().replace(b"weights", b"weighty"))
     with pytest.raises(GateRefused, match="not the file that its manifest names"):
         verify(verifier, path)
 
@@ -225,7 +255,7 @@ def test_a_file_that_says_something_else_of_the_network_is_refused(
 def test_a_reference_that_changed_since_its_export_is_none(tmp_path: Path) -> None:
     path = artifact_of(tmp_path, Format.ONNX_FP32)
     against = opened(path, OpinionsBackend())
-    path.write_bytes(b"weighty")
+    path.write_bytes(path.read_bytes().replace(b"weights", b"weighty"))
     with pytest.raises(GateRefused, match="not the file that its manifest names"):
         Verifier(against, POSITIONS, SilentReporter())
 
