@@ -146,6 +146,15 @@ def test_outputs_that_are_not_finite_are_an_error(broken: float) -> None:
         process(game, BLACK, ownership=np.full(9, math.nan))
 
 
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 5])
+def test_outputs_beyond_what_a_float_holds_are_an_error(at: int) -> None:
+    """Each is finite itself, and so is what is made of it in double precision."""
+    score = [0.5, -1.0, 0.25, 0.1, 0.3, 0.6]
+    score[at] = 3e38
+    with pytest.raises(OutputNotFinite):
+        process(Game(3, 3), BLACK, version=9, score=tuple(score))
+
+
 def test_a_policy_that_is_far_from_every_legal_move_is_still_a_distribution() -> None:
     logits = np.full((1, 10), -1000.0)
     logits[0, 0] = 1000.0

@@ -16,6 +16,9 @@ constexpr float MAX_PASS_ODDS = 19.0f;  // KataGo's cap with passing hacks: pass
 // The value past which softplus is its argument to double precision.
 double softplus(double x) { return x > 40.0 ? x : std::log1p(std::exp(x)); }
 
+// Finite, and still so as the float that it is kept as.
+bool fitsFloat(double x) { return std::isfinite(static_cast<float>(x)); }
+
 bool fillPolicy(const Game& game, Color toPlay, const PostParams& params, float optimism, int symmetry, const float* logits,
                 bool enablePassingHacks, float temperature, std::vector<float>& policy) {
   const int moves = game.area() + 1;
@@ -80,8 +83,7 @@ bool fillValue(const Game& game, Color toPlay, const PostParams& params, const f
   const double whiteMean = mean * (1.0 - noResult) * (toPlay == WHITE ? 1 : -1);
   const double whiteLead = score[2] * static_cast<double>(params.leadMultiplier) * (1.0 - noResult) * (toPlay == WHITE ? 1 : -1);
   const double varTime = softplus(score[3]) * params.varianceTimeMultiplier;
-  if (!(std::isfinite(sum) && std::isfinite(whiteMean) && std::isfinite(meanSq) && std::isfinite(whiteLead) && std::isfinite(varTime)))
-    return false;
+  if (!std::isfinite(sum) || !fitsFloat(whiteMean) || !fitsFloat(meanSq) || !fitsFloat(whiteLead) || !fitsFloat(varTime)) return false;
 
   out.whiteWin = static_cast<float>((toPlay == WHITE ? win : loss) / sum);
   out.whiteLoss = static_cast<float>((toPlay == WHITE ? loss : win) / sum);
@@ -92,7 +94,7 @@ bool fillValue(const Game& game, Color toPlay, const PostParams& params, const f
   out.varTimeLeft = out.shorttermWinlossError = out.shorttermScoreError = -1;
   if (params.version < 9 || params.scoreChannels < 6) return true;
   const ShorttermErrors errors = shorttermErrors(params, score[4], score[5]);
-  if (!std::isfinite(errors.winloss) || !std::isfinite(errors.score)) return false;
+  if (!fitsFloat(errors.winloss) || !fitsFloat(errors.score)) return false;
   out.varTimeLeft = static_cast<float>(varTime);
   out.shorttermWinlossError = static_cast<float>(errors.winloss);
   out.shorttermScoreError = static_cast<float>(errors.score);
