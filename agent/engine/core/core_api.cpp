@@ -123,13 +123,14 @@ bool ka_game_is_legal_ignoring_ko(const void* game, int32_t color, int32_t point
 
 int32_t ka_game_play(void* game, const int32_t* colors, const int32_t* points, int32_t count, int32_t prevent_encore) {
   int32_t played = 0;
-  return guarded(played, [&] {
+  guarded(false, [&] {
     for (; played < count; played++) {
       if (!ka_game_is_legal_tolerant(game, colors[played], points[played])) break;
       mutableGame(game).play(static_cast<Point>(points[played]), static_cast<Color>(colors[played]), prevent_encore != 0);
     }
-    return played;
+    return true;
   });
+  return played;
 }
 
 void ka_game_legal_moves(const void* game, int32_t color, uint8_t* out) {
