@@ -219,7 +219,7 @@ def _parse_object(given: dict[str, Any], text: str, komi_allowed: bool) -> Rules
     for key in sorted(given):  # KataGo meets keys in this order, so the first error is the same one
         value = given[key]
         if key == "komi" and komi_allowed:
-            if not isinstance(value, int | float):
+            if not isinstance(value, int | float):  # true is 1, to KataGo's reader of JSON as well
                 raise unreadable
             if not abs(value) <= MAX_KOMI or value * 2 != int(value * 2):
                 raise RulesError("Komi value is not a half-integer or is too extreme")
@@ -239,7 +239,7 @@ def _parse_object(given: dict[str, Any], text: str, komi_allowed: bool) -> Rules
 
 _SHORT_FORM: Final = re.compile(
     r"""\s*(?:
-        komi\s*(?P<komi>[^A-Za-z\s]+) |
+        komi\s*(?P<komi>[-+.0-9]+) |
         ko\s*(?P<ko>SIMPLE|POSITIONAL|SITUATIONAL|SPIGHT) |
         (?:scoring|score)\s*(?P<scoring>AREA|TERRITORY) |
         tax\s*(?P<tax>NONE|SEKI|ALL) |

@@ -108,13 +108,14 @@ def test_deep_and_long_texts_are_refused_like_any_other() -> None:
 
 def test_a_komi_among_the_rules() -> None:
     assert parse_rules_and_komi('{"komi":5.5}') == (Rules(), 5.5)
+    assert parse_rules_and_komi('{"komi":true}') == (Rules(), 1.0), "as KataGo takes it"
     assert parse_rules_and_komi("koSIMPLE komi-3") == (Rules(ko="SIMPLE"), -3.0)
     assert parse_rules_and_komi('{"scoring":"TERRITORY"}').komi == 6.5
     assert parse_rules_and_komi('{"hasButton":true}').komi == 7.0
     for komi in ("7.25", "401", "-1000", "1e300"):
         with pytest.raises(RulesError, match="Komi value is not a half-integer or is too extreme"):
             parse_rules_and_komi(f'{{"komi":{komi}}}')
-    for text in ("komikoSIMPLE", "komi5.5.5", "komi"):
+    for text in ("komikoSIMPLE", "komi5.5.5", "komi", "komi1_0", "komi٣", '{"komi":"7"}'):
         with pytest.raises(RulesError, match="Could not parse rules"):
             parse_rules_and_komi(text)
 
