@@ -297,13 +297,15 @@ def _core() -> ctypes.CDLL:
         "ka_search_virtual_losses": (int64, (pointer,)),
         "ka_search_counts": (None, (pointer, ctypes.POINTER(int64))),
         "ka_search_param": (ctypes.c_char_p, (int32, numbers)),
-        "ka_search_new": (pointer, (ctypes.POINTER(CPostParams), int32, pointer, ctypes.c_uint64)),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(core, name)
         function.restype = result
         function.argtypes = arguments
     declare_report(core)
+    # Last, since it tells another thread that all are declared.
+    core.ka_search_new.argtypes = (ctypes.POINTER(CPostParams), int32, pointer, ctypes.c_uint64)
+    core.ka_search_new.restype = pointer
     return core
 
 
