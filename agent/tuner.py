@@ -20,7 +20,7 @@ from agent.engine.tuning import Contender, SetAside, Tuned, hardware_key, runtim
 from agent.errors import AgentError, ConfigError
 from agent.events import ChainStep, Reporter
 from agent.export.info import EXPORTER
-from agent.hardware import detect
+from agent.hardware import detect, sample
 from agent.hardware.describe import summary
 from agent.model.conversion import convert_apart
 from agent.model.disk import sha256_of
@@ -99,6 +99,8 @@ def speed_here(settings: Settings, reporter: Reporter, wishes: SpeedWishes) -> S
     assert source is not None
     peaks = measure_peaks(cores)
     before = os.getloadavg()[0]
+    # A dozen loaded networks are more than a small board has, and the kernel would end the service first.
+    free = sample().memory_available_bytes
     ways = ways_of(cores, cores * SPEED_BATCH)
     options = SpeedOptions(ways, cores, wishes.native, wishes.sides, wishes.rounds, wishes.turn_s)
     with _field(settings, plan, reporter, forms=True, unverified=wishes.unverified) as field:
@@ -110,7 +112,13 @@ def speed_here(settings: Settings, reporter: Reporter, wishes: SpeedWishes) -> S
             reporter,
             time.monotonic,
             # The native engine's time counts as it passes, so ours does, too.
-            partial(ChildMeasurer, expected=field.expected, threads=cores, memory_bytes=None, undisturbed=False),
+            partial(
+                ChildMeasurer,
+                expected=field.expected,
+                threads=cores,
+                memory_bytes=free if isinstance(free, int) else None,
+                undisturbed=False,
+            ),
         )
     return SpeedTable(
         network=plan.network,

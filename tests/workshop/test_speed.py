@@ -6,6 +6,7 @@ import io
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -83,6 +84,35 @@ def test_every_path_is_measured_on_every_board(network: Path) -> None:
     (lost,) = boards[0].set_aside
     assert lost.contender.backend == "sigill" and "SIGILL" in lost.reason
     assert listener.events
+
+
+def test_paths_that_do_not_fit_into_memory_together_are_opened_in_turn(network: Path) -> None:
+    loaded: list[int] = []
+
+    class Counted(Probe):
+        def open(self, *arguments: Any) -> Any:
+            living.add(self)
+            loaded.append(len(living))
+            return super().open(*arguments)
+
+        def close(self) -> None:
+            living.discard(self)
+            super().close()
+
+    living: set[Probe] = set()
+    options = SpeedOptions(WAYS, 2, None, sides=(9,), rounds=2, turn_s=0.02)
+    names = [contender("quick"), contender("quick", "int8"), contender("quick", form="winograd")]
+    (board,) = measure_speeds(
+        network,
+        names,
+        PEAKS,
+        options,
+        Listener(),
+        time.monotonic,
+        lambda names: ChildMeasurer(names, None, 2, 1, lambda: Counted(COMMAND)),
+    )
+    assert len(board.paths) == 3 and all(len(path.rounds) == 2 for path in board.paths)
+    assert max(loaded) == 2 and not living, "the next beside the last one alone"
 
 
 def test_a_native_engine_that_does_not_run_is_told_before_anything_is_measured(network: Path, tmp_path: Path) -> None:
