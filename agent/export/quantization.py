@@ -201,7 +201,17 @@ def _arrays(quantization: Quantization) -> dict[str, NDArray[Any]]:
 
 # What numpy raises for files of arrays that are none; one of a single array comes back as that, which is no context
 # manager.
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zlib.error, zipfile.BadZipFile)
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    MemoryError,  # a header may claim any size
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 def load_quantization(path: Path) -> Quantization:

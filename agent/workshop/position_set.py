@@ -26,6 +26,8 @@ from agent.model import disk
 PHASES = ("opening", "middle game", "endgame")
 _OPENING_SHARE, _ENDGAME_SHARE = 1 / 6, 3 / 5
 
+_LARGEST_ID = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class Group:
@@ -160,11 +162,13 @@ def _group(arrays: np.lib.npyio.NpzFile, number: int) -> Group:
         raise ValueError(f"group {number} has a board of {x_size}x{y_size}")
     move, game, global_ = (arrays[f"{number}.{part}"] for part in ("move", "game", "global"))
     count, area = len(move), y_size * x_size
-    if game.shape != (count,) or global_.shape != (count, GLOBAL_CHANNELS):
-        raise ValueError(f"group {number} has {count} positions, games {game.shape} and global inputs {global_.shape}")
+    if move.shape != (count,) or game.shape != (count,) or global_.shape != (count, GLOBAL_CHANNELS):
+        raise ValueError(f"group {number} has moves {move.shape}, games {game.shape} and global inputs {global_.shape}")
     shape = (count, SPATIAL_CHANNELS, y_size, x_size)
     spatial = _unpacked(arrays[f"{number}.spatial"], shape)
     legal = _unpacked(arrays[f"{number}.legal"], (count, area + 1))
+    if count and not 0 <= int(game.min()) <= int(game.max()) <= _LARGEST_ID:
+        raise ValueError(f"group {number} has a game whose id is none")
     if not np.isfinite(global_).all() or not legal.any(axis=1).all():
         raise ValueError(f"group {number} has a global input that is no number, or a position without a legal move")
     numbers = game.astype(np.int32), move.astype(np.int32)

@@ -46,8 +46,11 @@ def test_a_set_comes_back_as_it_was_saved(tmp_path: Path) -> None:
         (lambda arrays: arrays.update({"0.size": np.array([-9, 9])}), "a board of 9x-9"),
         (lambda arrays: arrays.update({"0.size": np.array([9])}), "is no position set"),
         (lambda arrays: arrays.update({"0.spatial": arrays["0.spatial"][:-1]}), "bytes are not"),
-        (lambda arrays: arrays.update({"0.game": arrays["0.game"][:-1]}), "15 positions, games"),
+        (lambda arrays: arrays.update({"0.game": arrays["0.game"][:-1]}), "moves .15,., games .14,."),
         (lambda arrays: arrays.pop("0.move"), "is no position set"),
+        (lambda arrays: arrays.update({"0.move": np.stack([arrays["0.move"]] * 2, axis=1)}), "moves"),
+        (lambda arrays: arrays.update({"0.game": -1 - arrays["0.game"]}), "id is none"),
+        (lambda arrays: arrays.update({"0.game": arrays["0.game"].astype(np.int64) + 2**31}), "id is none"),
         (lambda arrays: arrays.pop("source"), "is no position set"),
     ],
 )
@@ -83,6 +86,19 @@ def test_a_folder_and_nothing_at_all_are_no_set(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.npz"):
         with pytest.raises(CalibrationError, match="is no position set"):
             load_position_set(path)
+
+
+def test_a_claim_of_more_than_any_memory_is_none(tmp_path: Path) -> None:
+    path = changed(tmp_path, lambda arrays: None)
+    with zipfile.ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    claim = io.BytesIO()
+    np.lib.format.write_array_header_1_0(claim, {"descr": "<f8", "fortran_order": False, "shape": (10**16,)})
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in (members | {"0.global.npy": claim.getvalue()}).items():
+            file.writestr(name, content)
+    with pytest.raises(CalibrationError, match="is no position set"):
+        load_position_set(path)
 
 
 def test_a_board_without_a_position_is_left_out(tmp_path: Path) -> None:
