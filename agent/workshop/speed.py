@@ -293,11 +293,12 @@ def with_left_out(boards: Sequence[BoardSpeeds], left_out: Sequence[SetAside]) -
 
 def write_speeds(boards: Sequence[BoardSpeeds], hardware: str) -> int:
     """Put the figures into the manifests of the artifacts among the paths, in the place of older ones from the same
-    hardware; returns how many manifests were written.
+    hardware and board; returns how many manifests were written.
 
     Raises:
         ConversionFailed: a folder cannot be written to.
     """
+    timed = {board.board for board in boards}
     by_file: dict[tuple[str, str], list[Speed]] = {}
     for path in (path for board in boards for path in board.paths):
         by_file.setdefault((path.contender.path, path.contender.sha256), []).append(
@@ -317,7 +318,7 @@ def write_speeds(boards: Sequence[BoardSpeeds], hardware: str) -> int:
             continue  # the converted network, or the network's own file
 
         def change(now: ArtifactManifest, new: Sequence[Speed] = speeds) -> ArtifactManifest:
-            others = [speed for speed in now.speeds if speed.hardware != hardware]
+            others = [speed for speed in now.speeds if speed.hardware != hardware or speed.board not in timed]
             return msgspec.structs.replace(now, speeds=(*others, *new))
 
         try:
@@ -330,11 +331,17 @@ def write_speeds(boards: Sequence[BoardSpeeds], hardware: str) -> int:
 
 def keep_table(folder: Path, table: SpeedTable) -> None:
     """Put the table beside the network's artifacts, in the place of an older one: also for the paths that have no
-    manifest, the converted network and our own kernels.
+    manifest, the converted network and our own kernels. What this hardware, with the same versions, did on boards that
+    were not timed now stays.
 
     Raises:
         StorageFull, StoreUnwritable: an older table is still there.
     """
+    older = read_table(folder)
+    if older is not None and (older.hardware, older.versions) == (table.hardware, table.versions):
+        timed = {board.board for board in table.boards}
+        kept = tuple(board for board in older.boards if board.board not in timed)
+        table = msgspec.structs.replace(table, boards=(*table.boards, *kept))
     with disk.storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         disk.write_atomically(folder / FILE, msgspec.json.format(msgspec.json.encode(table), indent=1))

@@ -158,6 +158,7 @@ def test_figures_go_into_the_manifests_in_the_place_of_older_ones(network: Path,
     assert write_speeds(boards, "a machine") == 1
     assert write_speeds(boards, "another machine") == 1
     assert write_speeds(boards, "a machine") == 1
+    assert write_speeds(boards[1:], "a machine") == 1, "of one board: those of the others stay"
     artifact = read_artifact(file)
     assert artifact is not None
     assert [speed.hardware for speed in artifact.manifest.speeds] == ["another machine"] * 2 + ["a machine"] * 2
@@ -194,6 +195,19 @@ def test_the_table_is_kept_beside_the_artifacts(tmp_path: Path) -> None:
     assert artifacts_in(tmp_path / "new") == []
     kept = read_table(tmp_path / "new")
     assert kept is not None and kept.hardware == "another"
+
+
+def test_boards_that_were_not_timed_again_stay_in_the_table(network: Path, tmp_path: Path) -> None:
+    both = measured(network, [contender("quick")])
+    table = SpeedTable("random", "00" * 32, "a machine", {}, PEAKS, both, (0.0, 0.0))
+    small = msgspec.structs.replace(both[1], set_aside=(SetAside(contender("mnn"), "now"),))
+    keep_table(tmp_path, table)
+    keep_table(tmp_path, msgspec.structs.replace(table, boards=(small,)))
+    kept = read_table(tmp_path)
+    assert kept is not None and kept.boards == (small, both[0])
+    keep_table(tmp_path, msgspec.structs.replace(table, boards=(small,), versions={"onnxruntime": "2"}))
+    kept = read_table(tmp_path)
+    assert kept is not None and kept.boards == (small,), "those were another version's"
 
 
 def test_a_table_that_cannot_be_read_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
