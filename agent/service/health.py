@@ -1,8 +1,8 @@
 """How others know that the daemon is well: systemd by its notify socket, people and joiners by `front.json`.
 
 `front.json` stands in the state folder, and beside it in systemd's runtime folder where there is one, which other
-users can read. It says where the daemon listens, its process id and when that began, so a file that a killed daemon or a
-power cut left behind deceives nobody. A lock on `front.lock` keeps a second daemon away. Anybody who connects to
+users can read. It says where the daemon listens, its process id and when that began, so a file that a killed daemon or
+a power cut left behind deceives nobody. A lock on `front.lock` keeps a second daemon away. Anybody who connects to
 `status_address` is told the present state.
 """
 

@@ -497,7 +497,8 @@ def test_searches_with_the_same_time_get_comparable_visits(threads: int, count: 
         ended = list(paced.ends(count).values())
     evaluations, visits = [each.evaluations for each in ended], [each.visits for each in ended]
     assert max(evaluations) < 1.2 * min(evaluations) and max(visits) < 2 * min(visits), ended
-    assert 150 / threads < min(evaluations) and all(8.0 <= each.duration_s < 8.5 for each in ended), ended
+    # 160 for all of them; a thread that has just begun another search lags by some.
+    assert 140 / threads < min(evaluations) and all(8.0 <= each.duration_s < 8.5 for each in ended), ended
 
 
 def test_a_search_with_a_time_limit_shares_with_one_without() -> None:
