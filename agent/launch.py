@@ -9,6 +9,7 @@ process and a katago's worker go past them, because the command line's libraries
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -38,6 +39,17 @@ def _enter(module: str, function: str) -> None:
     except KeyboardInterrupt:
         # Before the verb that would see to it: importing takes a second on a small computer.
         sys.exit(130)
+    finally:
+        _let_go_of_stderr()
+
+
+def _let_go_of_stderr() -> None:
+    """Where nobody reads it any more, Python's last flush of it would end a process that did all its work with 120."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 if __name__ == "__main__":

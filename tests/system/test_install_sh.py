@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.terminal import hear_hangup
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = """
@@ -115,6 +116,7 @@ class Machine:
             capture_output=True,
             text=True,
             timeout=60,
+            preexec_fn=hear_hangup,
         )
 
     def asked(self) -> list[str]:
