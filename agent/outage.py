@@ -25,7 +25,7 @@ from agent.telemetry.messages import Maker, Message
 from agent.telemetry.mqtt import Link
 from agent.telemetry.report import DEGRADED
 from agent.telemetry.topics import AGENT, ENGINE
-from agent.waiting import within
+from agent.waiting import running, within
 
 # After a start by hand somebody waits at `systemctl`; each further try waits twice as long as the one before, up to
 # what a degraded engine waits (`agent.service.recovery`).
@@ -68,14 +68,13 @@ async def sit_out(settings: Settings, error: AgentError, *, wait_s: float) -> bo
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     health.Notifier().tell(health.more_time(wait_s + MARGIN_S), f"STATUS={_one_line(error)}")
     async with contextlib.AsyncExitStack() as stack:
+        is_alone = True
         try:
             stack.enter_context(health.hold_front(settings.state_dir))
-        except FrontRunning:
-            pass
-        except AgentError:
+        except AgentError as held:
             # A state folder that cannot be used may be what is wrong.
-            await _tell_others(stack, settings, error, begun_s)
-        else:
+            is_alone = not isinstance(held, FrontRunning)
+        if is_alone:
             await _tell_others(stack, settings, error, begun_s)
         with contextlib.suppress(asyncio.TimeoutError):
             await within(ending.wait(), wait_s)
@@ -101,7 +100,7 @@ async def _tell_others(stack: contextlib.AsyncExitStack, settings: Settings, err
     if link is not None:
         for message in down(Maker(settings.device_id, boot_id(), first_seq(), os.getpid()), error, time.time()):
             link.retain(message)
-        stack.push_async_callback(_end, asyncio.ensure_future(link.run()))
+        await stack.enter_async_context(running(link.run()))
 
 
 def down(maker: Maker, error: AgentError, time_s: float) -> list[Message]:
@@ -146,8 +145,3 @@ def _status(settings: Settings, error: AgentError, begun_s: float, link: Link | 
         front_rss_bytes=health.rss_bytes(os.getpid()),
         worker_rss_bytes=None,
     )
-
-
-async def _end(task: asyncio.Future[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -285,6 +285,7 @@ def _provide_network(
     kind = conversion_kind(settings)
     converted = store.find_converted(stored.sha256, kind, EXPORTER)
     if converted is None:
+        from agent.model.disk import sha256_of
         from agent.model.sources import check_conversion_room
 
         check_conversion_room(store, stored.manifest.size_bytes)
@@ -295,7 +296,7 @@ def _provide_network(
                 name=stored.manifest.name,
                 file=out.name,
                 size_bytes=out.stat().st_size,
-                sha256=_sha256(out),
+                sha256=sha256_of(out),
                 source=f"converted from {stored.manifest.file}",
                 licence=stored.manifest.licence,
                 source_sha256=stored.sha256,
@@ -393,9 +394,3 @@ def _have_network(
     from agent.model.pull import pull
 
     return pull(candidates, store, reporter, converts=converts)
-
-
-def _sha256(path: Path) -> str:
-    from agent.model.disk import sha256_of
-
-    return sha256_of(path)

@@ -13,7 +13,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -47,7 +47,7 @@ from agent.telemetry.mqtt import Link
 from agent.telemetry.own_broker import OwnBroker
 from agent.telemetry.report import HostReading, Telemetry, agent_down
 from agent.twins import twins, versions
-from agent.waiting import within
+from agent.waiting import running, within
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ async def serve_client(
     configuration.options(ServiceOptions())
     plan = _plan_as_wished(settings, reporter, configuration.wishes())
     supervisor = supervise(plan, reporter)
-    async with _running(supervisor.run()) as engine, _running(_tell_ready(supervisor, reporter, kind)):
+    async with running(supervisor.run()) as engine, running(_tell_ready(supervisor, reporter, kind)):
         # Whoever started us may read and write these files anyway.
         options = msgspec.structs.replace(configuration.options(_defaults(plan, kind)), may_use_files=True)
         await _while_live(serve_stdio(service(supervisor, options), supervisor), [engine])
@@ -205,7 +205,7 @@ class _Front:
                 await self._while_all_live(asyncio.Event().wait())
 
     async def _keep(self, stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-        self._background.append(await stack.enter_async_context(_running(work)))
+        self._background.append(await stack.enter_async_context(running(work)))
 
     async def _while_all_live(self, work: Coroutine[Any, Any, T]) -> T:
         return await _while_live(work, self._background)
@@ -243,7 +243,7 @@ class _Front:
 
     async def _be_ready(self, plan: Plan, supervisor: Supervisor, link: Link, maker: Maker) -> None:
         more_time = health.more_time(EXTEND_S)
-        async with _running(
+        async with running(
             health.keep_telling(self._notifier, more_time, EXTEND_INTERVAL_S, lambda: _looks(supervisor))
         ):
             status = await supervisor.settled()
@@ -345,17 +345,6 @@ class _Extending:
         if isinstance(event, DownloadProgress | Converting):
             self._notifier.extend_start(EXTEND_S)
         self._reporter.report(event)
-
-
-@contextlib.asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Future[None]]:
-    """The work goes on beside the block and ends with it."""
-    task = asyncio.ensure_future(work)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _while_live(work: Coroutine[Any, Any, T], background: Sequence[asyncio.Future[None]]) -> T:

@@ -1,10 +1,11 @@
-"""Waiting for something that may not come."""
+"""Waiting for something that may not come, and doing something meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -41,3 +42,14 @@ async def _end(task: asyncio.Future[T]) -> None:
     if not task.cancelled():
         # Seen, so that asyncio does not report it as an error that nobody saw.
         task.exception()
+
+
+@contextlib.asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Future[None]]:
+    """The work goes on beside the block and ends with it."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

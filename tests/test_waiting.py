@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
-from agent.waiting import within
+from agent.waiting import running, within
 
 # No scene waits for it; it ends those that hang.
 LIMIT_S = 60.0
@@ -118,5 +119,20 @@ def test_work_that_was_cancelled_by_somebody_else_is_not_called_late() -> None:
         asyncio.get_running_loop().call_soon(work.cancel)
         with pytest.raises(asyncio.CancelledError):
             await within(work, LIMIT_S)
+
+    play(scene())
+
+
+@pytest.mark.parametrize("error", [None, OSError("gone")])
+def test_what_goes_on_beside_a_block_has_ended_with_it(error: OSError | None) -> None:
+    async def scene() -> None:
+        log: list[str] = []
+        with contextlib.suppress(OSError):
+            async with running(for_ever(log)) as task:
+                await asyncio.sleep(0)
+                assert not task.done()
+                if error is not None:
+                    raise error
+        assert log == ["ended"] and task.cancelled()
 
     play(scene())

@@ -19,7 +19,7 @@ from agent.settings import MQTT_PORT, Mqtt, Settings, parse_address
 from agent.telemetry import topics
 from agent.telemetry.messages import Message
 from agent.telemetry.mqtt import Link
-from agent.waiting import within
+from agent.waiting import running, within
 
 # A table is redrawn so often at most: faster than anybody reads.
 REFRESH_S: Final = 0.5
@@ -101,8 +101,7 @@ async def watch(
     Raises BrokerUnreachable when the first connection fails.
     """
     watcher = Watcher(broker)
-    connection = asyncio.ensure_future(watcher.link.run())
-    try:
+    async with running(watcher.link.run()):
         await watcher.collect()
         await asyncio.sleep(listen_s)
         while True:
@@ -110,6 +109,3 @@ async def watch(
             if once:
                 return
             await asyncio.sleep(REFRESH_S)
-    finally:
-        connection.cancel()
-        await asyncio.gather(connection, return_exceptions=True)

@@ -130,7 +130,7 @@ def pull_named(
     # Also where it is here: callers put what they make of it beside it.
     refuse_root(store.root)
     path = Path(name)
-    if path.name != name or _is_file(path):
+    if path.name != name or disk.is_file(path):
         return import_file(path, store, reporter, refresh=refresh, converts=converts)
     try:
         entry = catalogue.find(name)
@@ -178,13 +178,6 @@ def _unreadable_fix(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "Put it where this user can read it, such as /srv, and name that place: the service sees no home folder."
     return "Give the path of a KataGo .bin.gz file."
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # Up to Python 3.13 a folder that may not be entered raises.
-        return False
 
 
 def _own_name(file: str) -> str:
