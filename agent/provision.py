@@ -77,6 +77,8 @@ def _built_in_plan(
     """The plan of our own engine. With `instead_of` it stands in for another one which runs that network: it takes the
     same where this machine's profile or the owner names it, and what is active in the store stays so. But never the
     same file, which may be what the other one failed of."""
+    from agent.profile import kept_positions
+
     profile = choice.require()
     backend = backend_of(settings, profile)
     if instead_of is not None and backend in RUN_SOURCE:
@@ -99,7 +101,7 @@ def _built_in_plan(
         batch=profile.batch,
         visits=settings.visits or profile.visits,
         max_time_s=profile.limits.max_time_s if settings.visits is None else None,
-        cache_positions=profile.cache_positions,
+        cache_positions=kept_positions(profile, settings.cache_positions, hardware),
         human_profile="" if backend in WITHOUT_NETWORK else settings.human_profile,
     )
     if not tuned or backend in WITHOUT_NETWORK:
@@ -117,6 +119,7 @@ def _native_plan(
     """The plan of the owner's katago. Whether it is there and runs is for its worker to find out: then one way leads
     from any fault to the fallback, and back once it is mended."""
     from agent.model.store import Store
+    from agent.profile import kept_positions
 
     profile = choice.require()
     assert profile.cfg is not None
@@ -139,7 +142,7 @@ def _native_plan(
         batch=profile.batch,
         visits=settings.visits or profile.visits,
         max_time_s=profile.limits.max_time_s if settings.visits is None else None,
-        cache_positions=profile.cache_positions,
+        cache_positions=kept_positions(profile, settings.cache_positions, hardware),
         katago=str(katago),
         cfg=str(data_folder("profiles") / profile.cfg),
         home=str(settings.state_dir / KATAGO_HOME),

@@ -45,6 +45,7 @@ DEVICE_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 # KataGo's own bounds: visits to 2^50, threads to 4096 (cpp/program/setup.cpp); no board has that many cores.
 Visits = Annotated[int, Meta(ge=1, le=2**50)]
 Threads = Annotated[int, Meta(ge=1, le=1024)]
+CachePositions = Annotated[int, Meta(ge=0, le=2**48)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 # The rows of `engine/backends`, by name: that table loads numpy, which the front must not.
 BACKENDS: Final = (
@@ -138,9 +139,9 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`network` is a catalogue name or a path; with `visits` and `threads` it overrides the profile. `human_profile` is
-    whom a human-style network imitates. An address or socket of null is closed; port 0 takes a free one. Sockets left
-    open lie in systemd's RuntimeDirectory=, else in the state folder."""
+    """`network` is a catalogue name or a path; with `visits`, `threads` and `cache_positions` it overrides the profile.
+    `human_profile` is whom a human-style network imitates. An address or socket of null is closed; port 0 takes a free
+    one. Sockets left open lie in systemd's RuntimeDirectory=, else in the state folder."""
 
     device_id: Annotated[str, Meta(pattern=DEVICE_ID)] = ""
     state_dir: Path = Path()
@@ -148,6 +149,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     human_profile: Annotated[str, Meta(pattern=HUMAN_PROFILE)] = ""
     visits: Visits | None = None
     threads: Threads | None = None
+    cache_positions: CachePositions | None = None
     gtp_address: str | None = GTP_ADDRESS
     analysis_address: str | None = ANALYSIS_ADDRESS
     websocket_address: str | None = WEBSOCKET_ADDRESS

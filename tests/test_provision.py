@@ -161,6 +161,7 @@ def test_a_damaged_memory_is_no_obstacle(
 def test_the_owner_has_the_last_word(settings: Settings, tune: Callable[..., Tuned]) -> None:
     tune()
     assert provision(msgspec.structs.replace(settings, threads=1), Listener()).threads == 1
+    assert provision(msgspec.structs.replace(settings, cache_positions=0), Listener()).cache_positions == 0
     forced = msgspec.structs.replace(settings, engine=Engine(backend="onnxruntime"))
     plan = provision(forced, Listener())
     assert plan.backend == "onnxruntime" and plan.model is not None and plan.model.endswith(".onnx")

@@ -24,7 +24,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("native")
     network = NetworkWriter(8, ["ordinary"]).write(folder / "tiny.bin.gz")
     return Settings(
-        state_dir=folder / "state", network=str(network), threads=3, engine=Engine(path=Path("/opt/katago"))
+        state_dir=folder / "state",
+        network=str(network),
+        threads=3,
+        cache_positions=7,
+        engine=Engine(path=Path("/opt/katago")),
     )
 
 
@@ -49,6 +53,7 @@ def test_who_stands_in_runs_the_same_network_out_of_another_file(settings: Setti
     assert (fallback.network, fallback.network_sha256) == (plan.network, plan.network_sha256)
     assert fallback.model is not None and Path(fallback.model).is_file() and fallback.model != plan.model
     assert fallback_command(plan) == worker_command(fallback)
+    assert plan.cache_positions == fallback.cache_positions == 7
     current = Store(settings.state_dir).current()
     assert current is not None and current.sha256 == plan.network_sha256
 

@@ -69,6 +69,7 @@ WRONG = [
     "visits: 0",
     "visits: '10'",
     "threads: yes",
+    "cache_positions: -1",
     "device_id: 42",
     "device_id: a/b",
     "device_id: '+'",

@@ -19,6 +19,8 @@ BYTES_PER_POSITION = 1700
 # KataGo keeps 4-byte numbers: 1448 of policy, 1444 of ownership where somebody asked for it. 2.4 kB a visit were
 # measured with both (3000 visits of b6c96 on 19×19, tree included).
 NATIVE_BYTES_PER_POSITION = 3000
+# How much of the usable memory an owner who asks for a larger cache than the profile's may give to it.
+WISHED_CACHE_SHARE = 0.25
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -80,6 +82,15 @@ def choose(hardware: Hardware, profiles: Iterable[Rule], *, native: bool = False
     )
 
 
+def kept_positions(profile: Profile, wanted: int | None, hardware: Hardware) -> int:
+    """Evaluations that the cache keeps: the profile's, or as many as the owner wants. More than the profile's only as
+    far as a quarter of the usable memory holds them."""
+    if wanted is None:
+        return profile.cache_positions
+    affordable = _affordable_positions(profile.engine, WISHED_CACHE_SHARE, hardware)
+    return min(wanted, max(profile.cache_positions, affordable))
+
+
 def _misses(rule: Rule, hardware: Hardware, native: bool) -> list[str]:
     misses = list(find_misses(rule.match, hardware))
     if misses:
@@ -137,12 +148,17 @@ def _threads(threads: Threads, hardware: Hardware) -> int:
 
 
 def _cache_positions(rule: Rule, hardware: Hardware) -> int:
-    cache, usable = rule.cache, hardware.memory.usable_bytes
-    bytes_per_position = NATIVE_BYTES_PER_POSITION if rule.engine == "native" else BYTES_PER_POSITION
-    if isinstance(usable, Unknown):
-        return cache.min_positions
-    affordable = int(usable * cache.memory_percent / 100) // bytes_per_position
+    cache = rule.cache
+    affordable = _affordable_positions(rule.engine, cache.memory_percent / 100, hardware)
     return min(cache.max_positions, max(cache.min_positions, affordable))
+
+
+def _affordable_positions(engine: str, share: float, hardware: Hardware) -> int:
+    """Evaluations that this share of the usable memory holds; 0 where nobody knows how much there is."""
+    usable = hardware.memory.usable_bytes
+    if isinstance(usable, Unknown):
+        return 0
+    return int(usable * share) // (NATIVE_BYTES_PER_POSITION if engine == "native" else BYTES_PER_POSITION)
 
 
 def _why(rule: Rule, hardware: Hardware) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.errors import HardwareUnsupported, NoProfileFits
 from agent.hardware import Hardware, Unknown, detect
-from agent.profile import Choice, Limits, Rejected, Rule, choose, load_profiles
+from agent.profile import Choice, Limits, Rejected, Rule, choose, kept_positions, load_profiles
 from agent.profile.choose import BYTES_PER_POSITION
 from agent.profile.describe import lines, summary
 from tests.boards.table import PROFILES, detect_fixture
@@ -137,6 +137,25 @@ def test_unknown_memory_takes_the_smallest_cache(pi: Hardware) -> None:
     choice = choose(with_memory(pi, None), RULES)
     assert choice.require().cache_positions == 5000
     assert choice.assumed[0] == "Memory suffices for the smallest network (/proc/meminfo: is empty)."
+
+
+@pytest.mark.parametrize(
+    ("mebibytes", "wanted", "kept"),
+    [
+        (None, None, 5000),
+        (None, 10**6, 5000),
+        (4096, 100, 100),
+        (4096, 0, 0),
+        (4096, 400_000, 400_000),
+        # A quarter of 4096 MiB.
+        (4096, 10**9, 631_612),
+    ],
+)
+def test_the_owners_cache_is_as_large_as_memory_allows(
+    pi: Hardware, mebibytes: int | None, wanted: int | None, kept: int
+) -> None:
+    hardware = with_memory(pi, mebibytes)
+    assert kept_positions(choose(hardware, RULES).require(), wanted, hardware) == kept
 
 
 def test_control_group_counts_as_memory(pi: Hardware) -> None:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
@@ -25,6 +26,8 @@ from fakes.daemons import Daemon  # noqa: E402
 
 from agent.service.health import FrontStatus  # noqa: E402
 
+# A cache that is full before the third minute on a slow machine, too: until then memory grows as it should.
+CACHE_POSITIONS = 10_000
 SLOWER = 3.0
 GROWTH = 0.05
 SAMPLE_S = 5.0
@@ -74,7 +77,9 @@ def memory_by_minute(samples: list[tuple[float, FrontStatus]]) -> list[tuple[flo
 
 
 async def load(folder: Path, arguments: argparse.Namespace) -> bool:
-    settings = {"network": str(arguments.network.resolve()), "engine": {}} if arguments.network else {}
+    settings: dict[str, Any] = {"cache_positions": CACHE_POSITIONS}
+    if arguments.network:
+        settings |= {"network": str(arguments.network.resolve()), "engine": {}}
     async with Daemon(folder, None, visits=arguments.visits, **settings) as daemon:
         # Threads and kernels warm up with the first ones.
         await probe_idle(daemon, arguments.seed + 1)
