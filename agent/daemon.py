@@ -12,7 +12,7 @@ import msgspec
 
 from agent.errors import AgentError
 from agent.events import ChainStep, Event, TextReporter
-from agent.outage import count_restarts, sit_out, wait_s
+from agent.outage import fail_as_service, is_service
 from agent.prove import METRIC_S
 from agent.run import run_front
 from agent.settings import Settings, decode_settings, encode_settings, own_command
@@ -50,11 +50,10 @@ def main() -> None:
     try:
         asyncio.run(run_front(settings, reporter, once=order.once, patience_s=order.patience_s))
     except AgentError as error:
-        if order.once or reporter.is_complete or "NOTIFY_SOCKET" not in os.environ:
+        if order.once or reporter.is_complete or not is_service():
             sys.exit(error.explain())
         # What served so far is to serve again soon; but what cannot even start would do so every two seconds.
-        sys.stderr.write(error.explain() + "\n")
-        sys.exit(not asyncio.run(sit_out(settings, error, wait_s=wait_s(count_restarts()))))
+        fail_as_service(settings, error)
 
 
 class Chain(TextReporter):

@@ -11,9 +11,10 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from agent.errors import AgentError, FrontRunning
 from agent.hardware.boot import boot_id
@@ -57,28 +58,45 @@ def count_restarts() -> int | None:
         return None
 
 
-async def sit_out(settings: Settings, error: AgentError, *, wait_s: float) -> bool:
+def is_service() -> bool:
+    """Whether systemd waits for our start."""
+    return "NOTIFY_SOCKET" in os.environ
+
+
+def fail_as_service(settings: Settings | None, error: AgentError) -> NoReturn:
+    """End of the error, but only when the next try may come: see `sit_out`."""
+    sys.stderr.write(error.explain() + "\n")
+    sys.stderr.flush()
+    sys.exit(not asyncio.run(sit_out(settings, error, wait_s=wait_s(count_restarts()))))
+
+
+async def sit_out(settings: Settings | None, error: AgentError, *, wait_s: float) -> bool:
     """Tell systemd, `agent status` and the fleet's broker of the error for so long. Whether we were asked to end by
     SIGTERM meanwhile.
 
-    Where another daemon serves the state folder, only systemd is told: status and device are that one's.
+    Where another daemon serves the state folder, only systemd is told: status and device are that one's; and where the
+    settings themselves could not be read, so that nobody knows of either.
     """
     begun_s = time.time()
     ending = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     health.Notifier().tell(health.more_time(wait_s + MARGIN_S), f"STATUS={_one_line(error)}")
     async with contextlib.AsyncExitStack() as stack:
-        is_alone = True
-        try:
-            stack.enter_context(health.hold_front(settings.state_dir))
-        except AgentError as held:
-            # A state folder that cannot be used may be what is wrong.
-            is_alone = not isinstance(held, FrontRunning)
-        if is_alone:
+        if settings is not None and _is_alone(stack, settings):
             await _tell_others(stack, settings, error, begun_s)
         with contextlib.suppress(asyncio.TimeoutError):
             await within(ending.wait(), wait_s)
     return ending.is_set()
+
+
+def _is_alone(stack: contextlib.AsyncExitStack, settings: Settings) -> bool:
+    """Whether no other daemon serves the state folder; none does until the stack ends."""
+    try:
+        stack.enter_context(health.hold_front(settings.state_dir))
+    except AgentError as held:
+        # A state folder that cannot be used may be what is wrong.
+        return not isinstance(held, FrontRunning)
+    return True
 
 
 async def _tell_others(stack: contextlib.AsyncExitStack, settings: Settings, error: AgentError, begun_s: float) -> None:

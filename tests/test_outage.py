@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,26 @@ def test_a_failure_of_many_lines_is_one_line_for_systemd_and_the_next_try_comes(
     assert asyncio.run(sit_out(Settings(state_dir=tmp_path / "state"), TROUBLE, wait_s=0.0)) is False
     told = systemd.recv(4096).decode().splitlines()
     assert told[1] == "STATUS=no network could be had: a source: unreachable fix: Connect it."
+
+
+def test_settings_that_cannot_be_read_are_told_to_systemd_and_waited_for(
+    tmp_path: Path, systemd: socket.socket
+) -> None:
+    wrong = tmp_path / "agent.yaml"
+    wrong.write_text("netwrok: b15c192\n")
+    command = [*own_command(), "run", "--config", str(wrong)]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, env=os.environ | {"NOTIFY_SOCKET": systemd.getsockname()}
+    ) as service:
+        try:
+            told = systemd.recv(4096).decode().splitlines()
+            assert told[0].startswith("EXTEND_TIMEOUT_USEC=")
+            assert told[1].startswith("STATUS=") and "'netwrok'" in told[1] and " fix: " in told[1]
+            assert service.poll() is None, "it waits for the next try"
+        finally:
+            service.send_signal(signal.SIGTERM)
+        assert service.stderr is not None and "\nfix: " in service.stderr.read().decode()
+    assert service.returncode == 0, "systemd asked for this end"
 
 
 def test_beside_another_daemon_its_status_stays(tmp_path: Path) -> None:

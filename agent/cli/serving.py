@@ -27,9 +27,16 @@ def run(
     """Serve GTP and analysis on TCP, WebSocket and Unix sockets, and report over MQTT. This is the daemon; Ctrl-C or
     SIGTERM ends it."""
     from agent.daemon import become_daemon
+    from agent.errors import AgentError
+    from agent.outage import fail_as_service, is_service
     from agent.settings import with_overrides
 
-    settings = with_overrides(settings_as_owner(config), network=network, visits=visits, threads=threads)
+    try:
+        settings = with_overrides(settings_as_owner(config), network=network, visits=visits, threads=threads)
+    except AgentError as error:
+        if once or not is_service():
+            raise
+        fail_as_service(None, error)
     become_daemon(settings, once=once, patience_s=patience_s)
 
 
