@@ -21,6 +21,11 @@ _NOT_FOUND: Final = 127
 _SHELL_SIGNAL: Final = 128
 
 COMPILING: Final = "https://github.com/lightvector/KataGo/blob/master/Compiling.md"
+# The service sees a GPU only through systemd/gpu.conf, which is written where agent.yaml says by then that one is used.
+_LET_IN: Final = (
+    "Where `{}` lists one, it is the service that may not open it: `sudo katago-agent install`, then "
+    "`sudo systemctl restart katago-agent` (docs/native.md)."
+)
 _BUILD_HERE: Final = f"Build KataGo on this machine ({COMPILING}) and name it in engine.path."
 
 
@@ -69,11 +74,16 @@ _CAUSES: Final = (
     _Cause(
         r"(No OpenCL (?:devices|platforms)[^.\n]*|clGetPlatformIDs[^\n]*)",
         "it finds nothing to compute on: {0}",
-        "Install the OpenCL driver of the graphics processor, or pocl-opencl-icd for the processor; `clinfo -l` lists "
-        "what there is.",
+        "Install the OpenCL driver of the graphics processor, or pocl-opencl-icd for the processor. "
+        + _LET_IN.format("clinfo -l"),
     ),
     _Cause(
-        r"(no kernel image is available[^\n]*|no CUDA-capable device[^\n]*|CUDA driver version is insufficient[^\n]*)",
+        r"(no CUDA-capable device[^\n]*)",
+        "it finds nothing to compute on: {0}",
+        f"Install NVIDIA's driver. {_LET_IN.format('nvidia-smi')}",
+    ),
+    _Cause(
+        r"(no kernel image is available[^\n]*|CUDA driver version is insufficient[^\n]*)",
         "its CUDA does not fit this machine: {0}",
         "Build KataGo for this graphics processor (87 for Orin, 110 for Thor in CMAKE_CUDA_ARCHITECTURES), with the "
         "CUDA of its JetPack or driver.",

@@ -25,7 +25,7 @@ from agent.errors import InstallError
 from agent.events import ChainStep, Reporter
 from agent.install.config import TEMPLATE
 from agent.install.system import System, remove, write_whole
-from agent.install.units import FIRST_BOOT, SERVICE, STATE, fitted_units
+from agent.install.units import DROP_INS, FIRST_BOOT, SERVICE, fitted_units, uses_gpu
 from agent.model.disk import write_atomically
 from agent.settings import SYSTEM_CONFIG, SYSTEM_STATE, data_folder, load_settings, own_command
 
@@ -45,8 +45,9 @@ class Provisioned(msgspec.Struct, frozen=True):
 class Target:
     """Where to install. `root` is /, or a folder in its place; `prefix` is the virtual environment as the service will
     see it; `as_service` tells a service for the whole machine from a set-up for this user alone; `config` and
-    `state_dir` are as seen from inside `root`; `board` is the family whose devices are opened to the service. An image
-    does not run yet: its users, network and start are left to its first boot."""
+    `state_dir` are as seen from inside `root`; `board` is the family whose devices are opened to the service, and
+    `with_gpu` opens another machine's GPU. An image does not run yet: its users, network and start are left to its
+    first boot."""
 
     root: Path
     prefix: Path
@@ -54,6 +55,7 @@ class Target:
     config: Path
     state_dir: Path
     board: str = ""
+    with_gpu: bool = False
     is_image: bool = False
 
     def inside(self, path: Path | str) -> Path:
@@ -84,8 +86,10 @@ def find_target(user_state: Path, *, board: str, image: bool = False, uid: int |
         # The chroot's board is not the one that boots, and its configuration is read there, when this runs again.
         return Target(root, prefix, True, SYSTEM_CONFIG, SYSTEM_STATE, is_image=True)
     if as_root and Path("/run/systemd/system").is_dir():
-        state = load_settings(SYSTEM_CONFIG).state_dir if SYSTEM_CONFIG.is_file() else SYSTEM_STATE
-        return Target(root, prefix, True, SYSTEM_CONFIG, state, board)
+        if not SYSTEM_CONFIG.is_file():
+            return Target(root, prefix, True, SYSTEM_CONFIG, SYSTEM_STATE, board)
+        settings = load_settings(SYSTEM_CONFIG)
+        return Target(root, prefix, True, SYSTEM_CONFIG, settings.state_dir, board, uses_gpu(settings.engine))
     config = SYSTEM_CONFIG if as_root else Path.home() / ".config" / "katago-agent" / "agent.yaml"
     return Target(root, prefix, False, config, user_state)
 
@@ -153,10 +157,11 @@ def _write_config(target: Target) -> str:
 
 def _write_units(target: Target, system: System) -> str:
     own_state = target.state_dir if target.state_dir != SYSTEM_STATE else None
-    files = fitted_units(data_folder("systemd"), target.prefix, board=target.board, state_dir=own_state)
+    files = fitted_units(
+        data_folder("systemd"), target.prefix, board=target.board, with_gpu=target.with_gpu, state_dir=own_state
+    )
     written = [path for path, text in files.items() if write_whole(target.root / path, text)]
-    if own_state is None and remove(target.root / STATE):
-        written.append(STATE)
+    written += [path for path in DROP_INS.values() if path not in files and remove(target.root / path)]
     where = [f"--root={target.root}"] if target.is_image else []
     if written and not target.is_image:
         system.run(["systemctl", "daemon-reload"])

@@ -5,14 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.errors import InstallError
+from agent.settings import Engine
 
 SERVICE = "katago-agent.service"
 FIRST_BOOT = "katago-agent-firstboot.service"
 SYSUSERS = "sysusers.conf"
-# Board family → what opens its devices to the service.
-DROP_INS = {"jetson": "gpu.conf", "raspberry-pi": "pi.conf"}
+GPU = "gpu.conf"
+# Board family → what opens its devices to the service, whatever serves.
+BOARDS = {"jetson": GPU, "raspberry-pi": "pi.conf"}
 # Written where the owner keeps networks elsewhere than systemd's own state folder.
-STATE = f"etc/systemd/system/{SERVICE}.d/state.conf"
+STATE = "state.conf"
+# Below the root: what is written here or is not to be there.
+DROP_INS = {name: f"etc/systemd/system/{SERVICE}.d/{name}" for name in (*BOARDS.values(), STATE)}
+# What a GPU shows in /dev: a node of the kernel's own drivers, or of NVIDIA's.
+GPU_NODES = ("dri/renderD*", "nvidia[0-9]*")
+# The runtimes of ours that compute on one.
+GPU_RUNTIMES = ("cuda", "cuda-tensorrt", "tensorrt")
 
 # The prefix that the units in `systemd/` name.
 USUAL_PREFIX = "/opt/katago-agent"
@@ -22,9 +30,18 @@ HIDDEN_FROM_SERVICE = ("/home", "/root", "/run/user")
 PRIVATE_TO_SERVICE = ("/tmp", "/var/tmp")
 
 
-def fitted_units(folder: Path, prefix: Path, *, board: str = "", state_dir: Path | None = None) -> dict[str, str]:
+def uses_gpu(engine: Engine, dev: Path = Path("/dev")) -> bool:
+    """Whether what serves may compute on a GPU, and one is there. A katago may be built for one; nobody asks it."""
+    may = engine.wants_native or engine.runtime in GPU_RUNTIMES
+    return may and any(True for pattern in GPU_NODES for _ in dev.glob(pattern))
+
+
+def fitted_units(
+    folder: Path, prefix: Path, *, board: str = "", with_gpu: bool = False, state_dir: Path | None = None
+) -> dict[str, str]:
     """Path below the root → text, of every file for systemd, with `prefix` in the place of the usual one. `board` is
-    the family of agent.hardware; `state_dir` is given where it is not systemd's own state folder.
+    the family of agent.hardware; `with_gpu` opens the GPU of a machine that is none of BOARDS; `state_dir` is given
+    where it is not systemd's own state folder.
 
     Raises InstallError for a prefix that the service could not read, or a state folder that it could not write.
     """
@@ -43,10 +60,11 @@ def fitted_units(folder: Path, prefix: Path, *, board: str = "", state_dir: Path
         for name in (SERVICE, FIRST_BOOT)
     }
     files["etc/sysusers.d/katago-agent.conf"] = _read(folder / SYSUSERS)
-    if board in DROP_INS:
-        files[f"etc/systemd/system/{SERVICE}.d/{DROP_INS[board]}"] = _read(folder / DROP_INS[board])
+    opened = BOARDS.get(board, GPU if with_gpu else None)
+    if opened is not None:
+        files[DROP_INS[opened]] = _read(folder / opened)
     if state_dir is not None:
-        files[STATE] = _state_drop_in(state_dir)
+        files[DROP_INS[STATE]] = _state_drop_in(state_dir)
     return files
 
 

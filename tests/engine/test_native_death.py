@@ -48,7 +48,14 @@ STRING_ERROR = "terminate called after throwing an instance of 'StringError'\n  
             -6,
             STRING_ERROR.format("No OpenCL devices were found on your system. If you believe"),
             "finds nothing to compute on: No OpenCL devices were found on your system",
-            "pocl-opencl-icd",
+            "Where `clinfo -l` lists one, it is the service that may not open it: `sudo katago-agent install`",
+            True,
+        ),
+        (
+            -6,
+            STRING_ERROR.format("CUDA Error, for cudaGetDeviceCount file a, line 3, error no CUDA-capable device is"),
+            "finds nothing to compute on: no CUDA-capable device is",
+            "Where `nvidia-smi` lists one, it is the service that may not open it: `sudo katago-agent install`",
             True,
         ),
         (

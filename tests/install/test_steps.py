@@ -12,7 +12,8 @@ from agent.errors import EngineError, InstallError
 from agent.events import ChainStep, Event
 from agent.install.steps import Target, find_target, install, plan, plan_network, write_marker
 from agent.install.system import LiveSystem, write_whole
-from agent.settings import load_settings
+from agent.install.units import GPU_RUNTIMES, uses_gpu
+from agent.settings import BACKENDS, Engine, load_settings
 from tests.fakes.recording_system import RecordingSystem
 
 SERVICE = "etc/systemd/system/katago-agent.service"
@@ -108,6 +109,48 @@ def test_a_board_opens_its_devices_to_the_service(tmp_path: Path, board: str, dr
     install(plan(image(tmp_path, board=board), RecordingSystem(), nothing, start=False), Heard())
     assert [name for name in files(tmp_path) if ".service.d/" in name] == [f"{SERVICE}.d/{drop_in}"]
     assert says in files(tmp_path)[f"{SERVICE}.d/{drop_in}"]
+
+
+def test_another_machines_gpu_is_opened_until_nothing_wants_it(tmp_path: Path) -> None:
+    drop_in = f"{SERVICE}.d/gpu.conf"
+    install(plan(replace(live(tmp_path), board="pc", with_gpu=True), RecordingSystem(), nothing, start=False), Heard())
+    written = files(tmp_path)[drop_in]
+    assert "PrivateDevices=no" in written and "DeviceAllow=char-nvidia* rw" in written
+    system = RecordingSystem()
+    install(plan(replace(live(tmp_path), board="pc"), system, nothing, start=False), Heard())
+    assert drop_in not in files(tmp_path)
+    assert system.asked[0] == "systemctl daemon-reload"
+
+
+@pytest.mark.parametrize(
+    ("engine", "node", "expected"),
+    [
+        (Engine(backend="native"), "dri/renderD128", True),
+        (Engine(path=Path("/usr/local/bin/katago")), "nvidia0", True),
+        (Engine(backend="tensorrt"), "nvidia1", True),
+        (Engine(backend="native"), "dri/card0", False),
+        (Engine(path=Path("/usr/local/bin/katago"), backend="onnxruntime"), "nvidia0", False),
+        (Engine(), "nvidia0", False),
+    ],
+)
+def test_a_gpu_is_used_where_there_is_one_and_something_that_computes_on_it(
+    tmp_path: Path, engine: Engine, node: str, expected: bool
+) -> None:
+    assert not uses_gpu(engine, tmp_path / "dev")
+    path = tmp_path / "dev" / node
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert uses_gpu(engine, tmp_path / "dev") is expected
+
+
+def test_the_runtimes_that_compute_on_a_gpu_are_runtimes() -> None:
+    assert set(GPU_RUNTIMES) < set(BACKENDS)
+
+
+def test_a_pi_keeps_its_own_devices_whatever_serves(tmp_path: Path) -> None:
+    target = replace(image(tmp_path, board="raspberry-pi"), with_gpu=True)
+    install(plan(target, RecordingSystem(), nothing, start=False), Heard())
+    assert [name for name in files(tmp_path) if ".service.d/" in name] == [f"{SERVICE}.d/pi.conf"]
 
 
 def test_a_state_folder_elsewhere_is_made_owned_and_writable_until_it_moves_back(tmp_path: Path) -> None:
