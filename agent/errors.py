@@ -57,6 +57,10 @@ AgentError
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
+
 
 class AgentError(Exception):
     """Base of the family. `str()` is what went wrong; `fix` is what the user can do, in one sentence."""
@@ -71,6 +75,18 @@ class AgentError(Exception):
     def explain(self) -> str:
         """What the command line says: the error, and the fix in a second line."""
         return f"agent: {self}" + (f"\nfix: {self.fix}" if self.fix else "")
+
+
+def pip_install(requirement: str, *, python: str = sys.executable, prefix: str = sys.prefix) -> str:
+    """The command line that adds a package to the Python that runs here. A bare `pip` is missing or refused where
+    Python is the system's (PEP 668), or serves another Python; and only this one's knows our extras."""
+    sudo = "" if os.access(prefix, os.W_OK) else "sudo "
+    return f"{sudo}{shlex.quote(python)} -m pip install {shlex.quote(requirement)}"
+
+
+def install_extra(extra: str) -> str:
+    """The fix where a package of one of our optional groups is missing."""
+    return f"Run `{pip_install(f'katago-agent[{extra}]')}`."
 
 
 class ConfigError(AgentError):
@@ -138,7 +154,7 @@ class WorkshopError(AgentError):
 
 
 class ToolMissing(WorkshopError):
-    fix = "Install the named extra with pip, for example `pip install 'katago-agent[mnn]'`."
+    fix = "Install the named package for the Python that runs the agent; `agent doctor` tells which one that is."
 
 
 class CalibrationError(WorkshopError):

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from agent.errors import ConversionFailed, ToolMissing
+from agent.errors import ConversionFailed, ToolMissing, install_extra
 from agent.events import Reporter
 from agent.export.coreml_graph import MilGraph
 from agent.export.coreml_operators import NOT_OPERATORS, OPERATORS
@@ -214,9 +214,7 @@ def _import() -> ModuleType:
     try:
         import coremltools
     except ImportError as error:
-        raise ToolMissing(
-            f"coremltools is not installed: {_first_line(error)}", fix="Run `pip install 'katago-agent[coreml]'`."
-        ) from error
+        raise ToolMissing(f"coremltools is not installed: {_first_line(error)}", fix=install_extra("coreml")) from error
     module: ModuleType = coremltools
     return module
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.errors import AgentError, CalibrationError, ConversionFailed, NetworkFormatError, ToolMissing
+from agent.errors import AgentError, CalibrationError, ConversionFailed, NetworkFormatError, ToolMissing, install_extra
 from agent.events import ChainStep, Reporter
 from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_in, digest, is_intact, size_bytes
 from agent.export.human_profile import profile_for
@@ -349,7 +349,7 @@ def _version(distribution: str, format: Format) -> str:
         extra = format.facts.extra
         raise ToolMissing(
             f"{format.value} needs the package {distribution}, which is not installed",
-            fix=f"Run `pip install 'katago-agent[{extra}]'`." if extra else f"Install {distribution}.",
+            fix=install_extra(extra) if extra else f"Install {distribution}.",
         ) from error
 
 

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.errors import ConversionFailed, ToolMissing
+from agent.errors import ConversionFailed, ToolMissing, install_extra
 from agent.export.emit import Form, emit_into
 from agent.export.graph import GraphWriter
 from agent.export.int8_rounding import most_in_float, rounded
@@ -161,7 +161,7 @@ def _convert(onnx: Path, out: Path, *options: str) -> None:
     if importlib.util.find_spec("MNN") is None or importlib.util.find_spec("_tools") is None:
         raise ToolMissing(
             "the package MNN, which holds MNN's converter, is not installed",
-            fix="Run `pip install 'katago-agent[mnn]'`.",
+            fix=install_extra("mnn"),
         )
     out.unlink(missing_ok=True)
     arguments = ["-f", "ONNX", "--modelFile", str(onnx.resolve()), "--MNNModel", str(out.resolve())]

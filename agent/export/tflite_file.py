@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.errors import ConversionFailed, ToolMissing
+from agent.errors import ConversionFailed, ToolMissing, install_extra
 
 # The schema's version since 2017; its file identifier follows the root's offset.
 _VERSION = 3
@@ -152,6 +152,6 @@ def _import() -> tuple[Any, Any]:
     except ImportError as error:
         raise ToolMissing(
             f"the package ai-edge-litert, which holds the schema of TFLite files, does not load: {error}",
-            fix="Run `pip install 'katago-agent[litert]'`.",
+            fix=install_extra("litert"),
         ) from error
     return schema_py_generated, flatbuffers

@@ -32,6 +32,7 @@ from agent.errors import (
     StorageFull,
     StoreDamaged,
     StoreUnwritable,
+    pip_install,
 )
 from agent.install.units import SERVICE
 from agent.model.disk import free_bytes
@@ -144,7 +145,7 @@ def check_runtime(settings: Settings) -> str:
     if done.returncode < 0:
         raise BackendUnavailable(
             f"onnxruntime died of signal {-done.returncode} on this processor",
-            fix=f"Install another version: {sys.executable} -m pip install 'onnxruntime!=1.21.0'",
+            fix=f"Install another version: {pip_install('onnxruntime!=1.21.0')}",
         )
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from agent.errors import CalibrationError, CheckpointRefused, StoreBusy, ToolMissing
+from agent.errors import CalibrationError, CheckpointRefused, StoreBusy, ToolMissing, install_extra
 from agent.events import Reporter, WorkshopProgress
 from agent.export.artifact import Artifact, ArtifactManifest, Format, artifacts_in, digest, is_intact, size_bytes
 from agent.export.info import EXPORTER
@@ -236,9 +236,7 @@ def _require_torch(device: str) -> None:
     try:
         import torch
     except ImportError as error:
-        raise ToolMissing(
-            f"training needs PyTorch, which does not load: {error}", fix="Run `pip install 'katago-agent[qat]'`."
-        ) from error
+        raise ToolMissing(f"training needs PyTorch, which does not load: {error}", fix=install_extra("qat")) from error
     kind, _, number = device.partition(":")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise ToolMissing(f"PyTorch finds no device {device} here", fix="Train with --device cpu.")

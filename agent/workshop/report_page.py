@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from agent.errors import ToolMissing
+from agent.errors import ToolMissing, install_extra
 from agent.workshop.report import Report
 from agent.workshop.report_plots import plots
 
@@ -21,7 +21,7 @@ def page(report: Report) -> str:
         from jinja2 import Environment, StrictUndefined
         from markupsafe import Markup
     except ImportError as error:
-        raise ToolMissing("the report needs jinja2", fix="Install it: pip install 'katago-agent[report]'.") from error
+        raise ToolMissing("the report needs jinja2", fix=install_extra("report")) from error
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files("agent.workshop").joinpath(_TEMPLATE).read_text("utf-8"))
     pictures = [

@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from agent.errors import ToolMissing
+from agent.errors import ToolMissing, install_extra
 from agent.export.artifact import QUANTILES, LayerSensitivity
 from agent.workshop.report import NetworkReport, Row
 from agent.workshop.report_speed import MAIN_BOARD, Standing, TimedBoard
@@ -181,9 +181,7 @@ def _figure(rows: int) -> tuple[Any, Any]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ToolMissing(
-            "the report's plots need matplotlib", fix="Install it: pip install 'katago-agent[report]'."
-        ) from error
+        raise ToolMissing("the report's plots need matplotlib", fix=install_extra("report")) from error
     figure = Figure(figsize=(_WIDTH_IN, _FRAME_IN + _ROW_IN * rows), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)

@@ -17,7 +17,7 @@ import numpy as np
 from agent.engine.backends.exported import require_artifact, require_inputs
 from agent.engine.backends.interface import GLOBAL_CHANNELS, SPATIAL_CHANNELS, Array, NetworkInfo, Outputs
 from agent.engine.backends.runners import Runners
-from agent.errors import BackendUnavailable
+from agent.errors import BackendUnavailable, install_extra
 
 _FIRST_BOARD = 19
 
@@ -124,7 +124,7 @@ def _import() -> _Package:
         except ImportError:
             raise BackendUnavailable(
                 f"neither ai-edge-litert nor tflite-runtime loads: {first}",
-                fix="Run `pip install 'katago-agent[litert]'`.",
+                fix=install_extra("litert"),
             ) from first
         return _Package("tflite-runtime", OlderInterpreter)
     return _Package("ai-edge-litert", Interpreter)

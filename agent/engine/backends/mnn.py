@@ -20,7 +20,7 @@ import numpy as np
 from agent.engine.backends.exported import require_artifact, require_inputs
 from agent.engine.backends.interface import GLOBAL_CHANNELS, SPATIAL_CHANNELS, Array, NetworkInfo, Outputs
 from agent.engine.backends.runners import Runners
-from agent.errors import BackendUnavailable
+from agent.errors import BackendUnavailable, install_extra
 
 _OUTPUTS: Final = ("policy", "value", "score", "ownership")
 # include/MNN/Interpreter.hpp, Interpreter::HintMode.
@@ -133,9 +133,7 @@ def _import() -> Any:
     try:
         import MNN
     except ImportError as error:
-        raise BackendUnavailable(
-            f"the package MNN does not load: {error}", fix="Run `pip install 'katago-agent[mnn]'`."
-        ) from error
+        raise BackendUnavailable(f"the package MNN does not load: {error}", fix=install_extra("mnn")) from error
     return MNN
 
 
