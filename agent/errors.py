@@ -110,7 +110,10 @@ class ModelError(AgentError):
 
 
 class SourceUnreachable(ModelError):
-    fix = "Check the connection, or give a network file with --network PATH."
+    fix = (
+        "Check the connection, or bring a network's file: `agent pull FILE.bin.gz` (for the service: with sudo), and "
+        "name it as `network` in agent.yaml."
+    )
 
 
 class DownloadCorrupt(ModelError):

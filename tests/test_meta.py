@@ -119,6 +119,8 @@ def is_leaf(kind: type) -> bool:
 )
 def test_every_leaf_of_the_error_tree_tells_the_fix_and_is_raised(kind: type[AgentError]) -> None:
     assert kind.fix.endswith((".", "?"))
+    for verb, options in spoken(kind.fix):
+        assert verb in COMMANDS and set(options) <= COMMANDS[verb][1], f"there is no `agent {verb}` with {options}"
     used = re.compile(rf"\b{kind.__name__}\b")
     assert any(used.search(path.read_text()) for path in SOURCES if path.name != "errors.py"), "nobody raises it"
 
