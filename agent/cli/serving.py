@@ -47,8 +47,8 @@ def gtp(
     threads: Threads = None,
     overrides: Overrides = None,
 ) -> None:
-    """Speak GTP on standard input and output. Joins the running agent where there is one, unless an option asks for
-    something else; otherwise starts an engine of its own."""
+    """Speak GTP on standard input and output. Joins the running agent where there is one, unless --network, --visits,
+    --threads or --override-config asks for something else; otherwise starts an engine of its own."""
     from agent import run as path
 
     _serve_stdio("gtp", path.gtp_service, config, network, visits, threads, overrides)
