@@ -94,7 +94,7 @@ class ConfigError(AgentError):
 
 
 class HardwareUnsupported(AgentError):
-    fix = "Use a 64-bit Linux with Python 3.10 or newer; the README lists the boards."
+    fix = "Use a 64-bit Linux with Python 3.10 or newer; docs/profiles.md lists the boards."
 
 
 class NoProfileFits(AgentError):
