@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from agent.cli.options import Config, Json
+from agent.cli.options import Config, Json, settings_as_owner
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,12 +67,11 @@ def match(
     and its bounds."""
     import msgspec
 
-    from agent.settings import load_settings
     from agent.workshop.contestant import Contestant, GameSettings, Patience, read_command
     from agent.workshop.gtp_match import GtpMatchOptions
     from agent.workshop.openings import KOMI, RULES
 
-    settings = load_settings(config)
+    settings = settings_as_owner(config)
     try:
         commands = [read_command(text) for text in (first, second)]
     except ValueError as error:

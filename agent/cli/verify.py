@@ -41,18 +41,18 @@ def positions(
 
     from agent.export.progress import LineReporter
     from agent.model.progress import progress_on
-    from agent.settings import load_settings
     from agent.workshop.opening import open_player
     from agent.workshop.positions import record_set, self_play_set
     from agent.workshop.sgf import read_folder
 
     if bool(sgf) == (network is not None):
         raise typer.BadParameter("give a network that plays, or --sgf", param_hint="--network")
-    settings = load_settings(config)
+    # Records need no state folder: root goes on where their folder may be its own.
+    settings = None if sgf else settings_as_owner(config)
     lines = LineReporter(lambda line: print(line, flush=True))
     skipped: list[str] = []
     with contextlib.nullcontext(lines) if as_json else progress_on(sys.stderr) as reporter:
-        if sgf:
+        if settings is None:
             records, skipped = read_folder(sgf, reporter)
             # By name: it goes into manifests and reports, which are for others, too.
             source = "SGF of " + ", ".join(folder.absolute().name for folder in sgf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import msgspec
 import pytest
 from fakes.network_writer import NetworkWriter
 from fakes.position_sets import made_up
+from fakes.pull_child import start_forkserver
+from fakes.stranger import STRANGER, in_child, shared_folder
 from typer.testing import CliRunner, Result
 
 from agent.__main__ import app
@@ -87,6 +90,54 @@ def test_positions_come_from_records_and_bad_ones_are_named(folder: Path) -> Non
     assert made.games == 3 and made.source == "SGF of games", "no folder of somebody's machine"
     too_many = run(folder, "positions", *wanted, "--positions", "12", "--games", "4")
     assert isinstance(too_many.exception, CalibrationError) and load_position_set(out).games == 3
+
+
+def run_by(folder: Path, *arguments: str) -> tuple[str, str, dict[str, int]]:
+    """The error, what was said, and whose is what now; for a process of its own, which may change users."""
+    result = run(folder, *arguments)
+    owners = {path.relative_to(folder).as_posix(): path.lstat().st_uid for path in folder.rglob("*")}
+    return type(result.exception).__name__, result.stderr, owners
+
+
+def run_twice(folders: tuple[Path, Path], verb: str, *arguments: str) -> tuple[str, str, dict[str, int]]:
+    """The second run. The first loads what is loaded by its first use: root's own Python is nobody else's to read."""
+    for folder in folders:
+        found = run_by(folder, verb, *(str(folder / each) if "." in each else each for each in arguments))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("positions", ("--network", "small.bin.gz", "--positions", "2", "--games", "2", "--out", "out.npz")),
+        (
+            "match",
+            ("small.bin.gz", "small.bin.gz", "--games", "2", "--visits", "1", "--board", "5", "--out", "out.npz"),
+        ),
+    ],
+)
+def test_root_plays_as_the_user_who_has_the_state_folder(verb: str, arguments: tuple[str, ...]) -> None:
+    owner = STRANGER if os.geteuid() == 0 else os.geteuid()
+    with shared_folder() as mine, shared_folder() as theirs:
+        for folder in (mine, theirs):
+            NetworkWriter(8, ["ordinary"], channels=8).write(folder / "small.bin.gz")
+            (folder / "agent.yaml").write_text(f"state_dir: {folder / 'state'}\n")
+            (folder / "state").mkdir(mode=0o750)
+        os.chown(theirs / "state", owner, -1)
+        error, said, owners = in_child(start_forkserver(), run_twice, (mine, theirs), verb, *arguments)
+    assert error == "NoneType"
+    assert ("goes on as" in said) == (os.geteuid() == 0)
+    assert owners.pop("small.bin.gz") == owners.pop("agent.yaml") == os.geteuid()
+    assert {"out.npz", "state/networks"} < owners.keys() and set(owners.values()) == {owner}
+
+
+def test_records_are_read_as_who_asks(folder: Path) -> None:
+    with shared_folder() as state:
+        os.chown(state, STRANGER if os.geteuid() == 0 else -1, -1)
+        (state / "agent.yaml").write_text(f"state_dir: {state}\n")
+        wanted = ("--sgf", str(folder / "no such folder"), "--out", str(folder / "none.npz"))
+        error, said, _ = in_child(start_forkserver(), run_by, state, "positions", *wanted)
+    assert error != "NoneType" and "goes on as" not in said
 
 
 @pytest.mark.parametrize("sources", [(), ("--network", "b15c192", "--sgf", "games")])
