@@ -92,6 +92,12 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return BROKER_PORT
         return MQTT_TLS_PORT if self.tls else MQTT_PORT
 
+    @property
+    def seems_to_lack_tls(self) -> bool:
+        """Whether another machine's port that is TLS's by custom is spoken to in clear; some brokers want just that."""
+        beyond = self.host is not None and not is_loopback(self.host)
+        return beyond and self.broker_port == MQTT_TLS_PORT and self.tls is None
+
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`path` names the owner's own `katago` binary, which serves then; `backend` overrides the profile's network

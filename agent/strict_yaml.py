@@ -1,5 +1,5 @@
-"""The strict reader for every YAML file of the agent: a key that is not known, or that stands twice, is an error that
-names the nearest known key. Start reading at `load_yaml`."""
+"""The strict reader for every YAML file of the agent: a key that is not known, that stands twice, or whose section is
+left empty, is an error that names what is meant. Start reading at `load_yaml`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def parse_yaml(text: str, into: type[T], *, source: str) -> T:
         # ValueError: PyYAML lets one through for an impossible date such as 2026-13-45.
         raise ConfigError(f"{source}: {error}", fix="Correct the YAML at that place.") from error
     document = {} if document is None else document
-    _refuse_unknown_keys(document, into, source, "")
+    _refuse_wrong_keys(document, into, source, "")
     try:
         return msgspec.convert(document, into, dec_hook=read_path)
     except msgspec.ValidationError as error:
@@ -71,30 +71,48 @@ class StrictLoader(_Loader):  # type: ignore[misc, valid-type]  # one of two cla
         return mapping
 
 
-def _refuse_unknown_keys(document: Any, into: Any, source: str, place: str) -> None:
+def _refuse_wrong_keys(document: Any, into: Any, source: str, place: str) -> None:
     """Walks document and type together, as far as the type has Structs in it."""
-    if isinstance(into, type) and issubclass(into, msgspec.Struct):
+    if _is_struct(into):
         if not isinstance(document, dict):
             return
         known = _known_keys(into)
         for key, value in document.items():
             if key not in known:
                 raise ConfigError(f"{source}: unknown key {place + str(key)!r}", fix=_nearest(str(key), known, place))
-            _refuse_unknown_keys(value, known[key], source, f"{place}{key}.")
+            if value is None:
+                _refuse_empty_section(known[key], source, place + key)
+            _refuse_wrong_keys(value, known[key], source, f"{place}{key}.")
         return
     arguments = typing.get_args(into)
     if typing.get_origin(into) is Annotated:
-        _refuse_unknown_keys(document, arguments[0], source, place)
+        _refuse_wrong_keys(document, arguments[0], source, place)
     elif isinstance(document, dict) and typing.get_origin(into) is dict:
         for key, value in document.items():
-            _refuse_unknown_keys(value, arguments[1], source, f"{place}{key}.")
+            _refuse_wrong_keys(value, arguments[1], source, f"{place}{key}.")
     elif isinstance(document, list) and typing.get_origin(into) in (list, tuple):
         for index, value in enumerate(document):
-            _refuse_unknown_keys(value, arguments[0], source, f"{place}{index}.")
+            _refuse_wrong_keys(value, arguments[0], source, f"{place}{index}.")
     else:
         for argument in arguments:
             if isinstance(document, dict) and isinstance(argument, type):
-                _refuse_unknown_keys(document, argument, source, place)
+                _refuse_wrong_keys(document, argument, source, place)
+
+
+def _refuse_empty_section(into: Any, source: str, place: str) -> None:
+    """A section that may be left out means something else than one without keys, `tls: {}`; who leaves it empty, or has
+    all of its keys commented out, may mean either."""
+    section = next((kind for kind in (into, *typing.get_args(into)) if _is_struct(kind)), None)
+    if section is None:
+        return
+    key = place.rpartition(".")[2]
+    needed = [field.encode_name for field in msgspec.structs.fields(section) if field.required]
+    fix = f"Give it {' and '.join(needed)}" if needed else f"Write `{key}: {{}}` to have it with its defaults"
+    raise ConfigError(f"{source}: {place!r} is left empty", fix=f"{fix}, or leave the key out to do without it.")
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 @functools.cache

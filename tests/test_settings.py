@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agent import settings
 from agent.engine.backends import BACKENDS as TABLE
 from agent.errors import ConfigError
-from agent.settings import BACKENDS, Mqtt, Settings, load_settings, parse_address
+from agent.settings import BACKENDS, Mqtt, Settings, Tls, load_settings, parse_address
 from agent.strict_yaml import parse_yaml
 
 
@@ -152,6 +152,48 @@ def test_an_unknown_backend_is_refused_with_the_known_ones(tmp_path: Path) -> No
         load_settings(_write(tmp_path, "engine: {backend: onnx}"))
     assert "'onnx'" in str(caught.value) and "onnxruntime" in caught.value.fix
     assert set(BACKENDS) == set(TABLE)
+
+
+EMPTY = [
+    ("mqtt: {host: b, tls: }", "mqtt.tls", "Write `tls: {}`"),
+    ("mqtt:\n  host: b\n  tls:\n  #   ca: /ca.pem\n", "mqtt.tls", "Write `tls: {}`"),
+    ("access: {token_file: t, tls: null}", "access.tls", "Give it cert and key,"),
+    ("mqtt: ~", "mqtt", "Write `mqtt: {}`"),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "fix"), EMPTY)
+def test_a_section_left_empty_is_not_taken_for_none(tmp_path: Path, text: str, key: str, fix: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(_write(tmp_path, text))
+    assert str(caught.value).endswith(f"agent.yaml: {key!r} is left empty")
+    assert caught.value.fix.startswith(fix) and "leave the key out" in caught.value.fix
+
+
+def test_tls_with_its_defaults_is_tls_and_the_daemon_is_handed_what_was_read(tmp_path: Path) -> None:
+    sealed = load_settings(_write(tmp_path, "mqtt: {host: b, tls: {}}"))
+    assert sealed.mqtt.tls == Tls() and sealed.mqtt.broker_port == settings.MQTT_TLS_PORT
+    # Without the key there is none; the settings that go to our own processes say so by null, which is no YAML of ours.
+    plain = load_settings(_write(tmp_path, "mqtt: {host: b}\naccess: {token_file: t}"))
+    assert plain.mqtt.tls is None and plain.access.tls is None
+    for loaded in (sealed, plain):
+        assert settings.decode_settings(settings.encode_settings(loaded)) == loaded
+
+
+UNSEALED = [
+    ("{host: b, port: 8883}", True),
+    ("{host: b, port: 8883, tls: {}}", False),
+    ("{host: b, tls: {}}", False),
+    ("{host: b}", False),
+    # Nobody on the network reads what stays on this machine.
+    ("{host: localhost, port: 8883}", False),
+    ("{port: 8883}", False),
+]
+
+
+@pytest.mark.parametrize(("mqtt", "doubted"), UNSEALED)
+def test_the_port_of_tls_without_tls_is_doubted_and_not_refused(tmp_path: Path, mqtt: str, doubted: bool) -> None:
+    assert load_settings(_write(tmp_path, f"mqtt: {mqtt}")).mqtt.seems_to_lack_tls is doubted
 
 
 def test_unreadable_files_are_configuration_errors(tmp_path: Path) -> None:

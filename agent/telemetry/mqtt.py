@@ -98,6 +98,10 @@ class Link:
 
     async def run(self) -> None:
         """Stay connected until cancelled; then say what was said last, and part in order."""
+        if self._broker.seems_to_lack_tls:
+            log.warning(
+                "%s is usually TLS's port: for TLS write `tls: {}` below mqtt, else all goes in clear", self.address
+            )
         failures = 0
         while True:
             before = self.connections

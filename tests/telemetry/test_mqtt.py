@@ -174,6 +174,22 @@ def test_tls_refuses_another_host_name_unless_told_not_to(tmp_path: Path) -> Non
     asyncio.run(asyncio.wait_for(scene(), 60))
 
 
+@pytest.mark.parametrize(("tls", "warned"), [(None, 1), (Tls(), 0)])
+def test_the_port_of_tls_without_tls_is_warned_of_once(
+    tls: Tls | None, warned: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        # No such name is ever given to a machine (RFC 6761).
+        link = Link(Mqtt(host="broker.invalid", port=8883, tls=tls), "pi")
+        async with running(link):
+            while "does not answer" not in link.trouble:
+                await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(scene(), 60))
+    said = [line for line in caplog.messages if "write `tls: {}`" in line]
+    assert len(said) == warned and all("broker.invalid:8883" in line for line in said)
+
+
 def test_while_offline_the_newest_news_wait_and_nothing_blocks() -> None:
     async def scene() -> None:
         async with ScriptedBroker() as broker:
