@@ -48,18 +48,9 @@ Threads = Annotated[int, Meta(ge=1, le=1024)]
 CachePositions = Annotated[int, Meta(ge=0, le=2**48)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 # The rows of `engine/backends`, by name: that table loads numpy, which the front must not.
-BACKENDS: Final = (
-    "onnxruntime",
-    "core",
-    "cuda",
-    "cuda-tensorrt",
-    "tensorrt",
-    "mnn",
-    "mnn-lean",
-    "litert",
-    "check",
-    "uniform",
-)
+BACKENDS: Final = ("onnxruntime", "core", "cuda", "cuda-tensorrt", "tensorrt", "mnn", "mnn-lean", "litert")
+# Taken, but offered to nobody: "uniform" knows no network and plays at random, "check" runs two and compares.
+TEST_BACKENDS: Final = ("check", "uniform")
 # The owner's own katago in the place of them all.
 NATIVE: Final = "native"
 
@@ -262,7 +253,7 @@ def load_settings(path: Path | None = None) -> Settings:
     where = f"{path}: " if path else ""
     _check_addresses(settings, where)
     _check_mqtt(settings.mqtt, where)
-    if settings.engine.backend not in (None, NATIVE, *BACKENDS):
+    if settings.engine.backend not in (None, NATIVE, *BACKENDS, *TEST_BACKENDS):
         wrong = f"{where}engine.backend {settings.engine.backend!r} is not known"
         raise ConfigError(wrong, fix=f"Choose one of: {', '.join((NATIVE, *BACKENDS))}.")
     state_dir = _absolute(folder, settings.state_dir) if settings.state_dir != Path() else default_state_dir()

@@ -10,6 +10,7 @@ from agent.engine.backends.human_style import told
 from agent.engine.backends.interface import Backend, NetworkInfo, Outputs
 from agent.engine.backends.uniform import UniformBackend
 from agent.errors import AgentError, BackendUnavailable
+from agent.settings import TEST_BACKENDS
 
 __all__ = ["BACKENDS", "Backend", "Entry", "NetworkInfo", "Outputs", "open_backend"]
 
@@ -116,7 +117,7 @@ def open_backend(
     """
     entry = table.get(name)
     if entry is None:
-        known = ", ".join(table)
+        known = ", ".join(each for each in table if each not in TEST_BACKENDS)
         raise BackendUnavailable(f"there is no backend named {name!r}", fix=f"Choose one of: {known}.")
     backend = entry.open(model, threads)
     try:
