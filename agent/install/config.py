@@ -1,11 +1,13 @@
-"""The configuration file that `agent install` leaves: every key, its default, and what it is for, all commented out."""
+"""The configuration file that `agent install` leaves: every key with its default or an example, and what it is for, all
+commented out. With all of it uncommented it is a configuration that works."""
 
 from __future__ import annotations
 
 from typing import Final
 
 TEMPLATE: Final = """\
-# Configuration of katago-agent. Every key is optional; what stands here commented out is the default.
+# Configuration of katago-agent. Every key is optional. What stands here commented out is the default, or an example
+# where the words above it name another default.
 # After a change: sudo systemctl restart katago-agent. Check it with: sudo katago-agent doctor
 
 # Name of this device in MQTT topics and in `agent fleet watch`; default: host name and digits.
@@ -17,13 +19,17 @@ TEMPLATE: Final = """\
 # A network of the catalogue (such as b15c192) or the path of a .bin.gz; default: what the profile takes.
 # network: b15c192
 
-# Visits per move and search threads; default: the profile's.
+# Whom a human-style network imitates; default: nobody, and others have no use for it.
+# human_profile: rank_5k
+
+# Visits per move, search threads, and evaluations kept for later searches; default: the profile's.
 # visits: 50
 # threads: 2
+# cache_positions: 50000
 
 # Where GTP and the JSON analysis engine answer, over TCP and (for KaTrain's remote engine) WebSocket; null closes one.
 # An address beyond loopback is refused unless clients must show a token or a certificate. Unix sockets lie in
-# /run/katago-agent, else in state_dir.
+# /run/katago-agent, else in state_dir. `access` is what clients must show; default: nothing.
 # gtp_address: 127.0.0.1:4640
 # analysis_address: 127.0.0.1:4641
 # websocket_address: 127.0.0.1:4643
@@ -39,7 +45,8 @@ TEMPLATE: Final = """\
 # Seconds between two reports of measurements.
 # report_interval_s: 10
 
-# The MQTT broker; without a host, the agent runs one of its own on loopback, port 4642.
+# The MQTT broker; without a host, the agent runs one of its own on loopback, port 4642. `tls: {}` is TLS with the
+# system's authorities; without it there is none.
 # mqtt:
 #   host: broker.example.org
 #   port: 8883
@@ -51,10 +58,10 @@ TEMPLATE: Final = """\
 #     key: /etc/katago-agent/device.key
 #     insecure: false
 
-# A `katago` of your own, which serves then (docs/native.md), and whether the built-in engine serves when it fails. Or
-# the network runtime in the place of the profile's ("native" is a katago, too: the one at path or on PATH).
+# A `katago` of your own, which serves then (docs/native.md; with a GPU: sudo katago-agent install), and whether the
+# built-in engine serves when it fails; default: none. In the place of `path`, `backend: native` takes the katago on
+# PATH, and `backend: onnxruntime` or another runtime replaces the profile's.
 # engine:
 #   path: /usr/local/bin/katago
 #   fallback: true
-#   backend: onnxruntime
 """

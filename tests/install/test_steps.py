@@ -81,17 +81,9 @@ def test_the_owners_configuration_stays(tmp_path: Path) -> None:
     assert own.read_text() == "visits: 7\n"
 
 
-def test_the_written_configuration_is_valid_and_so_is_each_key_that_it_offers(tmp_path: Path) -> None:
+def test_the_written_configuration_is_valid(tmp_path: Path) -> None:
     install(plan(image(tmp_path), RecordingSystem(), nothing, start=False), Heard())
-    path = tmp_path / "etc/katago-agent/agent.yaml"
-    assert load_settings(path).gtp_address == "127.0.0.1:4640"
-    lines = path.read_text().splitlines()
-    keys = [line[2:] for line in lines if line.startswith("# ") and (line[2:].lstrip().split(" ")[0].endswith(":"))]
-    offered = tmp_path / "offered.yaml"
-    offered.write_text("\n".join(keys).replace("Check it with:", ""))
-    settings = load_settings(offered)
-    assert settings.mqtt.host == "broker.example.org"
-    assert settings.engine.backend == "onnxruntime"
+    assert load_settings(tmp_path / "etc/katago-agent/agent.yaml").gtp_address == "127.0.0.1:4640"
 
 
 def test_units_start_the_command_of_this_installation(tmp_path: Path) -> None:
