@@ -34,7 +34,7 @@ from agent.errors import (
     StoreUnwritable,
     pip_install,
 )
-from agent.install.units import SERVICE
+from agent.install.units import SERVICE, uses_gpu
 from agent.model.disk import free_bytes
 from agent.model.store import Store
 from agent.service.health import SYSTEM_RUNTIME, find_front
@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 MOVE_TIMEOUT_S: Final = 180.0
 PROBE_TIMEOUT_S: Final = 120.0
 CONNECT_TIMEOUT_S: Final = 5.0
+# What is asked of systemd.
+PROPERTIES: Final = ("LoadState", "ActiveState", "UnitFileState", "NRestarts", "StatusText", "PrivateDevices")
 # Where `agent install` writes it.
 UNIT: Final = Path("/etc/systemd/system") / SERVICE
 
@@ -327,20 +329,23 @@ def _connect(host: str, port: int, failure: type[AgentError], message: str, fix:
 
 
 def check_service(settings: Settings) -> str:
-    del settings
     if not Path("/run/systemd/system").is_dir():
         return "no systemd here; `agent run` is started by hand"
     done = subprocess.run(
-        ["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState,NRestarts,StatusText", SERVICE],
+        ["systemctl", "show", f"--property={','.join(PROPERTIES)}", SERVICE],
         capture_output=True,
         text=True,
         timeout=PROBE_TIMEOUT_S,
     )
-    return judge_service(dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line))
+    from agent.hardware import detect
+
+    state = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    return judge_service(state, with_gpu=uses_gpu(settings.engine, str(detect().board.family)))
 
 
-def judge_service(state: Mapping[str, str]) -> str:
-    """What systemd's properties of the service mean; `StatusText` is the service's own word. Raises ServiceDown."""
+def judge_service(state: Mapping[str, str], *, with_gpu: bool = False) -> str:
+    """What PROPERTIES of the service mean; `StatusText` is the service's own word. `with_gpu` is whether it should have
+    one, which all other links here see: they run outside its sandbox. Raises ServiceDown."""
     if state.get("LoadState") != "loaded":
         raise ServiceDown("the service is not installed", fix="Run `sudo ./install.sh run`.")
     if state.get("ActiveState") != "active":
@@ -349,7 +354,11 @@ def judge_service(state: Mapping[str, str]) -> str:
             f"the service is {state.get('ActiveState')}{own_word}",
             fix="See `journalctl -u katago-agent`, then `sudo systemctl restart katago-agent`.",
         )
-    return f"active, {state.get('UnitFileState')} at boot, restarted {state.get('NRestarts')} times"
+    closed = ""
+    if with_gpu and state.get("PrivateDevices") == "yes":
+        # A katago may be none that needs it, so this is no broken link.
+        closed = "; it may not open the GPU before `sudo katago-agent install` and a restart"
+    return f"active, {state.get('UnitFileState')} at boot, restarted {state.get('NRestarts')} times{closed}"
 
 
 def chain(config: Path | None) -> tuple[Link, ...]:

@@ -89,7 +89,8 @@ def find_target(user_state: Path, *, board: str, image: bool = False, uid: int |
         if not SYSTEM_CONFIG.is_file():
             return Target(root, prefix, True, SYSTEM_CONFIG, SYSTEM_STATE, board)
         settings = load_settings(SYSTEM_CONFIG)
-        return Target(root, prefix, True, SYSTEM_CONFIG, settings.state_dir, board, uses_gpu(settings.engine))
+        with_gpu = uses_gpu(settings.engine, board)
+        return Target(root, prefix, True, SYSTEM_CONFIG, settings.state_dir, board, with_gpu)
     config = SYSTEM_CONFIG if as_root else Path.home() / ".config" / "katago-agent" / "agent.yaml"
     return Target(root, prefix, False, config, user_state)
 

@@ -30,9 +30,10 @@ HIDDEN_FROM_SERVICE = ("/home", "/root", "/run/user")
 PRIVATE_TO_SERVICE = ("/tmp", "/var/tmp")
 
 
-def uses_gpu(engine: Engine, dev: Path = Path("/dev")) -> bool:
-    """Whether what serves may compute on a GPU, and one is there. A katago may be built for one; nobody asks it."""
-    may = engine.wants_native or engine.runtime in GPU_RUNTIMES
+def uses_gpu(engine: Engine, board: str, dev: Path = Path("/dev")) -> bool:
+    """Whether what serves on a machine that is none of BOARDS may compute on a GPU, and one is there. A katago may be
+    built for one; nobody asks it."""
+    may = board not in BOARDS and (engine.wants_native or engine.runtime in GPU_RUNTIMES)
     return may and any(True for pattern in GPU_NODES for _ in dev.glob(pattern))
 
 

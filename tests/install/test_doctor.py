@@ -237,6 +237,14 @@ def test_a_service_that_cannot_start_has_its_own_word_in_the_finding() -> None:
         doctor.judge_service({"LoadState": "not-found"})
 
 
+@pytest.mark.parametrize(
+    ("private", "with_gpu", "told"), [("yes", True, True), ("no", True, False), ("yes", False, False)]
+)
+def test_a_gpu_that_the_sandbox_hides_from_the_service_is_told(private: str, with_gpu: bool, told: bool) -> None:
+    well = {"LoadState": "loaded", "ActiveState": "active", "PrivateDevices": private}
+    assert ("sudo katago-agent install" in doctor.judge_service(well, with_gpu=with_gpu)) is told
+
+
 def test_sockets_answer_or_are_named(settings: Settings, listener: socket.socket) -> None:
     assert doctor.check_sockets(settings) == "none configured"
     there = f"127.0.0.1:{listener.getsockname()[1]}"

@@ -128,11 +128,12 @@ def test_another_machines_gpu_is_opened_until_nothing_wants_it(tmp_path: Path) -
 def test_a_gpu_is_used_where_there_is_one_and_something_that_computes_on_it(
     tmp_path: Path, engine: Engine, node: str, expected: bool
 ) -> None:
-    assert not uses_gpu(engine, tmp_path / "dev")
+    assert not uses_gpu(engine, "pc", tmp_path / "dev")
     path = tmp_path / "dev" / node
     path.parent.mkdir(parents=True)
     path.touch()
-    assert uses_gpu(engine, tmp_path / "dev") is expected
+    assert uses_gpu(engine, "pc", tmp_path / "dev") is expected
+    assert not uses_gpu(engine, "raspberry-pi", tmp_path / "dev"), "its drop-in is another"
 
 
 def test_the_runtimes_that_compute_on_a_gpu_are_runtimes() -> None:
