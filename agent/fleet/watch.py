@@ -75,15 +75,16 @@ class Watcher:
             await self._changed.wait()
         return self.devices
 
-    async def collect(self) -> None:
-        """Wait for a connection and everything that the broker has retained.
+    async def collect(self, connect_s: float = CONNECT_S) -> None:
+        """Wait for a connection, so long, and everything that the broker has retained.
 
         Raises BrokerUnreachable.
         """
         try:
-            await within(self.link.connected.wait(), CONNECT_S)
+            await within(self.link.connected.wait(), connect_s)
         except asyncio.TimeoutError as error:
-            raise BrokerUnreachable(self.link.trouble) from error
+            failure = self.link.failure
+            raise BrokerUnreachable(self.link.trouble, fix=failure.fix if failure else "") from error
         # A broker answers in order: when our own word comes back, what it retained for us is here. One that forbids us
         # to speak costs the wait.
         self.link.send(Message(self._marker, b"1", qos=1))

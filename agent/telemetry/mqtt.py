@@ -43,7 +43,7 @@ OnMessage = Callable[[str, bytes], None]
 
 class Link:
     """A connection that comes back by itself. `will` is what the broker says when it breaks; every message given to
-    `retain` is sent again on every connection; `subscribe` likewise."""
+    `retain` is sent again on every connection; `subscribe` likewise. `failure` is why the last try gave none, if so."""
 
     def __init__(
         self, broker: Mqtt, client_id: str, *, will: Message | None = None, keepalive_s: int = KEEPALIVE_S
@@ -61,6 +61,7 @@ class Link:
         self.connected = asyncio.Event()
         self.connections = 0
         self.trouble = "not connected yet"
+        self.failure: BrokerUnreachable | None = None
 
     @property
     def address(self) -> str:
@@ -110,7 +111,7 @@ class Link:
             except BrokerUnreachable as error:
                 if self.trouble != str(error):
                     log.warning("%s; trying again", error)
-                self.trouble = str(error)
+                self.trouble, self.failure = str(error), error
             failures = 0 if self.connections > before else failures + 1
             await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
 
@@ -161,7 +162,7 @@ class Link:
             self._publish(client, self._backlog.popleft())
         self._client = client
         self.connections += 1
-        self.trouble = ""
+        self.trouble, self.failure = "", None
         self.connected.set()
         log.info("connected to the broker at %s", self.address)
 
@@ -189,6 +190,8 @@ class Link:
             self._show_papers(client)
         except (OSError, ValueError) as error:
             fix = "Check mqtt.password_file and mqtt.tls in agent.yaml."
+            if isinstance(error, PermissionError):
+                fix = "Go on with sudo, or let this user read what mqtt.password_file and mqtt.tls in agent.yaml name."
             raise BrokerUnreachable(f"a file for the broker cannot be used: {error}", fix=fix) from error
 
         def on_connect(_: Client, __: Any, ___: ConnectFlags, code: ReasonCode, ____: Properties | None) -> None:
