@@ -17,7 +17,7 @@ from agent.engine.messages import Position
 from agent.engine.points import BLACK, EMPTY, MAX_SIZE, WHITE
 from agent.engine.rules import MAX_KOMI, RulesAndKomi, parse_rules_and_komi
 from agent.errors import RecordUnreadable, RulesError
-from agent.record.tree import Node, main_line, parse_tree, text_of, values
+from agent.record.tree import Node, main_line, parse_first, text_of, values
 
 _MOVES: Final = {"B": BLACK, "W": WHITE}
 _SET_UP: Final = {"AB": BLACK, "AW": WHITE, "AE": EMPTY}
@@ -38,7 +38,8 @@ class Record(msgspec.Struct, frozen=True):
     """A game as its file tells it, without defaults. Colours and points are those of `engine/points.py`.
 
     `set_up` are (colour, point) in the file's order, EMPTY where a stone is taken away. `rules` is RU as written,
-    `komi` KM's number; `first_player` is PL's. `ends_early` says why later nodes of the file are not in `moves`, if so.
+    `komi` KM's number; `first_player` is PL's. `ends_early` says why later nodes of the file are not in `moves`, if so;
+    `is_first_of_several` that the file holds further games.
     """
 
     x_size: int
@@ -54,6 +55,7 @@ class Record(msgspec.Struct, frozen=True):
     date: str = ""
     event: str = ""
     ends_early: str = ""
+    is_first_of_several: bool = False
 
     @property
     def initial_player(self) -> int:
@@ -85,7 +87,7 @@ def parse_sgf(data: bytes | str, *, komi: float | None = None) -> Record:
     Raises:
         RecordUnreadable: no SGF, a board that is not 1×1 to 19×19, a point off the board, a komi that is no number.
     """
-    root = parse_tree(data)
+    root, is_first_of_several = parse_first(data)
     if text_of(root, "GM") not in ("", "1"):
         raise RecordUnreadable(f"it is of another game than Go (GM[{text_of(root, 'GM')}])")
     x_size, y_size = _board_size(text_of(root, "SZ"))
@@ -115,6 +117,7 @@ def parse_sgf(data: bytes | str, *, komi: float | None = None) -> Record:
         date=text_of(root, "DT"),
         event=text_of(root, "EV") or text_of(root, "GN"),
         ends_early=ends_early,
+        is_first_of_several=is_first_of_several,
     )
 
 

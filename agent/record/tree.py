@@ -49,6 +49,10 @@ _SUPERSETS: Final = {
     "big5": ("cp950", "big5hkscs"),
 }
 _SHOWN_CHARACTERS: Final = 100
+# Sabaki and others write a line end, or a space, between the two.
+_BEGINNING: Final = re.compile(r"\(\s*;")
+# Of a text without escapes: a value, in which brackets mean nothing, or a bracket.
+_PIECE: Final = re.compile(r"\[[^\]]*\]|[()]")
 
 
 def parse_tree(data: bytes | str) -> Node:
@@ -57,16 +61,28 @@ def parse_tree(data: bytes | str) -> Node:
     Raises:
         RecordUnreadable: it is empty, too large or no SGF; says which.
     """
+    return parse_first(data)[0]
+
+
+def parse_first(data: bytes | str) -> tuple[Node, bool]:
+    """The root of the first game in `data`, and whether others follow it.
+
+    Raises:
+        RecordUnreadable: as `parse_tree`.
+    """
     if len(data) > MAX_SGF_BYTES:
         raise RecordUnreadable(f"it is larger than {MAX_SGF_BYTES / 1e6:.0f} MB")
     if not data.strip():
         raise RecordUnreadable("it is empty")
     text = data if isinstance(data, str) else _decoded(data)
-    if "(" not in text or ";" not in text:
+    found = _BEGINNING.search(text)
+    if found is None:
         raise RecordUnreadable(f"it is no SGF: it begins with {text.strip()[:20]!r}")
-    text = without_escapes(text)
+    # pysgf 1.0 takes as the root what the first "(;" begins, without a space between, and be it a variation.
+    text = "(;" + without_escapes(text[found.end() :])
+    end = _end(text)
     try:
-        return _GAME.parse(text)
+        return _GAME.parse(text[:end]), _BEGINNING.search(text, end) is not None
     except _PARSER_ERRORS as error:
         raise RecordUnreadable(f"it is no SGF: {_reason(error)}") from error
 
@@ -110,6 +126,16 @@ def main_line(root: Node) -> list[Node]:
     while nodes[-1].children:
         nodes.append(nodes[-1].children[0])
     return nodes
+
+
+def _end(text: str) -> int:
+    """Where the game ends with which `text` begins; at the text's end where its brackets do not close."""
+    depth = 0
+    for found in _PIECE.finditer(text):
+        depth += {"(": 1, ")": -1}.get(found[0], 0)
+        if depth == 0:
+            return found.end()
+    return len(text)
 
 
 def _decoded(data: bytes) -> str:

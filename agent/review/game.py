@@ -38,6 +38,8 @@ def prepare(record: Record, *, rules: str | None = None, komi: float | None = No
         RulesError: `rules` are none.
     """
     notes: list[str] = []
+    if record.is_first_of_several:
+        notes.append("The file holds further games; this is the first one.")
     if record.ends_early:
         notes.append(f"The record ends here at move {len(record.moves)}: {record.ends_early}.")
     chosen, name = _rules(record, rules, notes)

@@ -44,6 +44,39 @@ def test_a_board_that_is_edited_later_ends_the_game_there_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(
+    "variations",
+    [
+        "(;W[cc];B[gg])\n(;W[gc])",
+        "(;W[cc];B[gg]C[ha (;-) \\]])\n( ;W[gc])",
+        "(\n;W[cc]C[ha (;-) ];B[gg])\n(\n;W[gc])",
+    ],
+)
+@pytest.mark.parametrize("space", ["", "\n", "\r\n \t"])
+def test_a_root_is_a_root_whatever_space_an_editor_leaves_before_it(space: str, variations: str) -> None:
+    text = f"\ufeff({space};GM[1]SZ[9]KM[7]RU[chinese]PB[Lee]C[a (;-) smile]\n;B[ee]\n{variations})\n"
+    record = parse_sgf(text)
+    assert (record.x_size, record.komi, record.rules, record.black) == (9, 7.0, "chinese", "Lee")
+    assert moves(record) == ["B E5", "W C7", "B G3"] and not record.is_first_of_several
+    assert [text_of(each, "W") for each in main_line(parse_tree(text))[1].children] == ["cc", "gc"]
+
+
+@pytest.mark.parametrize(
+    ("after", "is_first"),
+    [
+        ("(;SZ[13];B[cc])", True),
+        ("\n\n(\n;SZ[13])\n", True),
+        ("(;SZ[13];B[cc]", True),
+        ("\n-- \nsent by a friend", False),
+        (" ) ]", False),
+    ],
+)
+def test_of_several_games_the_first_is_read_and_says_that_there_are_others(after: str, is_first: bool) -> None:
+    record = parse_sgf("(;SZ[9]C[no end: \\])) (;SZ[5\\]];B[ee](;W[cc])(;W[gc]))" + after)
+    assert (record.x_size, moves(record)) == (9, ["B E5", "W C7"])
+    assert record.is_first_of_several is is_first
+
+
+@pytest.mark.parametrize(
     ("text", "player"),
     [
         ("(;SZ[9])", BLACK),

@@ -63,6 +63,7 @@ def test_captures_are_taken_off_the_board() -> None:
         ("(;SZ[9]RU[Martian]KM[6.5])", {"rules": "nz", "komi": 7.0}, "nz", 7.0, []),
         ("(;SZ[9]RU[Japanese]KM[5.3])", {}, "japanese", 5.5, ["5.3 was taken as 5.5"]),
         ("(;SZ[9]RU[Japanese]KM[0];B[aa];AW[bb])", {}, "japanese", 0.0, ["ends here at move 1"]),
+        ("(;SZ[9]RU[Japanese]KM[0];B[aa])(;SZ[9];B[bb])", {}, "japanese", 0.0, ["holds further games"]),
     ],
 )
 def test_what_is_assumed_is_said(
