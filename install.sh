@@ -21,7 +21,7 @@ NEED_MB_TOOLS=3000
 
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here"
-root=${KATAGO_AGENT_SYSROOT:-} # the tests' fake root; only the board and systemd are looked up there
+root=${KATAGO_AGENT_SYSROOT:-} # the tests' fake root; only the board, its memory and systemd are looked up there
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 say() { printf '%s\n' "install: $*"; }
@@ -30,6 +30,20 @@ die() { # one line that says what is wrong, one that says what to do
     exit 1
 }
 have() { command -v "$1" >/dev/null 2>&1; }
+again() { # [VARIABLE VALUE] -> the command that does the same once more, with that variable; sudo hands none down
+    with=''
+    if [ "$(id -u)" = 0 ] && [ -n "${SUDO_USER:-}" ]; then with='sudo '; fi
+    for name in KATAGO_AGENT_PREFIX PYTHON; do
+        eval "value=\${$name:-}"
+        [ "$name" != "${1:-}" ] || value=$2
+        case $value in
+            '') ;;
+            *[!A-Za-z0-9_./-]*) with="$with$name='$value' " ;;
+            *) with="$with$name=$value " ;;
+        esac
+    done
+    printf '%s\n' "$with$0$given"
+}
 packages() { # the command of this system that installs $1 (Debian's names)
     names=$1
     if have apt-get; then echo "sudo apt-get install -y $names"
@@ -80,7 +94,7 @@ find_python() { # sets python, pip_ok, machine; refuses what cannot work
         fi
         [ -n "$seen" ] || die "there is no Python here" "$(packages 'python3 python3-venv')"
         die "Python 3.$MIN_MINOR to 3.$MAX_MINOR is needed:${seen%,}" \
-            "upgrade to Debian 12, Ubuntu 22.04 or newer, or name another interpreter: PYTHON=/path/to/python3.11 $0"
+            "upgrade to Debian 12, Ubuntu 22.04 or newer, or name another: $(again PYTHON /path/to/python3.11)"
     fi
     if [ "$bits" != 64 ]; then
         die "this is a $bits-bit userland (Python on $machine), for which no network runtime exists" \
@@ -137,7 +151,7 @@ check_venv() { # `venv --clear` empties the folder, and pip fills it: nobody els
         [ -e "$other" ] || [ -L "$other" ] || continue # a pattern that matched nothing
         for ours in "$@"; do [ "${other##*/}" != "$ours" ] || continue 2; done
         die "$venv holds other files, such as $other" \
-            "move them away, or name a new folder: KATAGO_AGENT_PREFIX=${venv%/}/katago-agent $0"
+            "move them away, or name a new folder: $(again KATAGO_AGENT_PREFIX "${venv%/}/katago-agent")"
     done
 }
 
@@ -161,7 +175,8 @@ check_machine() {
     fi
     parent=$venv
     while [ ! -d "$parent" ]; do parent=$(dirname "$parent"); done
-    [ -w "$parent" ] || die "cannot write to $parent" "clone into a folder of your own, or set KATAGO_AGENT_PREFIX"
+    [ -w "$parent" ] ||
+        die "cannot write to $parent" "clone into a folder of your own, or: $(again KATAGO_AGENT_PREFIX /path/to/a/folder)"
     check_venv
     if [ ! -e "$venv/pyvenv.cfg" ]; then
         free_mb=$(($(df -Pk "$parent" | awk 'NR==2 {print $4}') / 1024))
@@ -169,7 +184,7 @@ check_machine() {
         [ "$extras" = '' ] || need_mb=$NEED_MB_TOOLS
         [ "$free_mb" -ge "$need_mb" ] ||
             die "$parent has $free_mb MB free, $need_mb are needed" \
-                "free some space, or set KATAGO_AGENT_PREFIX to a new folder on a larger disk"
+                "free some space, or name a new folder on a larger disk: $(again KATAGO_AGENT_PREFIX /path/to/a/folder)"
     fi
 }
 
@@ -209,7 +224,9 @@ set_up() {
         say "building the core (a minute or two on a PC, more on a board)"
         build_tools
         # A compiler takes up to 176 MB (g++ 12, measured): one at a time on a Zero 2 W, four on a Pi with 1 GB or more.
-        jobs=$(($(awk '/^MemTotal/ {print $2}' /proc/meminfo) / 220000))
+        memory_kb=$(awk '/^MemTotal/ {print $2}' "$root/proc/meminfo" 2>/dev/null) || true
+        [ -n "$memory_kb" ] || say "no /proc/meminfo here tells of the memory: one file is compiled at a time"
+        jobs=$((${memory_kb:-0} / 220000))
         cores=$(getconf _NPROCESSORS_ONLN)
         [ "$jobs" -le "$cores" ] || jobs=$cores
         [ "$jobs" -ge 1 ] || jobs=1
@@ -243,7 +260,8 @@ build_tools() { # kept in the venv, so that a rebuild needs no network
 
 run_pip() {
     "$venv/bin/python" -m pip --disable-pip-version-check "$@" ||
-        die "pip could not finish (its own lines above say why)" "check the connection and the space on the disk, then run $0 again"
+        die "pip could not finish (its own lines above say why)" \
+            "check the connection and the space on the disk, then again: $(again)"
 }
 
 place_core() { # tests and development import the tree: give it the core that was just built
@@ -288,6 +306,7 @@ start_service() {
 
 # ---------------------------------------------------------------- the commands
 
+given=${*:+ $*}
 command=${1:-setup}
 [ $# -eq 0 ] || shift
 extras='' service=no

@@ -154,7 +154,19 @@ def test_too_old_python_names_what_is_there_and_what_would_do(machine: Machine) 
     machine.python("309 64 1 x86_64")
     wrong, fix = refusal(machine)
     assert wrong == "Python 3.10 to 3.14 is needed: python3 is 3.9"
-    assert "Debian 12" in fix and "PYTHON=" in fix
+    assert "Debian 12" in fix and fix.endswith(
+        f": PYTHON=/path/to/python3.11 {machine.tree}/install.sh run --foreground"
+    )
+
+
+def test_what_is_advised_under_sudo_passes_through_sudo(machine: Machine, tmp_path: Path) -> None:
+    machine.python("309 64 1 x86_64")
+    machine.systemd("inactive")
+    wrong, fix = refusal(machine, "run", SUDO_USER="pi", KATAGO_AGENT_PREFIX=f"{tmp_path}/a disk")
+    command = f"KATAGO_AGENT_PREFIX='{tmp_path}/a disk' PYTHON=/path/to/python3.11 {machine.tree}/install.sh run"
+    assert "python3 is 3.9" in wrong and fix.endswith(f": sudo {command}")
+    # As root of a container, which often has no sudo.
+    assert refusal(machine, "run", KATAGO_AGENT_PREFIX=f"{tmp_path}/a disk")[1].endswith(f": {command}")
 
 
 def test_too_new_python_is_refused(machine: Machine) -> None:
@@ -239,7 +251,7 @@ def test_a_folder_with_somebodys_files_is_refused_and_keeps_them(machine: Machin
     own.chmod(0o755)
     wrong, fix = refusal(machine, KATAGO_AGENT_PREFIX=f"{disk}/")
     assert f"{disk}/ holds other files, such as " in wrong
-    assert f"KATAGO_AGENT_PREFIX={disk}/katago-agent " in fix
+    assert f"KATAGO_AGENT_PREFIX='{disk}/katago-agent' {machine.tree}/install.sh " in fix
     assert own.read_text() == "#!/bin/sh\n"
     assert machine.asked() == []
     done = machine.install(KATAGO_AGENT_PREFIX=f"{disk}/katago-agent")
@@ -301,11 +313,35 @@ def test_a_failed_build_is_told_and_done_again_next_time(machine: Machine) -> No
     machine.python(pip_wheel="exit 1;")
     done = machine.install()
     assert done.returncode == 1
-    assert "fix: check the connection" in done.stderr
+    assert f"fix: check the connection and the space on the disk, then again: {machine.tree}/install" in done.stderr
     assert not (machine.tree / ".venv/.katago-agent-setup").exists()
     machine.python()
     shutil.copy(machine.bin / "python3", machine.tree / ".venv/bin/python")
     assert machine.install().returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("memory", "cores", "jobs"),
+    [
+        ("MemTotal:         447852 kB\nMemFree: 1 kB\n", 4, 2),
+        ("MemTotal:  8245184 kB\n", 4, 4),
+        ("", 4, 1),
+        (None, 4, 1),
+    ],
+    ids=["Zero 2 W", "Pi 5", "an empty file", "an image's chroot without /proc"],
+)
+def test_as_many_files_are_compiled_at_once_as_memory_and_processors_allow(
+    machine: Machine, memory: str | None, cores: int, jobs: int
+) -> None:
+    machine.script("getconf", f"echo {cores}")
+    machine.python(pip_wheel=f'echo "jobs $CMAKE_BUILD_PARALLEL_LEVEL" >>{machine.log};')
+    if memory is not None:
+        (machine.root / "proc").mkdir()
+        (machine.root / "proc/meminfo").write_text(memory)
+    done = machine.install()
+    assert done.returncode == 0 and done.stderr == "", done
+    assert f"jobs {jobs}" in machine.asked()
+    assert ("one file is compiled at a time" in done.stdout) == (not memory)
 
 
 def test_a_wheel_beside_it_needs_no_compiler(machine: Machine) -> None:
