@@ -77,7 +77,9 @@ def test_analysis_goes_on_over_a_move_and_needs_no_network_after_an_undo(engine:
     analyze(client, 200)
     stats = last(client).stats
     assert known is not None and stats is not None and stats.visits >= 200
-    assert stats.evaluations < stats.visits / 4, "what was evaluated before is found in the cache"
+    # It may have searched on for longer than the first one before the stop reached it: those visits are new.
+    new = max(0, stats.visits - known.visits)
+    assert stats.evaluations < new + stats.visits / 4, "what was evaluated before is found in the cache"
 
 
 def test_what_was_pondered_counts_for_the_next_move(engine: LocalEngine) -> None:
