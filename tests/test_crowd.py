@@ -32,9 +32,10 @@ def test_a_crowd_over_all_sockets_loses_and_crosses_no_answer(tmp_path: Path) ->
             assert figures.answers["turns"] == expected["sweeper"] * 9
             assert figures.answers["terminated analyses"] == expected["ponderer"]
             assert figures.answers["probes"] == expected["prober"]
-            while (status := await daemon.status()).clients:
+            # A GTP analysis is answered at its interruption; the worker's last word of it comes later.
+            while (status := await daemon.status()).clients or status.outstanding:
                 pass
-            assert status.outstanding == 0 and status.restarts == 0
+            assert status.restarts == 0
 
     asyncio.run(scene())
 
