@@ -154,12 +154,17 @@ def imitating(settings: Settings, configuration: Configuration) -> tuple[Setting
     import msgspec
 
     profile = configuration.text(_PROFILE)
-    path = Path(settings.network or "")
-    if not profile or not path.is_file():
+    if not profile or settings.network is None:
         return settings, configuration
     from agent.export.parse import is_human_style
+    from agent.model.catalogue import load_catalogue
+    from agent.model.pull import lies_at
+    from agent.model.store import Store
+    from agent.settings import data_folder
 
-    if not is_human_style(path):
+    catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
+    path = lies_at(settings.network, catalogue, Store(settings.state_dir))
+    if path is None or not is_human_style(path):
         return settings, configuration
     rest = {name: setting for name, setting in configuration.settings.items() if name != _PROFILE}
     return (

@@ -135,11 +135,25 @@ def pull_named(
     try:
         entry = catalogue.find(name)
     except ConfigError:
-        own = _own_name(name)
-        if stored := _latest([each for each in _imported(store) if each.manifest.name == own], store):
+        if stored := _of_name(name, store):
             return stored
         raise
     return pull([entry], store, reporter, refresh=refresh, folders=folders, limits=limits, converts=converts)
+
+
+def lies_at(name: str, catalogue: Catalogue, store: Store) -> Path | None:
+    """The file that `pull_named` would take as it is, and nothing else: None where it is not here yet, or unknown."""
+    path = Path(name)
+    if disk.is_file(path):
+        return path
+    if path.name != name:
+        stored = _of_source(path, store)
+    else:
+        try:
+            stored = store.find(catalogue.find(name).sha256)
+        except ConfigError:
+            stored = _of_name(name, store)
+    return stored.path if stored else None
 
 
 def import_file(
@@ -150,7 +164,6 @@ def import_file(
 
     Raises NetworkFormatError when it cannot be read or is no gzip file, StorageFull, StoreUnwritable, StoreBusy.
     """
-    source = f"{_IMPORTED}{path.absolute()}"
     try:
         size_bytes = path.stat().st_size
         with gzip.open(path, "rb") as file:
@@ -161,7 +174,7 @@ def import_file(
         raise NetworkFormatError(f"{path} is not a network file: {error}", fix="Give a KataGo .bin.gz file.") from error
     except OSError as error:
         wrong = f"{path} cannot be read: {error.strerror or error}"
-        stored = _latest([each for each in _imported(store) if each.manifest.source == source], store)
+        stored = _of_source(path, store)
         if stored is None:
             raise NetworkFormatError(wrong, fix=_unreadable_fix(error)) from error
         (reporter or SilentReporter()).report(ChainStep("network", f"{wrong}; takes what was stored of it"))
@@ -171,7 +184,7 @@ def import_file(
         return stored
     check_room(store, size_bytes, converts=converts)
     name = _own_name(path.name)
-    return store.add_file(path, Manifest(name, name + FILE_SUFFIX, size_bytes, sha256, source, UNKNOWN_LICENCE))
+    return store.add_file(path, Manifest(name, name + FILE_SUFFIX, size_bytes, sha256, _source(path), UNKNOWN_LICENCE))
 
 
 def _unreadable_fix(error: OSError) -> str:
@@ -183,6 +196,22 @@ def _unreadable_fix(error: OSError) -> str:
 def _own_name(file: str) -> str:
     """What the store calls a file of the owner's."""
     return NOT_IN_NAMES.sub("-", file.removesuffix(FILE_SUFFIX)).strip("-.") or "network"
+
+
+def _source(path: Path) -> str:
+    """What the store says where that file of the owner's came from."""
+    return f"{_IMPORTED}{path.absolute()}"
+
+
+def _of_name(name: str, store: Store) -> StoredNetwork | None:
+    """The file of the owner's that the store calls so."""
+    own = _own_name(name)
+    return _latest([each for each in _imported(store) if each.manifest.name == own], store)
+
+
+def _of_source(path: Path, store: Store) -> StoredNetwork | None:
+    """What was stored of that file of the owner's."""
+    return _latest([each for each in _imported(store) if each.manifest.source == _source(path)], store)
 
 
 def _imported(store: Store) -> list[StoredNetwork]:

@@ -16,6 +16,8 @@ from agent.__main__ import main
 from agent.cli.katago import imitating
 from agent.cli.katago_benchmark import comparison, row, thread_counts
 from agent.engine.bench_threads import ThreadRate
+from agent.model.pull import import_file
+from agent.model.store import Store
 from agent.service.config_keys import configure
 from agent.settings import Settings
 
@@ -123,6 +125,27 @@ def test_whom_a_human_style_network_imitates_may_stand_in_the_configuration(tmp_
     for network in (str(other), "b15c192", None):
         assert imitating(Settings(network=network), configuration) == (Settings(network=network), configuration)
         assert configuration.leftovers().without_effect == ("humanSLProfile",)
+
+
+def test_whom_it_imitates_is_also_heard_for_what_the_store_keeps_of_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    human = tmp_path / "human.bin.gz"
+    human.write_bytes((Path(__file__).parents[1] / "golden" / "human_network.gz").read_bytes())
+    import_file(human, store)
+    import_file(NetworkWriter(8, ["ordinary"]).write(tmp_path / "other.bin.gz"), store)
+    human.unlink()  # as on a stick that was pulled out
+    configuration = configure("gtp", overrides=["humanSLProfile=rank_5k"])
+
+    def imitated(network: str) -> str:
+        settings, rest = imitating(Settings(state_dir=store.root, network=network), configuration)
+        assert bool(rest.settings) == (settings.human_profile == "")
+        return settings.human_profile
+
+    told = {network: imitated(network) for network in ("human", "human.bin.gz", str(human), "other", "b15c192", "none")}
+    assert told == dict.fromkeys(("human", "human.bin.gz", str(human)), "rank_5k") | dict.fromkeys(
+        ("other", "b15c192", "none"), ""
+    )
+    assert imitated(str(tmp_path / "absent.bin.gz")) == ""
 
 
 # ---------------------------------------------------------------- the benchmark's lines
