@@ -145,16 +145,20 @@ function drawLabel(at, label, fill, isBold) {
 
 const isNarrow = matchMedia("(max-width: 820px)");
 
+// The candidates that have a place on the board and more than a few visits.
+function shownMoves(position) {
+  const moves = position.evaluation ? position.evaluation.moves : [], most = Math.max(...moves.map(move => move.visits), 1);
+  return moves.filter((move, index) => place(move.move) && (index === 0 || move.visits >= most / 200));
+}
+
 function drawCandidates(position) {
   if (!position.evaluation) return;
   const moves = position.evaluation.moves, most = Math.max(...moves.map(move => move.visits), 1);
   // The best on top.
-  for (const move of [...moves].reverse()) {
+  for (const move of shownMoves(position).reverse()) {
     const at = place(move.move), index = moves.indexOf(move);
-    if (!at || (index > 0 && move.visits < most / 200)) continue;
     const group = make("g", { "class": "candidate", "data-move": move.move }, board);
     group.style.cursor = "pointer";
-    group.addEventListener("pointerenter", event => { if (event.pointerType === "mouse") preview(move.pv); });
     make("circle", { cx: at.x, cy: at.y, r: .475, fill: shade(lostBy(position, move)),
       opacity: index === 0 ? .97 : (.55 + .4 * Math.sqrt(move.visits / most)).toFixed(2),
       stroke: index === 0 ? "#fff" : "none", "stroke-width": .05 }, group);
@@ -187,10 +191,21 @@ function drawLine(position, line) {
   });
 }
 
-board.addEventListener("pointerleave", () => preview(null));
-board.addEventListener("click", event => {
+function vertexUnder(event) {
   const matrix = board.getScreenCTM().inverse(), at = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix);
-  const x = Math.round(at.x), y = Math.round(at.y), vertex = `${COLUMNS[x]}${review.ySize - y}`;
+  return `${COLUMNS[Math.round(at.x)]}${review.ySize - Math.round(at.y)}`;
+}
+
+// By points and not by what is drawn there: a line that is shown hides the other candidates, to which one may go on.
+board.addEventListener("pointermove", event => {
+  if (event.pointerType !== "mouse" || !state.moves) return;
+  const vertex = vertexUnder(event), move = shownMoves(positions[state.turn]).find(each => each.move === vertex);
+  preview(move ? move.pv : null);
+});
+// A finger leaves with each tap, before its click.
+board.addEventListener("pointerleave", event => { if (event.pointerType === "mouse") preview(null); });
+board.addEventListener("click", event => {
+  const vertex = vertexUnder(event);
   // On a stone: to the move that placed it. Else a finger's way to a line: there is no hovering.
   const turn = lastTurnAt(vertex);
   if (turn) go(turn);
@@ -393,9 +408,21 @@ function go(turn) {
   if (to === state.turn) return;
   state.turn = to;
   state.line = null;
-  // The address can be kept or sent on; replacing it leaves the back button alone.
-  history.replaceState(null, "", `#${to}`);
   show();
+  clearTimeout(addressing);
+  addressing = setTimeout(tellAddress, ADDRESS_AFTER_MS);
+}
+
+// The address can be kept or sent on; replacing it leaves the back button alone. Safari refuses it after 100 times in
+// half a minute and Firefox after 200 in ten seconds, both by an exception (whatwg/html#11844); in a frame without an
+// address of its own every browser does. So it waits until one stays somewhere, and the page does without.
+const ADDRESS_AFTER_MS = 400;
+let addressing = 0;
+
+function tellAddress() {
+  try {
+    history.replaceState(null, "", `#${state.turn}`);
+  } catch { /* nothing is lost but the address */ }
 }
 
 function preview(line) {

@@ -118,7 +118,8 @@ def test_stepping_with_the_keyboard(browser: Browser, tmp_path: Path) -> None:
     browser.press("End", "ArrowRight")
     assert browser.text("#where") == "6 / 6" and browser.ask("document.getElementById('forward').disabled")
     browser.press("PageUp")
-    assert browser.text("#where") == "0 / 6" and browser.ask("location.hash") == "#0"
+    assert browser.text("#where") == "0 / 6"
+    browser.wait_until("location.hash === '#0'")
     browser.press("PageDown", "Home")
     assert browser.text("#where") == "0 / 6" and browser.errors == []
 
@@ -147,6 +148,38 @@ def test_stones_marks_territory_and_lines_on_the_board(browser: Browser, tmp_pat
     assert browser.ask(numbered) == "1,2,3" and browser.ask(stones) == 3
     browser.press("Escape")
     assert browser.ask(numbered) == "" and on_board(browser) == ["A9", "E5"]
+    assert browser.errors == []
+
+
+@needs_chromium
+def test_a_browser_that_refuses_addresses_is_stepped_through_all_the_same(browser: Browser, tmp_path: Path) -> None:
+    opened(browser, tmp_path, reviewed())
+    browser.ask("history.replaceState = () => { window.refused = (window.refused || 0) + 1; throw new Error('no'); }")
+    browser.press("ArrowRight", "ArrowRight", "ArrowRight")
+    assert browser.text("#where") == "3 / 6" and browser.text("#verdict").startswith("Move 3: ")
+    # Once for all the steps; what it threw is nobody's error.
+    browser.wait_until("window.refused")
+    assert browser.ask("window.refused") == 1 and browser.errors == []
+
+
+@needs_chromium
+def test_a_pointer_goes_from_one_candidate_to_the_next_and_a_tap_takes_the_line_away(
+    browser: Browser, tmp_path: Path
+) -> None:
+    opened(browser, tmp_path, reviewed())
+    numbered = "[...document.querySelectorAll('#board > text')].map(each => each.textContent).join()"
+    shown = "[...document.querySelectorAll('#moves .shown')].map(each => each.dataset.move).join()"
+    first, second = (browser.middle(f"[data-move={move}] circle") for move in ("E5", "A9"))
+    for at, line, row in ((first, "1,2,3", "E5"), (second, "1", "A9"), (first, "1,2,3", "E5")):
+        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=at[0], y=at[1])
+        assert browser.ask(numbered) == line and browser.ask(shown) == row
+    # Between them there is nothing to show, and all are there again.
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=first[0], y=(first[1] + second[1]) / 2)
+    assert browser.ask(numbered) == "" and on_board(browser) == ["A9", "E5"]
+    browser.move_to("h1")
+    for line in ("1,2,3", ""):
+        browser.tap(*first)
+        browser.wait_until(f"{numbered} === '{line}'")
     assert browser.errors == []
 
 
