@@ -48,7 +48,7 @@ def comment_text(review: Review, reviewed: Reviewed) -> str:
         f"({evaluation.visits} visits)"
     ]
     if reviewed.turn and reviewed.points_lost is not None and reviewed.winrate_lost is not None:
-        lines += _cost_lines(reviewed, _best_before(review, reviewed))
+        lines += _cost_lines(reviewed, review.best_instead(reviewed))
     for candidate in evaluation.candidates[:CANDIDATES_TOLD]:
         lines.append(
             f"{candidate.move}: {score_text(candidate.score_lead)}, {candidate.winrate:.1%} for Black, "
@@ -79,7 +79,7 @@ def _comment(node: Node, review: Review, reviewed: Reviewed) -> None:
 
 
 def _add_variation(parent: Node, review: Review, before: Reviewed, reviewed: Reviewed) -> None:
-    best = _best_before(review, reviewed)
+    best = review.best_instead(reviewed)
     if best is None or best.move == reviewed.played:
         return
     node, color = parent, before.to_play
@@ -92,8 +92,3 @@ def _add_variation(parent: Node, review: Review, before: Reviewed, reviewed: Rev
             text = f"{best.move} instead of {reviewed.played}: {score_text(best.score_lead)}"
             put(node, "C", [f"{text}, {best.winrate:.1%} for Black, {best.visits} visits"])
         color = "W" if color == "B" else "B"
-
-
-def _best_before(review: Review, reviewed: Reviewed) -> Candidate | None:
-    evaluation = review.before(reviewed).evaluation
-    return evaluation.best if evaluation is not None else None

@@ -41,8 +41,7 @@ def caption(review: Review) -> str:
 
 def _row(review: Review, reviewed: Reviewed) -> list[str | Text]:
     assert reviewed.evaluation is not None
-    before = review.before(reviewed).evaluation if reviewed.turn else None
-    best = before.best if before is not None else None
+    best = review.best_instead(reviewed)
     style = _style(reviewed)
     return [
         str(reviewed.turn),

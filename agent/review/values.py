@@ -48,7 +48,8 @@ class Reviewed(msgspec.Struct, frozen=True):
     """The position after `turn` moves. `player` ("B" or "W") made the move `played` that led here; both are empty for
     the first position. `to_play` is next. `stones` are `.`, `X` (Black) and `O` (White), row-major from the top left.
     `evaluation` is None where it was not asked for, `points_lost` and `winrate_lost` where it or the one before is
-    missing; a small gain is noise, or a move that the engine had not looked at well."""
+    missing, and of a move out of turn, such as a handicap stone, which the engine did not look for: it had the other
+    side to move. A small gain is noise, or a move that the engine had not looked at well."""
 
     turn: int
     player: str
@@ -92,6 +93,14 @@ class Review(msgspec.Struct, frozen=True):
         """The position in which the move that led to `reviewed` was chosen."""
         return self.positions[reviewed.turn - 1]
 
+    def best_instead(self, reviewed: Reviewed) -> Candidate | None:
+        """The engine's choice in the place of the move that led to `reviewed`, which may be the same one; None where it
+        was not asked, or had the other side to move."""
+        before = self.before(reviewed) if reviewed.turn else None
+        if before is None or before.evaluation is None or before.to_play != reviewed.player:
+            return None
+        return before.evaluation.best
+
 
 def evaluation_of(analysis: Analysis) -> Evaluation:
     """What is kept of an engine's answer."""
@@ -112,7 +121,7 @@ def with_losses(positions: Iterable[Reviewed]) -> tuple[Reviewed, ...]:
     both searches looked at, and not of two moves of one search, of which the played one may have had few visits."""
     found: list[Reviewed] = []
     for position in positions:
-        before = found[-1].evaluation if found else None
+        before = found[-1].evaluation if found and found[-1].to_play == position.player else None
         after = position.evaluation
         if before is not None and after is not None:
             sign = 1 if position.player == "B" else -1

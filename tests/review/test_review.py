@@ -115,6 +115,28 @@ def test_a_turn_without_analysis_costs_nothing_known() -> None:
     assert review.mistakes == ()
 
 
+def test_a_move_out_of_turn_has_no_cost_and_nothing_of_the_other_sides_is_better() -> None:
+    """Black's second stone, as servers write a handicap, and White's second move after a pass that was left out."""
+    sgf = "(;SZ[9]KM[7]RU[Chinese];B[ee];B[cc];W[gc];W[aa];B[gg];W[])"
+    review = reviewed(sgf)
+    assert [each.points_lost is None for each in review.positions] == [True, False, True, False, True, False, False]
+    assert all(each.winrate_lost is None for each in review.positions if each.points_lost is None)
+    assert [best and best.move for best in map(review.best_instead, review.positions)] == [
+        *(None, "E5", None, "G3", None, "C3", "pass")
+    ]
+    # The fourth, which seems to cost nine points, was White's where Black was to move.
+    assert [each.turn for each in review.mistakes] == [5]
+    line = main_line(parse_tree(annotated(sgf.encode(), review)))
+    for turn in (2, 4):
+        comment = text_of(line[turn], "C")
+        assert comment.startswith("Black's win rate") and "cost" not in comment and "Better" not in comment
+        assert len(line[turn - 1].children) == 1
+    out = io.StringIO()
+    Console(file=out, width=80).print(table(review))
+    rows = {cells[0]: cells for cells in map(str.split, out.getvalue().splitlines()) if cells and cells[0].isdigit()}
+    assert rows["2"] == ["2", "●", "C7", "44.0%", "W+0.6"] and rows["3"][-1] == "G3"
+
+
 def test_a_review_survives_json() -> None:
     review = reviewed()
     assert msgspec.json.decode(msgspec.json.encode(review), type=Review) == review
