@@ -28,7 +28,7 @@ from agent.cli import (
     verify,
 )
 from agent.cli import katago as katago_verbs
-from agent.errors import AgentError
+from agent.errors import AgentError, command_name
 
 app = typer.Typer(
     name="agent",
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app(args=arguments, prog_name="agent")
+        app(args=arguments, prog_name=command_name())
     except AgentError as error:
         sys.exit(error.explain())
 

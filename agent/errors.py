@@ -60,6 +60,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from pathlib import Path
 
 
 class AgentError(Exception):
@@ -73,8 +74,19 @@ class AgentError(Exception):
             self.fix = fix
 
     def explain(self) -> str:
-        """What the command line says: the error, and the fix in a second line."""
-        return f"agent: {self}" + (f"\nfix: {self.fix}" if self.fix else "")
+        """What the command line says: the error, and the fix in a second line; our commands as they were called."""
+        return as_called(f"{command_name()}: {self}" + (f"\nfix: {self.fix}" if self.fix else ""))
+
+
+def command_name() -> str:
+    """What our command is called here: with the service there is `katago-agent` alone."""
+    called = Path(sys.argv[0]).name if sys.argv else ""
+    return "katago-agent" if called.startswith("katago-agent") else "agent"
+
+
+def as_called(text: str) -> str:
+    """`text` with the commands that it advises under the name by which ours was called."""
+    return text.replace("`agent ", f"`{command_name()} ")
 
 
 def pip_install(requirement: str, *, python: str = sys.executable, prefix: str = sys.prefix) -> str:

@@ -81,6 +81,7 @@ def status(
     """Tell how the running agent is. Exit status 0 when it is up, 1 when it is degraded or not running."""
     import msgspec
 
+    from agent.errors import as_called
     from agent.service.health import ask_status, find_front, judge, lines
     from agent.settings import load_settings
 
@@ -90,7 +91,7 @@ def status(
         print(msgspec.json.format(msgspec.json.encode(verdict), indent=2).decode())
     else:
         for label, text in lines(verdict):
-            print(f"{label:<10} {text}")
+            print(f"{label:<10} {as_called(text)}")
     if verdict.state != "up":
         raise typer.Exit(1)
 

@@ -53,7 +53,7 @@ def doctor(
 
     import msgspec
 
-    from agent.errors import ConfigError
+    from agent.errors import ConfigError, as_called
     from agent.install.doctor import examine
 
     with contextlib.suppress(ConfigError):  # the first of the findings
@@ -65,8 +65,8 @@ def doctor(
         if as_json:
             print(msgspec.json.encode(finding).decode(), flush=True)
             continue
-        print(f"{marks[finding.ok]}  {finding.name:<13}  {finding.detail}", flush=True)
+        print(f"{marks[finding.ok]}  {finding.name:<13}  {as_called(finding.detail)}", flush=True)
         if finding.fix:
-            print(f"{'':21}fix: {finding.fix}", flush=True)
+            print(f"{'':21}fix: {as_called(finding.fix)}", flush=True)
     if broken:
         raise typer.Exit(1)
