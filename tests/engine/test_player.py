@@ -216,15 +216,22 @@ def test_trees_that_grow_together_share_the_memory_of_one() -> None:
 
 
 def test_a_small_search_needs_no_share_of_memory() -> None:
-    inbox = Inbox()
-    with player(max_nodes=1500, batch=4) as engine:
-        engine.submit(request(1, ENDLESS, client="a", tree="a", report_every_s=0.001), inbox)
-        while (root := inbox.next().root) is None or root.visits < 1200:
-            pass
-        engine.submit(request(2, 900, after(40), client="b"), inbox)
-        finals = {report.id: report for report in (inbox.final(), inbox.final())}
-    root = finals[2].root
-    assert root is not None and root.visits == 900
+    """It is served first, and goes on when the memory is used up; whoever needs his share would wait for the other."""
+    counting, inbox = GatedBackend(), Inbox()
+    counting.open()
+    with player(counting, threads=1, max_nodes=1500) as engine:
+        engine.submit(request(1, ENDLESS, client="a"), inbox)
+        inbox.final()
+    backend = GatedBackend()
+    with player(backend, threads=1, max_nodes=1500) as engine:
+        engine.submit(request(1, ENDLESS, client="a"), inbox)
+        backend.let(counting.entered - 40)
+        assert backend.wait_entered(counting.entered - 39)
+        engine.submit(request(2, 60, after(40), client="b"), inbox)
+        backend.open()
+        finals = [inbox.final(), inbox.final()]
+    assert [report.id for report in finals] == [2, 1]
+    assert finals[0].root is not None and finals[0].root.visits == 60
 
 
 def test_raw_evaluations_do_not_wait_for_a_long_search() -> None:
@@ -443,17 +450,18 @@ def test_a_request_for_what_is_there_already_is_answered_at_once() -> None:
 
 class Paced:
     """A player that makes 20 evaluations in a second of its clock, which goes on only when all its threads are in the
-    network, so that nothing depends on which of them the processor lets run. It ponders when there is nothing else."""
+    network and the one that keeps time has seen what time it is, so that nothing depends on which of them the processor
+    lets run. It ponders when there is nothing else."""
 
     def __init__(self, threads: int) -> None:
         self.now_s = 0.0
+        self._seen_s = 0.0
+        self._seen = threading.Condition()
         self.inbox = Inbox()
         self.finals: list[SearchReport] = []
         self.backend = GatedBackend()
         self._threads = threads
-        self.engine = Player(
-            self.backend, threads=threads, batch=1, cache_positions=10_000, seed=1, clock=lambda: self.now_s
-        )
+        self.engine = Player(self.backend, threads=threads, batch=1, cache_positions=10_000, seed=1, clock=self._look)
         for number in range(threads):
             self.engine.submit(request(-1 - number, ENDLESS, after(70 + number), background=True), lambda report: None)
         assert self.backend.wait_entered(threads)
@@ -465,6 +473,14 @@ class Paced:
         self.backend.open()
         self.engine.close()
 
+    def _look(self) -> float:
+        """The time. Who keeps it looks under the player's lock and then waits, until a thread's evaluation wakes it."""
+        with self._seen:
+            if threading.current_thread().name == "search-clock":
+                self._seen_s = self.now_s
+                self._seen.notify_all()
+            return self.now_s
+
     def submit(self, *requests: SearchRequest) -> None:
         for each in requests:
             self.engine.submit(each, self.inbox)
@@ -472,9 +488,12 @@ class Paced:
     def go_on(self, seconds: float) -> None:
         for _ in range(round(seconds * 20 / self._threads)):
             entered = self.backend.entered
-            self.now_s += self._threads / 20
+            with self._seen:
+                self.now_s += self._threads / 20
             self.backend.let(self._threads)
             assert self.backend.wait_entered(entered + self._threads)
+            with self._seen:
+                assert self._seen.wait_for(lambda: self._seen_s == self.now_s, WAIT_S)
 
     def ends(self, count: int) -> dict[int, SearchStats]:
         """What the next `count` searches cost, in the order in which they end."""
