@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,11 +99,12 @@ def match(
     ]
     named = zip(contestants, (first_name, second_name), (first_setup, second_setup), strict=True)
     one, other = (msgspec.structs.replace(each, name=name, setup=tuple(setup)) for each, name, setup in named)
-    networks = [text for text, command in zip((first, second), commands, strict=True) if command is None]
-    drawn_by = openings or next(reversed(networks), None)
+    # A network's own name; of a command nobody knows what it runs.
+    networks = [text if command is None else None for text, command in zip((first, second), commands, strict=True)]
+    drawn_by = openings or next((text for text in reversed(networks) if text is not None), None)
     patience = Patience(move_s=move_timeout or max(Patience().move_s, _SLOWEST * (time_per_move or 0.0)))
     options = GtpMatchOptions(games, told, "", concurrency, patience, logs)
-    _match_engines((one, other), options, drawn_by, seed, out, sgf, settings, as_json)
+    _match_engines((one, other), networks, options, drawn_by, seed, out, sgf, settings, as_json)
 
 
 def _match_networks(
@@ -147,6 +149,7 @@ def _match_networks(
 
 def _match_engines(
     contestants: tuple[Contestant, Contestant],
+    networks: Sequence[str | None],
     options: GtpMatchOptions,
     drawn_by: str | None,
     seed: int,
@@ -161,14 +164,18 @@ def _match_engines(
     from agent.workshop.gtp_match import play_gtp_match
     from agent.workshop.match_openings import find_openings
     from agent.workshop.match_sgf import GameWriter
+    from agent.workshop.opening import network_identity
 
     told = options.settings
     with _reporter(as_json) as reporter:
-        openings = find_openings(
-            drawn_by, seed, told, settings.state_dir, reporter, human_profile=settings.human_profile
+        state_dir, profile = settings.state_dir, settings.human_profile
+        openings = find_openings(drawn_by, seed, told, state_dir, reporter, human_profile=profile)
+        one, other = (
+            network_identity(named, state_dir, reporter, human_profile=profile) if named is not None else ""
+            for named in networks
         )
-        options = msgspec.structs.replace(options, openings_key=openings.key)
-        what = repr((contestants, told, openings.key))
+        options = msgspec.structs.replace(options, openings_key=openings.key, networks=(one, other))
+        what = repr((contestants, told, openings.key)) + one + other
         journal = out or _journal(settings, what, f"{told.size}-gtp-{seed}")
         writer = GameWriter(sgf, told) if sgf is not None else None
         result = play_gtp_match(

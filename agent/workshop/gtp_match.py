@@ -33,7 +33,8 @@ _TELL_EVERY_S: Final = 1.0
 
 class GtpMatchOptions(msgspec.Struct, frozen=True):
     """`games` is rounded up to pairs. `concurrency` is how many of them go on at once. `openings_key` says what the
-    openings are, so that a journal of others is left alone. `logs` is a folder for what engines are told and say."""
+    openings are, so that a journal of others is left alone, and `networks` so for either contestant what file its
+    command line names, where that is known. `logs` is a folder for what engines are told and say."""
 
     games: int
     settings: GameSettings
@@ -41,6 +42,7 @@ class GtpMatchOptions(msgspec.Struct, frozen=True):
     concurrency: int = 1
     patience: Patience = Patience()
     logs: Path | None = None
+    networks: tuple[str, str] = ("", "")
 
     @property
     def pairs(self) -> int:
@@ -128,8 +130,9 @@ class _Match:
         """What has to be equal for games to be of one match."""
         who = " against ".join(
             f"{command_line(player.contestant.command)} ({player.name} {player.version};"
-            f" {player.contestant.visits or 'own'} visits; {'; '.join(player.contestant.setup)})"
-            for player in players
+            f" {player.contestant.visits or 'own'} visits; {'; '.join(player.contestant.setup)}"
+            f"{f'; network {network}' if network else ''})"
+            for player, network in zip(players, self.options.networks, strict=True)
         )
         told = self.options.settings
         clock = "no clock" if told.seconds_per_move is None else f"{told.seconds_per_move:g} s a move"

@@ -104,14 +104,16 @@ def play_match(
 
 
 def identity(player: OpenedNetwork) -> str:
-    """What makes a player the same one after a restart: its file, not its name.
+    """What makes a player the same one after a restart: its file, not its name; and whom it imitates where its file
+    leaves that open.
 
     Raises:
         GateRefused: an artifact is not the file that its manifest names, into which the result would go.
     """
     if player.artifact is not None:
         require_intact(player.artifact)
-    return f"{player.label} {digest(player.path)}"
+    profile = player.backend.network.human_profile if player.artifact is None else ""
+    return f"{player.label} {digest(player.path)}" + (f" as {profile}" if profile else "")
 
 
 def record_match(artifact: Artifact, opponent: str, options: MatchOptions, elo: Elo) -> Artifact:

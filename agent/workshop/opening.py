@@ -3,17 +3,18 @@ Start at `open_network`."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.engine.backends import BACKENDS, Backend, NetworkInfo, open_backend
-from agent.errors import BackendUnavailable
+from agent.errors import BackendUnavailable, ConfigError, NetworkFormatError
 from agent.events import Reporter
-from agent.export.artifact import Artifact, Format, manifest_path, read_artifact
+from agent.export.artifact import Artifact, Format, digest, manifest_path, read_artifact
 from agent.export.exporters import export
 from agent.export.parse import is_human_style
 from agent.model import disk
-from agent.model.catalogue import load_catalogue
+from agent.model.catalogue import Catalogue, load_catalogue
 from agent.model.pull import pull_named
 from agent.model.store import Store, StoredNetwork
 from agent.settings import data_folder
@@ -76,6 +77,30 @@ def open_player(
     return OpenedNetwork(backend, f"{stored.manifest.name} fp32", stored.path, None)
 
 
+def network_identity(named: str, state_dir: Path, reporter: Reporter, *, human_profile: str = "") -> str:
+    """What makes `named` the same network after a restart, where an engine of ours is told no more than that: its
+    file's digest, and whom a human-style one imitates. Nothing for a name of the catalogue, which says it all.
+
+    Raises:
+        ConfigError, ModelError, NetworkFormatError: as `pull_named`.
+    """
+    path = Path(named)
+    if disk.is_file(path):
+        sha256 = digest(path)
+    else:
+        with contextlib.suppress(ConfigError):
+            _catalogue().find(named)
+            return ""
+        stored = _stored(named, state_dir, reporter)
+        path, sha256 = stored.path, stored.sha256
+    if human_profile:
+        # What our converter does not read yet, native KataGo may play with.
+        with contextlib.suppress(NetworkFormatError):
+            if is_human_style(path):
+                return f"{sha256} as {human_profile}"
+    return sha256
+
+
 def open_second(network: NetworkInfo, state_dir: Path) -> Backend | None:
     """The same network on the core's own kernels, which share nothing with ONNX Runtime's but the file that was
     published: what judges ONNX Runtime's fp32, by which all else is judged. None where the store or the core does not
@@ -111,5 +136,8 @@ def _open_file(path: Path, threads: int) -> OpenedNetwork | None:
 
 
 def _stored(named: str, state_dir: Path, reporter: Reporter) -> StoredNetwork:
-    catalogue = load_catalogue(data_folder("profiles") / "networks.yaml")
-    return pull_named(named, catalogue, Store(state_dir), reporter)
+    return pull_named(named, _catalogue(), Store(state_dir), reporter)
+
+
+def _catalogue() -> Catalogue:
+    return load_catalogue(data_folder("profiles") / "networks.yaml")

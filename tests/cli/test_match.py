@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from agent.__main__ import app
 from agent.errors import PlayerFailed, RulesError
+from agent.export.artifact import digest
 from agent.workshop.contestant import command_line
 
 
@@ -66,7 +67,8 @@ def test_a_network_plays_a_command_with_our_own_service(folder: Path, tmp_path: 
     assert "kata-set-param maxVisits 2\nkata-set-param lagBuffer 0\n" in log.read_text()
     # The openings are the network's, and its games stand in the state folder.
     (journal,) = (folder / "state" / "matches").glob("*-5-gtp-1.jsonl")
-    assert "openings of " in journal.read_text().splitlines()[0]
+    head = journal.read_text().splitlines()[0]
+    assert "openings of " in head and f"network {digest(folder / 'small.bin.gz')})" in head
 
 
 @pytest.mark.parametrize(

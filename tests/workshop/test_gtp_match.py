@@ -309,6 +309,25 @@ def test_the_games_of_another_match_are_left_alone(
     assert (tmp_path / "match.jsonl").read_bytes() == before
 
 
+def test_the_games_of_a_network_that_was_trained_on_are_left_alone(tmp_path: Path) -> None:
+    """Its file has the old name, and what it answers to `version` is KataGo's."""
+    short = GtpMatchOptions(2, msgspec.structs.replace(SMALL, most_moves=2), "plain", 1, PATIENCE)
+    players, journal = (contestant(), contestant()), tmp_path / "match.jsonl"
+
+    def play_with(*networks: str) -> GtpMatchResult:
+        options = msgspec.structs.replace(short, networks=networks)
+        return play_gtp_match(players, options, plain, journal, SilentReporter())
+
+    result = play_with("1234", "")
+    before = journal.read_bytes()
+    assert before.splitlines()[0].count(b"network") == before.splitlines()[0].count(b"; network 1234)") == 1
+    assert play_with("1234", "").games == result.games
+    for networks in (("5678", ""), ("1234", "5678"), ("", "")):
+        with pytest.raises(JournalUnusable, match="of other work"):
+            play_with(*networks)
+    assert journal.read_bytes() == before
+
+
 def test_ctrl_c_ends_the_engines_and_keeps_the_games(tmp_path: Path) -> None:
     lives = tmp_path / "lives"
     hanging = command_line(contestant("--manner", "hang", "--at", "6", "--lives", str(lives)).command)

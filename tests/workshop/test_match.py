@@ -239,6 +239,15 @@ def test_figures_are_written_beside_what_is_there(tmp_path: Path) -> None:
     assert now is not None and now.manifest.matches == ()
 
 
+def test_a_human_style_network_is_another_player_where_it_imitates_somebody_else(tmp_path: Path) -> None:
+    path = tmp_path / "human.bin.gz"
+    path.write_bytes(b"weights")
+    backend = OpinionsBackend()
+    assert identity(OpenedNetwork(backend, "human", path, None)) == f"human {digest(path)}"
+    backend.network = msgspec.structs.replace(INFO, human_profile="rank_9d")
+    assert identity(OpenedNetwork(backend, "human", path, None)) == f"human {digest(path)} as rank_9d"
+
+
 def test_a_player_whose_file_changed_since_its_export_is_refused(tmp_path: Path) -> None:
     """Its result would go into the manifest of what it was."""
     path = tmp_path / "network.int8.onnx"

@@ -9,12 +9,14 @@ import pytest
 from fakes.network_writer import NetworkWriter
 
 from agent.engine.points import BLACK, WHITE
-from agent.errors import CalibrationError, JournalUnusable
+from agent.errors import CalibrationError, ConfigError, JournalUnusable
 from agent.events import SilentReporter
+from agent.export.artifact import digest
 from agent.workshop.contestant import GameSettings
 from agent.workshop.gtp_game import GtpGame
 from agent.workshop.match_openings import Openings, find_openings
 from agent.workshop.match_sgf import GameWriter, game_text
+from agent.workshop.opening import network_identity
 from agent.workshop.sgf import read_record
 
 SETTINGS = GameSettings(size=9, komi=7.0, rules="tromp-taylor", most_moves=243)
@@ -107,6 +109,27 @@ def test_openings_of_a_network_are_asked_for_only_where_some_are_missing(tmp_pat
     assert openings(str(network), tmp_path / "state", settings).find([0], set())[0] == drawn[0]
     NetworkWriter(8, ["ordinary"], channels=16).write(network)
     assert openings(str(network), tmp_path / "state", settings).key != found.key
+
+
+def test_a_network_is_known_by_its_file_and_by_whom_it_imitates(tmp_path: Path) -> None:
+    def identity(named: str, profile: str = "") -> str:
+        return network_identity(named, tmp_path / "state", SilentReporter(), human_profile=profile)
+
+    network = tmp_path / "small.bin.gz"
+    NetworkWriter(8, ["ordinary"], channels=8).write(network)
+    sha256 = digest(network)
+    # Only who could imitate somebody does.
+    assert identity(str(network)) == identity(str(network), "rank_9d") == sha256
+    NetworkWriter(15, ["ordinary"], channels=8, metadata=True).write(network)
+    assert digest(network) != sha256
+    assert identity(str(network), "rank_9d") == f"{digest(network)} as rank_9d"
+    # Nor does what only native KataGo could read.
+    network.write_bytes(b"trained tomorrow")
+    assert identity(str(network), "rank_9d") == digest(network)
+    # The catalogue's names are one network's each, whether or not it is here yet; others are none.
+    assert identity("b15c192") == "" and not (tmp_path / "state").exists()
+    with pytest.raises(ConfigError, match="unheard-of"):
+        identity("unheard-of")
 
 
 def test_without_a_network_openings_are_drawn_blindly(tmp_path: Path) -> None:
