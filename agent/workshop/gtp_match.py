@@ -7,10 +7,12 @@ own. Finished games stand in a journal, and a match that was killed goes on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -107,6 +109,7 @@ class _Match:
         self._in_a_row = [0, 0]
         self._moves: dict[int, int] = {}
         self._told_s = float("-inf")
+        self._on_ctrl_c = signal.getsignal(signal.SIGINT)
 
     async def play(self, openings: Finder, path: Path) -> GtpMatchResult:
         first_table = Table(self.contestants, self.options.patience, self.options.logs)
@@ -151,7 +154,9 @@ class _Match:
         }
         missing = [pair for pair in range(self.options.pairs) if pair not in starts]
         known = {tuple(point for _, point in start.moves) for start in starts.values()}
-        for pair, start in zip(missing, openings(missing, known), strict=True):
+        with _hearing_ctrl_c(self._on_ctrl_c):
+            found = openings(missing, known)
+        for pair, start in zip(missing, found, strict=True):
             starts[pair] = msgspec.structs.replace(empty, moves=start.moves)
         return starts
 
@@ -257,6 +262,23 @@ class _Match:
             mean_moves=sum(len(game.moves) - game.opening for game in games) / len(games),
             games=games,
         )
+
+
+@contextlib.contextmanager
+def _hearing_ctrl_c(handler: Any) -> Iterator[None]:
+    """SIGINT goes to `handler`, as it did before asyncio took it (Python 3.11): the first Ctrl-C would not be heard
+    before the event loop turns again, and openings that a large network draws on a small board computer take an hour.
+    In a thread their drawing could not be ended, which asyncio waits for."""
+    before = signal.getsignal(signal.SIGINT)
+    # Only in the main thread is it asyncio's, and may it be set.
+    if before is handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _names(players: tuple[Player, Player]) -> tuple[str, str]:

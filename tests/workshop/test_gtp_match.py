@@ -351,6 +351,32 @@ def test_ctrl_c_ends_the_engines_and_keeps_the_games(tmp_path: Path) -> None:
     assert (tmp_path / "m.jsonl").read_bytes().startswith(b'{"journal_of":"GTP match 1 of ')
 
 
+def test_ctrl_c_is_heard_at_once_while_openings_are_drawn(tmp_path: Path) -> None:
+    lives, drawn = tmp_path / "lives", []
+
+    def interrupted(pairs: Sequence[int], known: set[tuple[int, ...]]) -> list[Position]:
+        for pair in pairs:
+            signal.raise_signal(signal.SIGINT)
+            drawn.append(pair)
+        return plain(pairs, known)
+
+    options = GtpMatchOptions(4, SMALL, "plain", 1, PATIENCE)
+    players, journal = (contestant("--lives", str(lives)), contestant()), tmp_path / "match.jsonl"
+    # Tests that a shell started in the background do not hear it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            play_gtp_match(players, options, interrupted, journal, SilentReporter())
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert drawn == []
+    for pid in lives.read_text().split():
+        wait_until_gone(int(pid))
+    # What was begun is no match of others.
+    assert len(play_gtp_match(players, options, plain, journal, SilentReporter()).games) == 4
+
+
 # ---------------------------------------------------------------- who plays
 
 
