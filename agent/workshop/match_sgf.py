@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.engine.points import color_letter, vertex
-from agent.errors import JournalUnusable
+from agent.errors import JournalUnusable, RecordUnreadable
 from agent.model.disk import write_atomically
+from agent.record.sgf import parse_sgf
 from agent.workshop.contestant import GameSettings
 from agent.workshop.gtp_game import GtpGame
 from agent.workshop.sgf import record_text
@@ -29,13 +30,16 @@ class GameWriter:
         """Write the game unless it lies there already, as those of a match that goes on do.
 
         Raises:
-            JournalUnusable: the folder cannot be written to.
+            JournalUnusable: the folder cannot be written to, or holds the records of another match.
         """
         path = self._folder / f"{game.pair + 1:04}{'a' if game.first_is_black else 'b'}.sgf"
         text = game_text(game, names, self._settings).encode()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            if not path.exists() or path.read_bytes() != text:
+            before = path.read_bytes() if path.exists() else None
+            if before is not None and not _is_same_game(before, text):
+                raise JournalUnusable(f"{path} is another game's record", fix="Give another folder with --sgf.")
+            if before != text:
                 write_atomically(path, text)
         except OSError as error:
             raise JournalUnusable(f"cannot write {path}: {error.strerror or error}") from error
@@ -64,6 +68,18 @@ def game_text(game: GtpGame, names: tuple[str, str], settings: GameSettings) -> 
         for index, (point, comment) in enumerate(zip(game.moves, comments, strict=True))
     ]
     return record_text(root, moves)
+
+
+def _is_same_game(one: bytes, other: bytes) -> bool:
+    """By who played and what, and not by how it is told, which another release may do in other words."""
+    if one == other:
+        return True
+    try:
+        records = [parse_sgf(each) for each in (one, other)]
+    except RecordUnreadable:
+        return False
+    first, second = ((each.black, each.white, each.x_size, each.komi, each.moves) for each in records)
+    return first == second
 
 
 def _sgf_point(point: int, size: int) -> str:

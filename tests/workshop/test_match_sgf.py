@@ -51,7 +51,7 @@ def test_other_ends_are_told(end: str, said: str) -> None:
     assert f"Ended by {said}." in game_text(msgspec.structs.replace(PLAYED, end=end), NAMES, SETTINGS)
 
 
-def test_a_game_of_another_match_in_the_same_place_is_written_anew(tmp_path: Path) -> None:
+def test_the_same_game_in_other_words_is_written_anew(tmp_path: Path) -> None:
     writer = GameWriter(tmp_path, SETTINGS)
     writer.write(PLAYED, NAMES)
     path = tmp_path / "0005b.sgf"
@@ -60,6 +60,25 @@ def test_a_game_of_another_match_in_the_same_place_is_written_anew(tmp_path: Pat
     assert path.stat().st_ino == before.st_ino, "what is there already is left alone"
     writer.write(msgspec.structs.replace(PLAYED, result="W+R", end="resign"), NAMES)
     assert "RE[W+R]" in path.read_text() and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        game_text(PLAYED, ("Ours [new]", "native"), SETTINGS),
+        game_text(msgspec.structs.replace(PLAYED, moves=(40, 20, 21, 81, 81)), NAMES, SETTINGS),
+        game_text(PLAYED, NAMES, msgspec.structs.replace(SETTINGS, komi=0.5)),
+        "notes of mine",
+        "",
+    ],
+    ids=["other players", "other moves", "other komi", "no record", "empty"],
+)
+def test_the_records_of_another_match_are_left_alone(before: str, tmp_path: Path) -> None:
+    path = tmp_path / "0005b.sgf"
+    path.write_text(before)
+    with pytest.raises(JournalUnusable, match="another game's record") as raised:
+        GameWriter(tmp_path, SETTINGS).write(PLAYED, NAMES)
+    assert "--sgf" in raised.value.fix and path.read_text() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
