@@ -110,7 +110,8 @@ def _read(content: bytes, key: str, kind: type[Piece]) -> tuple[tuple[Piece, ...
                     break
             else:
                 pieces.append(msgspec.json.decode(line, type=kind))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # The second is msgspec's for a text that is no UTF-8, and not one of the first.
             break
         good_bytes += len(line)
     return tuple(pieces), good_bytes

@@ -214,6 +214,24 @@ def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
             assert journal.pieces[-1] == Piece(9)
 
 
+class Said(msgspec.Struct, frozen=True):
+    text: str
+
+
+def test_a_line_of_no_text_is_where_a_journal_ends(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with open_journal(path, "key", Said) as journal:
+        for text in ("one", "two", "three"):
+            journal.add(Said(text))
+    path.write_bytes(path.read_bytes().replace(b"two", b"tw\xff"))
+    with open_journal(path, "key", Said, replace=False) as journal:
+        assert journal.pieces == (Said("one"),)
+    assert path.read_bytes().count(b"\n") == 2
+    path.write_bytes(b'{"journal_of":"k\xff"}\n')
+    with pytest.raises(JournalUnusable, match="other work"), open_journal(path, "key", Said, replace=False):
+        raise AssertionError("it was opened")
+
+
 @pytest.mark.parametrize("pieces", [0, 2])
 def test_on_a_full_disk_a_journal_keeps_what_it_has_and_goes_on_when_there_is_room(pieces: int, tmp_path: Path) -> None:
     """In a process that may write so many bytes to a file and no more: in the middle of the head, or of a piece."""
