@@ -160,7 +160,7 @@ class AsyncAnalysisClient:
         return await self._within(self._reply(action), timeout_s)
 
     async def _reply(self, action: str) -> dict[str, Any]:
-        name, mailbox = await self._link.act(action)
+        name, mailbox = self._link.act(action)
         try:
             while not isinstance(heard := await mailbox.get(), Done):
                 pass

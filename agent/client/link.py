@@ -1,8 +1,8 @@
 """The connection behind a client: keeps a channel to the engine open, and what is asked on it. Start at `Link.open`.
 
-Each query has a mailbox, and one task reads for all. When the channel breaks, that task opens another and asks again
-what has no final answer, under the same ids; who waits notices a pause and nothing else. Where nobody was there for too
-long the task ends; the next query begins another, which tries once.
+Each query has a mailbox; one task reads for all, and one writes, no more than the engine takes. When the channel
+breaks, the first one opens another and asks again what has no final answer, under the same ids; who waits notices a
+pause and nothing else. Where nobody was there for too long it ends; the next query begins another, which tries once.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from agent.client.conversation import Conversation, Done, Failed, Heard, Report
-from agent.client.endpoints import Endpoint, Retries
+from agent.client.endpoints import Endpoint, Retries, Stdio
 from agent.client.mailbox import Mailbox
 from agent.client.query import Query
 from agent.client.results import EngineVersion, EngineWarning
-from agent.client.transports import CLOSE_S, Channel, open_channel, send_all
+from agent.client.transports import CLOSE_S, Channel, open_channel
+from agent.client.window import SERVICE
 from agent.errors import AnswerUnreadable, ClientClosed, ClientError, EngineUnreachable
 from agent.waiting import within
 
@@ -40,14 +41,15 @@ class Link:
         self.warnings: deque[EngineWarning] = deque(maxlen=WARNINGS_KEPT)
         self._connect_s = connect_s
         self._retries = retries
-        self._conversation = Conversation()
+        # An engine that we start is told everything at once: KataGo always reads, and where a pipe is full nobody takes
+        # its reader for gone.
+        self._conversation = Conversation(limits=None if isinstance(endpoint, Stdio) else SERVICE)
         self._mailboxes: dict[str, Mailbox] = {}
-        self._sending = asyncio.Lock()
         self._channel: Channel | None = None
         self._listening: asyncio.Task[None] | None = None
-        # Lines whose sender does not wait, such as the end of a cancelled query; they go before whatever is sent next.
-        self._aside: list[bytes] = []
-        self._sending_aside: set[asyncio.Task[None]] = set()
+        self._writing: asyncio.Task[None] | None = None
+        # Something may be there to be written.
+        self._has_more = asyncio.Event()
         self._failure: ClientError | None = ClientClosed("the client is not open")
         # Connections in a row on which nothing was answered to the end.
         self._lost = 0
@@ -60,8 +62,9 @@ class Link:
             if not self._listening.done():
                 return
             await self.close()
-        self._channel = await self._connect()
+        channel = await self._connect()
         self._failure, self._lost = None, 0
+        self._begin(channel)
         self._listening = asyncio.ensure_future(self._listen(is_connected=True))
 
     async def close(self) -> None:
@@ -69,53 +72,48 @@ class Link:
         if self._listening is None:
             return
         listening, self._listening = self._listening, None
-        lines = [line for name in self._conversation.waiting for line in self._conversation.forget(name)]
+        for name in self._conversation.waiting:
+            self._conversation.forget(name)
         self._fail(ClientClosed("the client was closed while this waited"))
         self._mailboxes.clear()
         listening.cancel()
         try:
             await asyncio.gather(listening, return_exceptions=True)
-            if self._sending_aside:
-                await asyncio.wait(self._sending_aside, timeout=CLOSE_S)
-            if self._channel is not None:
-                await within(send_all(self._channel, lines), CLOSE_S)
-        except (EngineUnreachable, asyncio.TimeoutError):
-            log.debug("the engine was gone before it could be told to stop")
+            if self._writing is not None:
+                # Its last lines make the engine stop.
+                self._has_more.set()
+                await asyncio.wait((self._writing,), timeout=CLOSE_S)
         finally:
-            for sending in list(self._sending_aside):
-                sending.cancel()
-            channel, self._channel = self._channel, None
-            if channel is not None:
-                await channel.close()
+            await self._let_go()
 
     # ------------------------------------------------------------ asking
 
-    async def ask(self, query: Query) -> tuple[str, Mailbox]:
-        """The id of `query`, and where its answers will arrive.
+    def ask(self, query: Query) -> tuple[str, Mailbox]:
+        """The id of `query`, and where its answers will arrive. It is sent when the engine has room for it.
 
-        Raises ClientClosed, or AnswerUnreadable where the link was given up for it.
+        Raises ClientClosed, or AnswerUnreadable where the link was given up for it; TypeError or ValueError where
+        `query` holds what JSON cannot.
         """
         self._go_on()
-        return await self._wait_for(*self._conversation.ask(query))
+        return self._wait_for(self._conversation.ask(query))
 
-    async def act(self, action: str) -> tuple[str, Mailbox]:
+    def act(self, action: str) -> tuple[str, Mailbox]:
         """As `ask`, for an action; its answer is one `Done`."""
         self._go_on()
-        return await self._wait_for(*self._conversation.act(action))
+        name, over = self._conversation.act(action)
+        self._deliver(over)
+        return self._wait_for(name)
 
-    async def terminate(self, name: str) -> None:
+    def terminate(self, name: str) -> None:
         """Make the engine answer the query `name` with what it has."""
-        await self._send(self._conversation.terminate(name))
+        self._deliver(self._conversation.terminate(name))
+        self._has_more.set()
 
     def forget(self, name: str) -> None:
-        """Nobody waits for `name` any more. Does not wait itself, so that a cancelled caller may call it."""
+        """Nobody waits for `name` any more."""
         self._mailboxes.pop(name, None)
-        lines = self._conversation.forget(name)
-        if lines and self._failure is None:
-            self._aside += lines
-            sending = asyncio.ensure_future(self._send([]))
-            self._sending_aside.add(sending)
-            sending.add_done_callback(self._sending_aside.discard)
+        self._conversation.forget(name)
+        self._has_more.set()
 
     def _go_on(self) -> None:
         """Where nobody was there, somebody may be by now: the service of an idle client was away for longer than its
@@ -129,32 +127,46 @@ class Link:
             # The same error again and again, else with one more frame each time.
             raise self._failure.with_traceback(None)
 
-    async def _wait_for(self, name: str, line: bytes) -> tuple[str, Mailbox]:
+    def _wait_for(self, name: str) -> tuple[str, Mailbox]:
         mailbox = self._mailboxes[name] = Mailbox()
-        try:
-            await self._send([line])
-        except BaseException:
-            # Cancelled while the engine took no input: it must not be asked for nobody.
-            self.forget(name)
-            raise
+        self._has_more.set()
         return name, mailbox
 
-    async def _send(self, lines: Sequence[bytes]) -> None:
-        """In order, each once on each channel. A broken channel is no error: the next one is sent all that waits."""
-        channel = self._channel
-        async with self._sending:
-            if channel is None or channel is not self._channel:
-                return
-            try:
-                while self._aside:
-                    # Sent twice where this sender is cancelled meanwhile; nothing is terminated twice.
-                    line = self._aside[0]
+    # ------------------------------------------------------------ writing
+
+    def _begin(self, channel: Channel) -> None:
+        """Use `channel` from now on, and send all that waits."""
+        over = self._conversation.restart()
+        # A new one: the client may be opened again on another event loop.
+        self._has_more = asyncio.Event()
+        self._channel = channel
+        self._writing = asyncio.ensure_future(self._write(channel))
+        self._deliver(over)
+
+    async def _let_go(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+        channel, self._channel, self._writing = self._channel, None, None
+        if channel is not None:
+            await channel.close()
+
+    async def _write(self, channel: Channel) -> None:
+        """In order, each line once on each channel, until the client is closed. A broken channel is no error: the next
+        one is sent all that waits."""
+        try:
+            while True:
+                while (line := self._conversation.next_line()) is not None:
                     await channel.send(line)
-                    if self._aside[:1] == [line]:
-                        del self._aside[0]
-                await send_all(channel, lines)
-            except EngineUnreachable as error:
-                log.debug("not sent now: %s", error)
+                if isinstance(self._failure, ClientClosed):
+                    return
+                self._has_more.clear()
+                await self._has_more.wait()
+        except EngineUnreachable as error:
+            log.debug("not sent now: %s", error)
+        except Exception as error:
+            self._fail_by_fault(error)
+            if self._listening is not None:
+                self._listening.cancel()
 
     # ------------------------------------------------------------ listening
 
@@ -168,9 +180,7 @@ class Link:
         except ClientError as error:
             self._fail(error)
         except Exception as error:
-            # The edge of the task that everybody waits for: a fault in it must wake them.
-            log.exception("the client failed")
-            self._fail(ClientClosed(f"the client failed: {type(error).__name__}: {error}"))
+            self._fail_by_fault(error)
 
     async def _hear_all(self) -> EngineUnreachable:
         """Until the connection is lost; returns why."""
@@ -181,15 +191,14 @@ class Link:
                 line = await channel.receive()
             except EngineUnreachable as error:
                 return error
-            for heard in self._understand(channel, line):
-                if isinstance(heard, Done) or (isinstance(heard, Report) and not heard.analysis.is_during_search):
-                    self._lost = 0
-                self._deliver(heard)
+            heard = self._understand(channel, line)
+            if any(isinstance(each, Done) or _is_final(each) for each in heard):
+                self._lost = 0
+            self._deliver(heard)
+            self._has_more.set()
 
     async def _reconnect(self, lost: EngineUnreachable) -> None:
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close()
+        await self._let_go()
         while self._lost < self._retries.attempts:
             self._lost += 1
             log.info("%s; attempt %d of %d to go on", lost, self._lost, self._retries.attempts)
@@ -202,17 +211,10 @@ class Link:
 
     async def _resume(self) -> None:
         """Another channel, and on it all that waits. Raises as `open`."""
-        channel = await self._connect()
-        # From here to the lock in `_send` nothing waits: whatever is asked later is sent after these.
-        lines, over = self._conversation.restart()
-        self._aside.clear()
-        self._channel = channel
-        if not lines:
+        self._begin(await self._connect())
+        if not self._conversation.waiting:
             # A service that is started anew while nobody asks anything is no failure.
             self._lost = 0
-        for heard in over:
-            self._deliver(heard)
-        await self._send(lines)
 
     async def _connect(self) -> Channel:
         """Opens a channel and hears the engine's version. Raises as `open`."""
@@ -223,8 +225,8 @@ class Link:
             nonlocal channel, said
             channel = await open_channel(self.endpoint)
             hello = Conversation("hello")
-            name, line = hello.act("query_version")
-            await channel.send(line)
+            name, _ = hello.act("query_version")
+            await channel.send(hello.next_line() or b"")
             while True:
                 try:
                     line = await channel.receive()
@@ -264,15 +266,25 @@ class Link:
             log.info("%s", error)
             return []
 
-    def _deliver(self, heard: Heard) -> None:
-        if isinstance(heard, EngineWarning):
-            log.info("warning about %s %s: %s", heard.id or "no query", heard.field, heard.text)
-            self.warnings.append(heard)
-        mailbox = self._mailboxes.get(heard.id)
-        if mailbox is not None:
-            mailbox.put(heard)
+    def _deliver(self, heard: Iterable[Heard]) -> None:
+        for each in heard:
+            if isinstance(each, EngineWarning):
+                log.info("warning about %s %s: %s", each.id or "no query", each.field, each.text)
+                self.warnings.append(each)
+            mailbox = self._mailboxes.get(each.id)
+            if mailbox is not None:
+                mailbox.put(each)
 
     def _fail(self, error: ClientError) -> None:
         self._failure = error
         for name, mailbox in self._mailboxes.items():
             mailbox.put(Failed(name, error))
+
+    def _fail_by_fault(self, error: Exception) -> None:
+        """The edge of the tasks that everybody waits for: a fault in one must wake them."""
+        log.error("the client failed", exc_info=error)
+        self._fail(ClientClosed(f"the client failed: {type(error).__name__}: {error}"))
+
+
+def _is_final(heard: Heard) -> bool:
+    return isinstance(heard, Report) and not heard.analysis.is_during_search

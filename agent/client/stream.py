@@ -29,7 +29,7 @@ class AnalysisStream:
         self._is_over = False
 
     async def __aenter__(self) -> AnalysisStream:
-        self._name, self._mailbox = await self._link.ask(self.query)
+        self._name, self._mailbox = self._link.ask(self.query)
         return self
 
     async def __aexit__(
@@ -40,7 +40,7 @@ class AnalysisStream:
 
     async def terminate(self) -> None:
         """Make the engine stop now. Its final reports, with what it has found so far, still come."""
-        await self._link.terminate(self._name)
+        self._link.terminate(self._name)
 
     def __aiter__(self) -> AnalysisStream:
         return self

@@ -13,7 +13,7 @@ import signal
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from agent.client.endpoints import Endpoint, Stdio, Tcp, Unix, WebSocket
@@ -101,15 +101,18 @@ async def _connect(endpoint: Tcp | Unix) -> Channel:
     reader, writer = await asyncio.open_connection(
         endpoint.host, endpoint.port, limit=MAX_ANSWER_BYTES, ssl=endpoint.tls
     )
-    connection = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in KEEPALIVE:
-        if hasattr(socket, name):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    _notice_absence(writer.get_extra_info("socket"))
     channel = _SocketChannel(endpoint, reader, writer)
     if endpoint.token is not None:
         await channel.send(f"token {endpoint.token}".encode())
     return channel
+
+
+def _notice_absence(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE:
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class _WebSocketChannel:
@@ -148,12 +151,15 @@ async def _connect_websocket(endpoint: WebSocket) -> Channel:
     if tls is None and endpoint.url.startswith("wss:"):
         tls = ssl.create_default_context()
     try:
-        # Its own pings, every 20 s, notice a cable that was pulled out. How long this may take is the caller's affair.
         connection = await connect(
             endpoint.url,
             additional_headers=headers,
             max_size=MAX_ANSWER_BYTES,
+            # How long this may take is the caller's affair.
             open_timeout=None,
+            # A service that does not read for a while, because of all that it has to do, does not answer pings either;
+            # the kernel notices a cable that was pulled out.
+            ping_timeout=None,
             ssl=tls,
             # Engines are at home or in the house next door. The library would take a proxy of the environment that is
             # for the web, for ws:// the one of https:// too, also to loopback, and show it the token.
@@ -161,6 +167,7 @@ async def _connect_websocket(endpoint: WebSocket) -> Channel:
         )
     except WebSocketException as error:
         raise EngineUnreachable(f"{endpoint} cannot be reached: {_reason(error)}") from error
+    _notice_absence(connection.transport.get_extra_info("socket"))
     return _WebSocketChannel(endpoint, connection)
 
 
@@ -289,9 +296,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (number := error.errno or 0) > 0:
         return os.strerror(number)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-async def send_all(channel: Channel, lines: Sequence[bytes]) -> None:
-    """Raises EngineUnreachable."""
-    for line in lines:
-        await channel.send(line)

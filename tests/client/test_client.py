@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -41,6 +42,7 @@ from agent.client import (
     WebSocket,
     endpoint_of,
 )
+from agent.client.transports import open_channel
 
 TESTS = Path(__file__).resolve().parents[1]
 GAME = Query(moves=(("B", "D4"), ("W", "Q16"), ("B", "D16")), analyze_turns=(0, 1, 2, 3))
@@ -363,21 +365,95 @@ def test_a_slow_reader_gets_the_newest_partial_report(tmp_path: Path) -> None:
     run(scene())
 
 
+# ---------------------------------------------------------------- much at once
+
+# Of six of these a service is sent four.
+LARGE = Query(rules={"x" * (1 << 18): "y"})
+
+
+@pytest.mark.parametrize("kind", ["tcp", "ws"])
+def test_what_would_be_too_much_for_a_service_waits_in_the_client(kind: str, tmp_path: Path) -> None:
+    """Of one that stops reading a connection looks lost after a minute, and all that waits is asked again."""
+
+    async def script(talk: Talk) -> None:
+        for count in (4, 2, 2):
+            # An action goes at once: what was to be sent before it has been.
+            while "action" not in (heard := await talk.hear()):
+                queries.append(heard)
+            counts.append(len(queries))
+            await talk.say(*(report(query) for query in queries[:count]), heard)
+            del queries[:count]
+
+    async def scene() -> None:
+        async with connected(kind, tmp_path, script) as (_, client):
+            async with contextlib.AsyncExitStack() as stack:
+                six = [await stack.enter_async_context(client.stream(LARGE)) for _ in range(6)]
+                for _ in range(3):
+                    await client.clear_cache()
+                assert [(await reports.__anext__()).turn_number for reports in six] == [0] * 6
+            assert counts == [4, 2, 0]
+
+    queries: list[Fields] = []
+    counts: list[int] = []
+    run(scene())
+
+
+def test_a_reconnect_does_not_send_too_much_either(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        while "action" not in await talk.hear():
+            pass
+        await talk.drop()
+
+    async def scene() -> None:
+        async with connected("tcp", tmp_path, script, script, answer_all) as (peer, client):
+            async with contextlib.AsyncExitStack() as stack:
+                six = [await stack.enter_async_context(client.stream(LARGE)) for _ in range(6)]
+                await client.clear_cache()
+                assert [(await reports.__anext__()).turn_number for reports in six] == [0] * 6
+            assert [len(heard) for heard in peer.heard] == [5, 5, 7]
+
+    run(scene())
+
+
+def test_an_engine_that_we_start_is_told_everything_at_once() -> None:
+    async def scene() -> None:
+        async with AsyncAnalysisClient(engine("late")) as client:
+            assert len(await client.analyze_all([LARGE] * 6)) == 6
+
+    run(scene())
+
+
+def test_no_pong_is_waited_for_and_the_kernel_notices_absence() -> None:
+    """A service that has much to do does not read for a while, and not what asks for a pong either."""
+
+    async def scene() -> None:
+        async with Peer("ws", answer_all) as peer:
+            channel = await open_channel(endpoint_of(peer.address))
+            connection = vars(channel)["_connection"]
+            assert connection.ping_interval > 0 and connection.ping_timeout is None
+            ours = connection.transport.get_extra_info("socket")
+            assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            await channel.close()
+
+    run(scene())
+
+
 # ---------------------------------------------------------------- time
 
 
 def test_an_answer_that_does_not_come_in_time_is_terminated(tmp_path: Path) -> None:
     async def script(talk: Talk) -> None:
-        # On a busy machine the time may be over before the query is on its way; its end goes before the next one.
         while "action" not in (heard := await talk.hear()):
             pass
         ends.append(heard)
         await answer_all(talk)
 
     async def scene() -> None:
-        async with connected("tcp", tmp_path, script) as (_, client):
-            with pytest.raises(AnalysisTimeout, match=r"within 0\.05 s"):
-                await client.analyze(Query(), timeout_s=0.05)
+        async with connected("tcp", tmp_path, script) as (peer, client):
+            # On a busy machine the time may be over before the query is on its way.
+            while not peer.heard[0]:
+                with pytest.raises(AnalysisTimeout, match=r"within 0\.05 s"):
+                    await client.analyze(Query(), timeout_s=0.05)
             assert (await client.analyze(Query())).turn_number == 0
             assert ends[0]["action"] == "terminate"
 

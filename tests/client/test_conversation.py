@@ -31,6 +31,28 @@ def on_the_wire(query: Query) -> dict[str, Any]:
     return sent(msgspec.json.encode(wire_fields(query)))
 
 
+def asked(conversation: Conversation, query: Query) -> tuple[str, bytes]:
+    """The query's id and line."""
+    name = conversation.ask(query)
+    return name, the_line(conversation)
+
+
+def acted(conversation: Conversation, action: str) -> tuple[str, bytes]:
+    name, over = conversation.act(action)
+    assert over == []
+    return name, the_line(conversation)
+
+
+def lines(conversation: Conversation) -> list[bytes]:
+    """All that is to be sent now."""
+    return list(iter(conversation.next_line, None))
+
+
+def the_line(conversation: Conversation) -> bytes:
+    (line,) = lines(conversation)
+    return line
+
+
 def said(conversation: Conversation, fields: dict[str, Any] | str) -> list[object]:
     return list(conversation.receive((fields if isinstance(fields, str) else json.dumps(fields)).encode()))
 
@@ -54,9 +76,9 @@ def test_a_query_that_cannot_be_written_is_refused_and_not_asked_again(rules: An
     conversation = Conversation()
     with pytest.raises((TypeError, ValueError)):
         conversation.ask(Query(rules=rules))
-    name, line = conversation.ask(GAME)
+    name, line = asked(conversation, GAME)
     assert conversation.waiting == (name,)
-    assert conversation.restart() == ([line], [])
+    assert conversation.restart() == [] and lines(conversation) == [line]
 
 
 def test_every_field_has_katagos_name() -> None:
@@ -139,7 +161,7 @@ def test_a_query_that_cannot_keep_our_promises_is_none(fields: dict[str, Any]) -
 
 def test_each_turn_ends_once_and_the_last_one_ends_the_query() -> None:
     conversation = Conversation()
-    name, line = conversation.ask(GAME)
+    name, line = asked(conversation, GAME)
     query = sent(line)
     (partial,) = said(conversation, report(query, 1, during=True))
     (second,) = said(conversation, report(query, 1))
@@ -155,7 +177,7 @@ def test_each_turn_ends_once_and_the_last_one_ends_the_query() -> None:
 
 def test_reports_are_typed_and_forgive_fields_that_are_new_or_missing() -> None:
     conversation = Conversation()
-    _, line = conversation.ask(Query())
+    _, line = asked(conversation, Query())
     fields = report(sent(line), visits=100, policy=[0.5, -1], somethingNew={"a": 1})
     fields["moveInfos"].append({**fields["moveInfos"][0], "order": 1, "move": "pass", "pvVisits": [3, 1], "lcb": 0.25})
     (heard,) = said(conversation, fields)
@@ -168,7 +190,7 @@ def test_reports_are_typed_and_forgive_fields_that_are_new_or_missing() -> None:
 
 def test_errors_name_the_field_and_end_the_query() -> None:
     conversation = Conversation()
-    name, line = conversation.ask(Query())
+    name, line = asked(conversation, Query())
     (failed,) = said(conversation, {"id": sent(line)["id"], "error": "Could not parse rules: foo", "field": "rules"})
     assert isinstance(failed, Failed) and isinstance(failed.error, AnalysisRefused)
     assert (failed.id, failed.error.field, str(failed.error)) == (name, "rules", "rules: Could not parse rules: foo")
@@ -177,15 +199,15 @@ def test_errors_name_the_field_and_end_the_query() -> None:
 
 def test_an_engine_that_could_not_answer_a_turn_is_told_apart() -> None:
     conversation = Conversation()
-    name, _ = conversation.ask(Query())
+    name, _ = asked(conversation, Query())
     (failed,) = said(conversation, {"id": name, "error": "the engine is gone", "turnNumber": 0})
     assert isinstance(failed, Failed) and isinstance(failed.error, AnalysisFailed)
 
 
 def test_an_error_without_id_is_of_the_query_that_it_quotes() -> None:
     conversation = Conversation()
-    first, _ = conversation.ask(Query())
-    second, line = conversation.ask(Query(moves=(("B", "D4"),) * 1000))
+    first, _ = asked(conversation, Query())
+    second, line = asked(conversation, Query(moves=(("B", "D4"),) * 1000))
     text = f"parse error: line is too long - could not parse input line as json request: {line[:64].decode()}"
     (failed,) = said(conversation, {"error": text})
     assert isinstance(failed, Failed) and failed.id == second
@@ -195,7 +217,7 @@ def test_an_error_without_id_is_of_the_query_that_it_quotes() -> None:
 
 def test_warnings_end_nothing() -> None:
     conversation = Conversation()
-    name, _ = conversation.ask(Query())
+    name, _ = asked(conversation, Query())
     warning = {"id": name, "field": "foo", "warning": "Unexpected or unused field"}
     assert said(conversation, warning) == [EngineWarning("Unexpected or unused field", "foo", name)]
     assert conversation.is_waiting(name)
@@ -227,14 +249,15 @@ FIELDS = ["id", "error", "warning", "field", "action", "noResults", "turnNumber"
         max_size=20,
     )
 )
-def test_whatever_an_engine_says_ends_in_a_meaning_or_one_error(lines: list[bytes]) -> None:
+def test_whatever_an_engine_says_ends_in_a_meaning_or_one_error(answers: list[bytes]) -> None:
     conversation = Conversation()
-    conversation.ask(GAME)
-    conversation.act("query_models")
-    for line in lines:
+    asked(conversation, GAME)
+    acted(conversation, "query_models")
+    for line in answers:
         with contextlib.suppress(AnswerUnreadable):
             conversation.receive(line)
-    again, _ = conversation.restart()
+    conversation.restart()
+    again = lines(conversation)
     assert len(again) == len(conversation.waiting)
     for line in again:
         assert sent(line)["id"] in ("q1", "q2")
@@ -242,8 +265,8 @@ def test_whatever_an_engine_says_ends_in_a_meaning_or_one_error(lines: list[byte
 
 def test_an_answer_that_is_no_analysis_fails_its_query_alone() -> None:
     conversation = Conversation()
-    first, line = conversation.ask(Query())
-    second, _ = conversation.ask(Query())
+    first, line = asked(conversation, Query())
+    second, _ = asked(conversation, Query())
     fields = report(sent(line))
     fields["rootInfo"]["winrate"] = None
     (failed,) = said(conversation, fields)
@@ -253,8 +276,8 @@ def test_an_answer_that_is_no_analysis_fails_its_query_alone() -> None:
 
 def test_bytes_that_are_no_text_in_an_answer_fail_it_alone() -> None:
     conversation = Conversation()
-    name, _ = conversation.ask(Query())
-    action, _ = conversation.act("query_models")
+    name, _ = asked(conversation, Query())
+    action, _ = acted(conversation, "query_models")
     for waiting in (name, action):
         line = b'{"id":"' + waiting.encode() + b'","turnNumber":0,"rootInfo":{"thisHash":"\xff"},"models":"\xff"}'
         (failed,) = conversation.receive(line)
@@ -264,7 +287,7 @@ def test_bytes_that_are_no_text_in_an_answer_fail_it_alone() -> None:
 
 def test_actions_are_done_when_they_are_echoed() -> None:
     conversation = Conversation()
-    name, line = conversation.act("query_models")
+    name, line = acted(conversation, "query_models")
     assert sent(line) == {"id": name, "action": "query_models"}
     (done,) = said(conversation, {**sent(line), "models": []})
     assert done == Done(name, {"id": name, "action": "query_models", "models": []})
@@ -275,28 +298,31 @@ def test_actions_are_done_when_they_are_echoed() -> None:
 
 def test_terminate_is_sent_once_and_for_what_waits_only() -> None:
     conversation = Conversation()
-    name, _ = conversation.ask(Query())
-    (line,) = conversation.terminate(name)
-    assert sent(line)["action"] == "terminate" and sent(line)["terminateId"] == name and sent(line)["id"] != name
+    name, _ = asked(conversation, Query())
     assert conversation.terminate(name) == []
-    assert conversation.forget(name) == [] and not conversation.is_waiting(name)
-    assert conversation.terminate("nobody") == []
+    line = the_line(conversation)
+    assert sent(line)["action"] == "terminate" and sent(line)["terminateId"] == name and sent(line)["id"] != name
+    conversation.terminate(name)
+    conversation.forget(name)
+    assert not conversation.is_waiting(name)
+    conversation.terminate("nobody")
+    assert lines(conversation) == []
     # The echo.
     assert said(conversation, sent(line)) == []
 
 
 def test_a_new_connection_is_asked_what_has_no_final_answer_under_the_same_ids() -> None:
     conversation = Conversation()
-    whole, line = conversation.ask(Query(moves=GAME.moves, analyze_turns=(2, 0, 1), priorities=(7, 5, 6)))
-    ended, _ = conversation.ask(GAME)
-    single, single_line = conversation.ask(Query())
-    action, action_line = conversation.act("clear_cache")
+    whole, line = asked(conversation, Query(moves=GAME.moves, analyze_turns=(2, 0, 1), priorities=(7, 5, 6)))
+    ended, _ = asked(conversation, GAME)
+    single, single_line = asked(conversation, Query())
+    action, action_line = acted(conversation, "clear_cache")
     said(conversation, report(sent(line), 0))
     said(conversation, report(sent(line), 1, during=True))
     conversation.terminate(ended)
-    lines, heard = conversation.restart()
+    heard = conversation.restart()
     assert heard == [Unanswered(ended, turn, is_last=turn == 2) for turn in (0, 1, 2)]
-    again, single_again, action_again = (sent(each) for each in lines)
+    again, single_again, action_again = (sent(each) for each in lines(conversation))
     assert again == {**sent(line), "analyzeTurns": [1, 2], "priorities": [6, 7]}
     assert single_again == {**sent(single_line), "analyzeTurns": [0]}
     assert action_again == sent(action_line)
@@ -305,10 +331,10 @@ def test_a_new_connection_is_asked_what_has_no_final_answer_under_the_same_ids()
 
 def test_what_terminate_all_ended_is_not_asked_again() -> None:
     conversation = Conversation()
-    name, _ = conversation.ask(Query())
-    action, _ = conversation.act("terminate_all")
-    lines, heard = conversation.restart()
-    assert [sent(line)["id"] for line in lines] == [action]
+    name, _ = asked(conversation, Query())
+    action, _ = acted(conversation, "terminate_all")
+    heard = conversation.restart()
+    assert [sent(line)["id"] for line in lines(conversation)] == [action]
     assert heard == [Unanswered(name, 0, is_last=True)]
 
 

@@ -3,7 +3,8 @@
 "well" answers; "dies" ends with a message when asked for a position; "dies once FILE" does so the first time only;
 "mute" says nothing; "gtp" speaks another protocol; "chatty" prints lines of its own first; "stays FILE" writes its
 process id and ends neither with its input nor with SIGTERM; "waits FILE" writes it when asked for a position, and never
-answers; "skips" has looked at all positions but the last one of a query when somebody terminates it.
+answers; "late" answers when it has heard six queries; "skips" has looked at all positions but the last one of a query
+when somebody terminates it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import signal
 import sys
 from pathlib import Path
 
-from fakes.analysis_answers import no_results, report
+from fakes.analysis_answers import Fields, no_results, report
 
 
 def main() -> None:
     manner = sys.argv[1]
+    late: list[Fields] = []
     if manner == "stays":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         Path(sys.argv[2]).write_text(str(os.getpid()))
@@ -40,6 +42,11 @@ def main() -> None:
             sys.exit("out of memory: the cat sat on the board")
         if manner == "waits":
             Path(sys.argv[2]).write_text(str(os.getpid()))
+            continue
+        if manner == "late":
+            late.append(query)
+            for each in late if len(late) == 6 else []:
+                print(json.dumps(report(each)), flush=True)
             continue
         turns = query.get("analyzeTurns", [len(query["moves"])])
         for turn in turns:

@@ -19,6 +19,9 @@ from websockets.asyncio.server import ServerConnection, serve
 # For 127.0.0.1, signed by itself.
 CERTIFICATE = Path(__file__).with_name("loopback.pem")
 
+# As our service takes and the WebSocket library.
+LINE_BYTES = 1 << 20
+
 
 class Talk(Protocol):
     """One connection, from the engine's side."""
@@ -71,9 +74,11 @@ class Peer:
         elif self._kind == "unix":
             assert self._folder is not None
             self.address = f"unix://{self._folder / 'peer.sock'}"
-            self._server = await asyncio.start_unix_server(self._serve_lines, self._folder / "peer.sock")
+            self._server = await asyncio.start_unix_server(
+                self._serve_lines, self._folder / "peer.sock", limit=LINE_BYTES
+            )
         else:
-            self._server = await asyncio.start_server(self._serve_lines, "127.0.0.1", 0, ssl=tls)
+            self._server = await asyncio.start_server(self._serve_lines, "127.0.0.1", 0, ssl=tls, limit=LINE_BYTES)
             self.address = f"{self._kind}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
