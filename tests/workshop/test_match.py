@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 from fakes.backends import NanBackend, RaisingBackend
-from fakes.match_child import KEY, OPTIONS
+from fakes.match_child import KEY, KILLED_AT, OPTIONS
 from fakes.opinions import INFO, OpinionsBackend
 
 from agent.engine.backends.interface import Array, Backend, Outputs
@@ -169,12 +169,12 @@ def test_a_killed_match_goes_on_with_the_games_that_are_missing(tmp_path: Path) 
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=tmp_path) as child:
         assert child.stdout is not None
         for line in child.stdout:
-            if json.loads(line)["done"] >= 3:
+            if json.loads(line)["done"] >= KILLED_AT:
                 child.send_signal(signal.SIGKILL)
                 break
         child.wait(60)
     kept = [msgspec.json.decode(line, type=PlayedGame) for line in journal.read_bytes().splitlines()[1:]]
-    assert 3 <= len(kept) < 8
+    assert KILLED_AT <= len(kept) < 8
     keeper = Keeper()
     result = play_match(OpinionsBackend(1), OpinionsBackend(2), OPTIONS, journal, KEY, keeper)
     assert len(result.games) == 8 and all(game in result.games for game in kept)
