@@ -13,6 +13,7 @@ from typing import Any
 from fakes.brokers import Broker
 from fakes.daemons import Client, Daemon
 from fakes.listening import Heard, Listener
+from fakes.processes import wait_until_gone
 
 from agent.fleet.watch import Watcher
 from agent.service.recovery import Limits
@@ -93,7 +94,8 @@ def test_a_killed_worker_costs_four_clients_a_pause_and_no_connection(tmp_path: 
         daemon.kill_worker(status.engine_pid)
         down = await listener.health("box", ENGINE, "down", after=heard)
         up = await listener.health("box", ENGINE, "up", after=down)
-        assert time.monotonic() - killed_s < 5.0
+        # Alone on a machine it is 5 s (tests/system/kill_engine.py); in company, it is as slow as a start just was.
+        assert time.monotonic() - killed_s < 5.0 + 2 * daemon.start_s
         assert listener.heard[up].content["pid"] != status.engine_pid
         moves, reports = (await asyncio.gather(*answers))[:2], (await asyncio.gather(*answers))[2:]
         assert all(move.startswith("= ") for move in moves)
@@ -117,8 +119,9 @@ def test_a_killed_daemon_leaves_its_will(tmp_path: Path) -> None:
         assert [(view.agent, view.engine) for view in watcher.devices] == [("down", "unknown")]
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-        while Path(f"/proc/{worker}").exists():
-            await asyncio.sleep(0)
+        assert worker is not None
+        # It need not be reaped: whoever inherits it may never do so.
+        await asyncio.to_thread(wait_until_gone, worker)
 
     play(tmp_path, scene)
 
@@ -160,9 +163,9 @@ def test_two_devices_on_one_broker_are_seen_in_one_table(tmp_path: Path) -> None
         with Broker(tmp_path) as broker:
             async with Daemon(tmp_path, broker.mqtt, "one"), Daemon(tmp_path, broker.mqtt, "two"):
                 where = ["--host", "127.0.0.1", "--port", str(broker.port)]
-                shown = await output("fleet", "watch", "--once", "--listen", "1", *where)
+                shown = await output("fleet", "watch", "--once", "--listen", "5", *where)
                 assert "one" in shown and "two" in shown and "2 of 2 up" in shown
-                devices = json.loads(await output("fleet", "watch", "--once", "--json", "--listen", "1", *where))
+                devices = json.loads(await output("fleet", "watch", "--once", "--json", "--listen", "5", *where))
                 assert [(device["device_id"], device["agent"], device["engine"]) for device in devices] == [
                     ("one", "up", "up"),
                     ("two", "up", "up"),

@@ -51,7 +51,11 @@ class Broker:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
-        self._await_port()
+        try:
+            self._await_port()
+        except BaseException:
+            self.stop()
+            raise
 
     def _await_port(self) -> None:
         """The port is the only sign that both kinds give."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,16 @@ class Daemon:
         # A command that runs the daemon elsewhere, such as in a network namespace.
         self.prefix: tuple[str, ...] = ()
         self.process: asyncio.subprocess.Process
+        # What the last start took, by which a test may judge the machine.
+        self.start_s: float
 
     async def __aenter__(self) -> Daemon:
         await self.start()
         return self
 
     async def start(self, *options: str) -> None:
-        """Returns when the last line of the chain is printed."""
+        """Returns when the last line of the chain is printed. Where that fails, nothing is left running."""
+        begun_s = time.monotonic()
         self.process = await asyncio.create_subprocess_exec(
             *self.prefix,
             *own_command(),
@@ -58,7 +62,12 @@ class Daemon:
             stdout=asyncio.subprocess.PIPE,
             stdin=asyncio.subprocess.DEVNULL,
         )
-        await asyncio.wait_for(self.until("broker"), READY_S)
+        try:
+            await asyncio.wait_for(self.until("broker"), READY_S)
+        except BaseException:
+            await self.end(signal.SIGKILL)
+            raise
+        self.start_s = time.monotonic() - begun_s
 
     async def until(self, beginning: str) -> str:
         assert self.process.stdout is not None
