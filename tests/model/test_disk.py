@@ -119,16 +119,18 @@ def test_writers_at_the_same_time_each_write_a_file_of_their_own(tmp_path: Path)
 
 def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
     (tmp_path / f".file.{NOBODY}.tmp").write_bytes(b"half")
-    alive = tmp_path / f".file.{os.getppid()}.tmp"
+    writer = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    alive = tmp_path / f".file.{writer.pid}.tmp"
     alive.write_bytes(b"half")
     foreign = tmp_path / ".file.notes.tmp"
     foreign.write_bytes(b"somebody else's")
     other = tmp_path / f".other.{NOBODY}.tmp"
     other.write_bytes(b"half")
-    write_atomically(tmp_path / "file", b"new")
-    assert sorted(tmp_path.iterdir()) == sorted([alive, foreign, other, tmp_path / "file"])
-    remove_unfinished(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([alive, foreign, tmp_path / "file"])
+    with writer:
+        write_atomically(tmp_path / "file", b"new")
+        assert sorted(tmp_path.iterdir()) == sorted([alive, foreign, other, tmp_path / "file"])
+        remove_unfinished(tmp_path)
+        assert sorted(tmp_path.iterdir()) == sorted([alive, foreign, tmp_path / "file"])
 
 
 def test_a_leftover_of_a_process_with_our_number_is_not_written_through(tmp_path: Path) -> None:
