@@ -73,11 +73,22 @@ def test_whoever_let_go_of_a_connection_need_not_close_it() -> None:
                 gate.accept()[0].detach()
 
 
+def can_listen(family: int, place: tuple[str, int]) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.bind(place)
+    except OSError:
+        return False
+    return True
+
+
 def test_every_address_of_a_name_is_listened_at() -> None:
     async def test() -> None:
         found = await asyncio.get_running_loop().getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)
         gates = await open_gates("localhost", 0, 1)
-        assert [(gate.family, gate.getsockname()[0]) for gate in gates] == [(each[0], each[4][0]) for each in found]
+        # The machine may know an address twice, and one of a kind that it does not speak.
+        spoken = [(family, place[0]) for family, *_, place in found if can_listen(family, place)]
+        assert [(gate.family, gate.getsockname()[0]) for gate in gates] == list(dict.fromkeys(spoken))
         for gate in gates:
             gate.close()
 
