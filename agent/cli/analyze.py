@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from agent.cli.options import Config, Json, Network, Threads
+from agent.cli.options import Config, Json, Network, Threads, finite
 
 if TYPE_CHECKING:
     from agent.client import AnalysisClient
@@ -31,7 +31,9 @@ def analyze(
         None, "--engine", help="Another engine: its command, such as 'katago analysis …', or tcp:// or ws:// address."
     ),
     rules: str = typer.Option(None, "--rules", help="Rules instead of the record's."),
-    komi: float = typer.Option(None, "--komi", min=-400, max=400, help="Komi instead of the record's."),
+    komi: float = typer.Option(
+        None, "--komi", min=-400, max=400, callback=finite, help="Komi instead of the record's."
+    ),
     network: Network = None,
     threads: Threads = None,
     config: Config = None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from agent.cli.options import Config, Json, settings_as_owner
+from agent.cli.options import Config, Json, finite, settings_as_owner
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,12 +48,18 @@ def match(
     openings: str = typer.Option(
         None, "--openings", help="Engines: a network that draws openings and finds them even, or a folder of SGF files."
     ),
-    komi: float = typer.Option(None, "--komi", help="Engines: points for White. Default: 7."),
+    komi: float = typer.Option(None, "--komi", callback=finite, help="Engines: points for White. Default: 7."),
     rules: str = typer.Option(None, "--rules", help="Engines: rules with area scoring. Default: tromp-taylor."),
-    time_per_move: float = typer.Option(None, "--time-per-move", min=0.01, help="Engines: seconds for every move."),
+    time_per_move: float = typer.Option(
+        None, "--time-per-move", min=0.01, callback=finite, help="Engines: seconds for every move."
+    ),
     concurrency: int = typer.Option(1, "--concurrency", min=1, max=64, help="Engines: games at once."),
     move_timeout: float = typer.Option(
-        None, "--move-timeout", min=0.1, help="Engines: seconds after which one that gives no move has lost."
+        None,
+        "--move-timeout",
+        min=0.1,
+        callback=finite,
+        help="Engines: seconds after which one that gives no move has lost.",
     ),
     sgf: Path = typer.Option(None, "--sgf", help="Engines: a folder for the games' records."),
     logs: Path = typer.Option(None, "--logs", help="Engines: a folder for all that is said to them and by them."),

@@ -25,10 +25,10 @@ Root = Annotated[Path, typer.Option("--root", help="Another filesystem root, suc
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def finite(value: float) -> float:
+def finite(value: float | None) -> float | None:
     """For an option that is a number: "nan" is smaller than no bound, and larger than none. Raises BadParameter."""
-    if not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no number of seconds")
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no such number")
     return value
 
 
