@@ -171,9 +171,10 @@ async def serve_status(tell: Callable[[], FrontStatus]) -> asyncio.Server:
 class Notifier:
     """systemd's notify protocol (sd_notify(3)); does nothing where no systemd listens."""
 
-    def __init__(self, address: str | None = None) -> None:
+    def __init__(self, address: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._address = address if address is not None else os.environ.get("NOTIFY_SOCKET", "")
-        self._sent_s = 0.0
+        self._clock = clock
+        self._sent_s = float("-inf")
 
     def tell(self, *lines: str) -> None:
         """Send assignments such as READY=1. A systemd that does not listen is none of our worries."""
@@ -190,7 +191,7 @@ class Notifier:
 
     def extend_start(self, seconds: float) -> None:
         """Ask for more time to start; at most once a second, as progress comes in thousands of steps."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         if now_s - self._sent_s >= 1.0:
             self._sent_s = now_s
             self.tell(more_time(seconds))

@@ -75,11 +75,14 @@ def test_without_systemd_or_with_a_dead_one_nothing_happens(tmp_path: Path) -> N
 
 
 def test_more_time_is_asked_for_once_a_second_at_most(systemd: socket.socket) -> None:
-    notifier = Notifier(systemd.getsockname())
+    times = iter([*(number / 1000 for number in range(1000)), 1.0])
+    notifier = Notifier(systemd.getsockname(), clock=lambda: next(times))
     for _ in range(1000):
         notifier.extend_start(300)
+    notifier.extend_start(200)
     notifier.tell("READY=1")
-    assert [systemd.recv(100), systemd.recv(100)] == [b"EXTEND_TIMEOUT_USEC=300000000", b"READY=1"]
+    told = [systemd.recv(100) for _ in range(3)]
+    assert told == [b"EXTEND_TIMEOUT_USEC=300000000", b"EXTEND_TIMEOUT_USEC=200000000", b"READY=1"]
     systemd.close()
 
 
