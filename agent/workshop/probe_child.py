@@ -129,11 +129,12 @@ def _softmax(logits: Array) -> Array:
     return np.asarray(exponents / exponents.sum(), np.float32)
 
 
-def undisturbed_clock() -> float:
+def undisturbed_clock(schedstat: Path = _SCHEDSTAT) -> float:
     """Seconds, without those in which the calling thread was ready to run and had no core (the second field of
-    schedstat, Documentation/scheduler/sched-stats.rst of the kernel). Waiting for a lock or a device counts."""
+    schedstat, Documentation/scheduler/sched-stats.rst of the kernel). Waiting for a lock or a device counts. Where the
+    kernel does not tell, all seconds do."""
     try:
-        waited_ns = int(_SCHEDSTAT.read_text(encoding="ascii").split()[1])
+        waited_ns = int(schedstat.read_text(encoding="ascii").split()[1])
     except (OSError, IndexError, ValueError):
         waited_ns = 0
     return time.monotonic() - waited_ns * 1e-9

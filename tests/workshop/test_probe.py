@@ -129,14 +129,24 @@ def test_measurements_tell_speed_and_memory(probe: Probe) -> None:
     assert one.peak_rss_bytes > 10e6
 
 
-def test_time_that_others_took_does_not_count(probe: Probe) -> None:
-    before, start = undisturbed_clock(), time.monotonic()
-    sum(range(200_000))
-    passed, undisturbed = time.monotonic() - start, undisturbed_clock() - before
-    assert 0 < undisturbed <= passed + 0.01
+def test_time_that_others_took_does_not_count(probe: Probe, tmp_path: Path) -> None:
+    told = tmp_path / "schedstat"
+    told.write_text("7000000 0 3\n")
+    before = undisturbed_clock(told)
+    told.write_text("7000000 5000000000000 4\n")
+    assert undisturbed_clock(told) - before < -4000, "5000 s without a core, in less than 1000 s"
+    assert undisturbed_clock() <= time.monotonic()
     probe.open("uniform", "", 1)
     found = probe.measure(Way(2, 1, 1), 9, 0.05, undisturbed=True)
     assert found.evaluations > 0 and found.seconds > 0
+
+
+@pytest.mark.parametrize("content", [None, "", "7000000", "7000000 many 3"])
+def test_where_the_kernel_tells_of_no_others_all_time_counts(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "schedstat").write_text(content)
+    before = time.monotonic()
+    assert before <= undisturbed_clock(tmp_path / "schedstat") <= time.monotonic()
 
 
 def test_memory_is_that_of_the_backend(probe: Probe) -> None:
