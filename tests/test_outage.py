@@ -27,6 +27,18 @@ TROUBLE = AgentError("no network could be had:\n  a source: unreachable", fix="C
 
 
 @pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A service's that has never been restarted by anybody: where the tests are a service themselves, systemd would
+    tell of that one's restarts."""
+    silent = tmp_path / "bin" / "systemctl"
+    silent.parent.mkdir()
+    silent.write_text("#!/bin/sh\nexit 1\n")
+    silent.chmod(0o755)
+    path = os.pathsep.join([str(silent.parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+
+
+@pytest.fixture
 def systemd(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.bind(str(tmp_path / "notify"))
@@ -34,13 +46,14 @@ def systemd(tmp_path: Path) -> Iterator[socket.socket]:
         yield end
 
 
-def test_a_service_that_cannot_start_tells_everybody_and_waits(tmp_path: Path, systemd: socket.socket) -> None:
+def test_a_service_that_cannot_start_tells_everybody_and_waits(
+    tmp_path: Path, systemd: socket.socket, environment: dict[str, str]
+) -> None:
     async def scene() -> None:
         with Broker(tmp_path) as broker:
             lost = Daemon(tmp_path, broker.mqtt, engine={"backend": "core"}, network=str(tmp_path / "gone.bin.gz"))
             async with Listener(broker.mqtt) as listener:
-                # For it alone: Mosquitto tells systemd, too.
-                environment = os.environ | {"NOTIFY_SOCKET": systemd.getsockname()}
+                # The environment is for it alone: Mosquitto tells systemd, too.
                 command = [*own_command(), "run", "--config", str(lost.config)]
                 lost.process = await asyncio.create_subprocess_exec(
                     *command, stderr=asyncio.subprocess.PIPE, env=environment
@@ -80,14 +93,12 @@ def test_a_failure_of_many_lines_is_one_line_for_systemd_and_the_next_try_comes(
 
 
 def test_settings_that_cannot_be_read_are_told_to_systemd_and_waited_for(
-    tmp_path: Path, systemd: socket.socket
+    tmp_path: Path, systemd: socket.socket, environment: dict[str, str]
 ) -> None:
     wrong = tmp_path / "agent.yaml"
     wrong.write_text("netwrok: b15c192\n")
     command = [*own_command(), "run", "--config", str(wrong)]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, env=os.environ | {"NOTIFY_SOCKET": systemd.getsockname()}
-    ) as service:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as service:
         try:
             told = systemd.recv(4096).decode().splitlines()
             assert told[0].startswith("EXTEND_TIMEOUT_USEC=")
