@@ -77,6 +77,8 @@ class _Asked:
         self.turns = set(turns)
         self.priority = priority
         self.is_terminated = False
+        # Who asked has been told of an error, but the engine may still work on other turns, until this is forgotten.
+        self.has_failed = False
 
     def line(self, name: str) -> bytes:
         """First the id: an engine that cannot read the line quotes its beginning."""
@@ -143,7 +145,9 @@ class Conversation:
         old one."""
         heard: list[Heard] = []
         for name, asked in list(self._asked.items()):
-            if asked.is_terminated:
+            if asked.has_failed:
+                self._remove(name)
+            elif asked.is_terminated:
                 heard += self._give_up(name, asked)
         self._outgoing.clear()
         self._window = Window(self._limits)
@@ -194,9 +198,12 @@ class Conversation:
         if reply.turn_number not in asked.turns:
             # A turn that the connection before this one had answered.
             return []
+        is_for_nobody = asked.has_failed
         if reply.no_results:
-            return [self._unanswered(reply.id, asked, reply.turn_number)]
-        return [self._report(reply.id, asked, line)]
+            heard = self._unanswered(reply.id, asked, reply.turn_number)
+        else:
+            heard = self._report(reply.id, asked, line)
+        return [] if is_for_nobody else [heard]
 
     # ------------------------------------------------------------ inside
 
@@ -229,7 +236,7 @@ class Conversation:
         try:
             analysis = self._analysis.decode(line)
         except _UNREADABLE as error:
-            self._remove(name)
+            asked.has_failed = True
             return Failed(name, AnswerUnreadable(f"an answer that is no analysis ({error}): {_shown(line)}"))
         if not analysis.is_during_search:
             self._answered(name, asked, analysis.turn_number)
@@ -249,11 +256,17 @@ class Conversation:
         text = reply.error or ""
         shown = _shown(text.encode())
         if reply.id:
-            if self._remove(reply.id) is None:
+            asked = self._asked.get(reply.id)
+            if asked is None:
                 return []
+            is_for_nobody, asked.has_failed = asked.has_failed, True
             # An engine that gives up on one turn names it; KataGo refuses queries as a whole.
+            if reply.turn_number in asked.turns:
+                self._answered(reply.id, asked, reply.turn_number)
+            else:
+                self._remove(reply.id)
             failed = AnalysisFailed(shown) if reply.turn_number >= 0 else AnalysisRefused(reply.field, shown)
-            return [Failed(reply.id, failed)]
+            return [] if is_for_nobody else [Failed(reply.id, failed)]
         # Of a line that the engine could not read it knows no id, but it quotes the line.
         meant = [name for name in self._asked if f'"{name}"' in text]
         for name in meant:

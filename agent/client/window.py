@@ -19,7 +19,7 @@ class Limits(NamedTuple):
 
 
 # Our service stops at 10 000 turns or 4 MiB (agent/service/analysis.py). With the double for what is more urgent, and
-# the query that passes a limit (a line of 1 MiB at most), this stays below both; and it is a hundred times what an
+# the query that passes a limit (a game; a line of 1 MiB at most), this stays below both. It is a hundred times what an
 # engine searches at once, so that none is idle while the next query is on its way.
 SERVICE: Final = Limits(turns=2_000, size_bytes=1 << 20)
 # What is more urgent than all that the engine has need not wait for it, as in the service itself (SUBMIT_LIMIT).

@@ -519,6 +519,24 @@ def test_errors_of_the_engine_are_raised_where_the_query_was_asked(tmp_path: Pat
     run(scene())
 
 
+def test_an_error_in_one_turn_of_a_game_ends_the_others(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        query = await talk.hear()
+        await talk.say(report(query, 0), {"error": "the engine is gone", "id": query["id"], "turnNumber": 1})
+        ends.append(await talk.hear())
+        await answer_all(talk)
+
+    async def scene() -> None:
+        async with connected("tcp", tmp_path, script) as (peer, client):
+            with pytest.raises(AnalysisFailed, match="the engine is gone"):
+                await client.analyze_turns(GAME)
+            assert (await client.analyze(Query())).turn_number == 0
+            assert ends[0]["terminateId"] == peer.heard[0][0]["id"]
+
+    ends: list[Fields] = []
+    run(scene())
+
+
 def test_one_error_among_many_queries_terminates_the_others(tmp_path: Path) -> None:
     async def script(talk: Talk) -> None:
         queries = [await talk.hear() for _ in range(3)]

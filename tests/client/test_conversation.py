@@ -202,6 +202,50 @@ def test_an_engine_that_could_not_answer_a_turn_is_told_apart() -> None:
     name, _ = asked(conversation, Query())
     (failed,) = said(conversation, {"id": name, "error": "the engine is gone", "turnNumber": 0})
     assert isinstance(failed, Failed) and isinstance(failed.error, AnalysisFailed)
+    assert conversation.waiting == ()
+
+
+def ended(conversation: Conversation, name: str) -> list[str]:
+    """The queries that the engine is told to end when `name` is forgotten."""
+    conversation.forget(name)
+    return [sent(line)["terminateId"] for line in lines(conversation)]
+
+
+def test_the_other_turns_of_a_query_that_failed_are_told_to_nobody_and_ended() -> None:
+    conversation = Conversation()
+    name, line = asked(conversation, GAME)
+    (failed,) = said(conversation, {"id": name, "error": "the engine is gone", "turnNumber": 1})
+    assert isinstance(failed, Failed)
+    assert said(conversation, report(sent(line), 0, during=True)) == []
+    assert said(conversation, {"id": name, "error": "the engine is gone", "turnNumber": 0}) == []
+    assert ended(conversation, name) == [name] and conversation.waiting == ()
+    # Nothing is to be ended where all has come.
+    name, line = asked(conversation, GAME)
+    said(conversation, {"id": name, "error": "the engine is gone", "turnNumber": 1})
+    assert said(conversation, report(sent(line), 0)) == said(conversation, no_results(sent(line), 2)) == []
+    assert ended(conversation, name) == []
+
+
+def test_a_query_that_failed_is_not_asked_again_on_a_new_connection() -> None:
+    conversation = Conversation()
+    failed, _ = asked(conversation, GAME)
+    terminated, _ = asked(conversation, GAME)
+    other, _ = asked(conversation, GAME)
+    for name in (failed, terminated):
+        said(conversation, {"id": name, "error": "the engine is gone", "turnNumber": 1})
+    conversation.terminate(terminated)
+    assert conversation.restart() == []
+    assert [sent(line)["id"] for line in lines(conversation)] == [other] and conversation.waiting == (other,)
+
+
+def test_an_error_with_a_turn_that_was_not_asked_ends_what_it_names() -> None:
+    conversation = Conversation()
+    name, _ = asked(conversation, GAME)
+    action, _ = acted(conversation, "clear_cache")
+    for each in (name, action):
+        (failed,) = said(conversation, {"id": each, "error": "no", "turnNumber": 7})
+        assert isinstance(failed, Failed) and failed.id == each
+    assert conversation.waiting == ()
 
 
 def test_an_error_without_id_is_of_the_query_that_it_quotes() -> None:
@@ -271,7 +315,9 @@ def test_an_answer_that_is_no_analysis_fails_its_query_alone() -> None:
     fields["rootInfo"]["winrate"] = None
     (failed,) = said(conversation, fields)
     assert isinstance(failed, Failed) and failed.id == first and isinstance(failed.error, AnswerUnreadable)
-    assert conversation.waiting == (second,)
+    assert said(conversation, fields) == []
+    # It may have been one of many reports.
+    assert ended(conversation, first) == [first] and conversation.waiting == (second,)
 
 
 def test_bytes_that_are_no_text_in_an_answer_fail_it_alone() -> None:
@@ -282,6 +328,7 @@ def test_bytes_that_are_no_text_in_an_answer_fail_it_alone() -> None:
         line = b'{"id":"' + waiting.encode() + b'","turnNumber":0,"rootInfo":{"thisHash":"\xff"},"models":"\xff"}'
         (failed,) = conversation.receive(line)
         assert isinstance(failed, Failed) and failed.id == waiting
+        conversation.forget(waiting)
     assert conversation.waiting == ()
 
 
