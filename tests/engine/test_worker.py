@@ -127,14 +127,19 @@ def test_a_ping_is_answered_while_a_search_runs_and_a_stop_ends_it(start: Callab
     front = start("gated", backends={"gated": Entry(0, lambda model, threads: backend)}).front
     try:
         front.send(search(1, ENDLESS))
-        # It goes on while the test looks, however fast the machine is.
+        # Both threads are in the network from here on, so that nothing but the stop can end it.
         backend.let(20)
+        assert backend.wait_entered(22)
         front.send(Ping())
         front.wait_for(Heartbeat, lambda beat: beat.searching == 1 and beat.visits_total > 0)
         front.send(StopRequest(id=1))
+        front.send(search(2, 5))
+        front.send(StopRequest(id=2))
+        assert front.final(2).root is None, "it never began; by now the first stop is heard"
+        backend.let(2)
+        assert front.final(1).root is not None
     finally:
         backend.open()
-    assert front.final(1).root is not None
 
 
 def test_an_impossible_request_is_an_error_report(start: Callable[..., Running]) -> None:
