@@ -2,12 +2,14 @@
 
 `network_file("b15c192")` is the path of a verified .bin.gz; `converted_network("b15c192")` that of its ONNX file. Both
 live in `$KATAGO_AGENT_TEST_CACHE` (default `~/.cache/katago-agent-tests`), so a second run downloads nothing.
+`fake_katago` is a program that answers as native KataGo does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -101,6 +103,16 @@ def converted_network(test_cache: Path, network_file: Callable[[str], Path]) -> 
         return out
 
     return find
+
+
+@pytest.fixture(scope="session")
+def fake_katago(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`fakes/native_katago.py` as a program: run by this Python, whatever a python3 on the path may be."""
+    program = tmp_path_factory.mktemp("native") / "katago"
+    command = shlex.join([sys.executable, str(Path(__file__).parent / "fakes" / "native_katago.py")])
+    program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    program.chmod(0o755)
+    return program
 
 
 def _keep_newest(converted: list[Path]) -> None:

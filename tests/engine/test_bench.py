@@ -16,7 +16,6 @@ from agent.engine.way import Way
 from agent.errors import BackendUnavailable, BenchFailed
 from agent.events import Benchmarking, Event, SilentReporter
 
-NATIVE = Path(__file__).parent.parent / "fakes" / "native_katago.py"
 OPTIONS = BenchOptions(threads=2, batch=4, cores=2, visits=20, raw_s=0.001)
 
 
@@ -111,10 +110,10 @@ def test_a_session_that_fails_ends_the_bench_and_closes_the_others() -> None:
     assert other.closed
 
 
-def test_a_native_engine_beside_ours(tmp_path: Path) -> None:
+def test_a_native_engine_beside_ours(fake_katago: Path, tmp_path: Path) -> None:
     network = tmp_path / "n.bin.gz"
     network.write_text("")
-    with NativeKatago(NATIVE, network, threads=3, batch=4) as native:
+    with NativeKatago(fake_katago, network, threads=3, batch=4) as native:
         result = run_bench(UniformBackend(), OPTIONS, SilentReporter(), opponent=native)
     assert result.native is not None
     assert (result.native.version, result.native.threads) == ("9.99", 3)
@@ -129,18 +128,18 @@ def test_a_native_engine_beside_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("manner", "message"), [("refuse", "refused a position: unknown rules"), ("die", "ended: (?s:.*)out of memory")]
 )
-def test_a_native_engine_that_fails_in_a_search(manner: str, message: str, tmp_path: Path) -> None:
+def test_a_native_engine_that_fails_in_a_search(manner: str, message: str, fake_katago: Path, tmp_path: Path) -> None:
     network = tmp_path / "n.bin.gz"
     network.write_text(manner)
-    with NativeKatago(NATIVE, network, threads=1, batch=1) as native, pytest.raises(BenchFailed, match=message):
+    with NativeKatago(fake_katago, network, threads=1, batch=1) as native, pytest.raises(BenchFailed, match=message):
         native.search(load_positions()[0], 5)
 
 
-def test_a_native_engine_that_does_not_start(tmp_path: Path) -> None:
+def test_a_native_engine_that_does_not_start(fake_katago: Path, tmp_path: Path) -> None:
     network = tmp_path / "n.bin.gz"
     network.write_text("crash")
     with pytest.raises(BenchFailed, match="cannot parse the model"):
-        NativeKatago(NATIVE, network, threads=1, batch=1)
+        NativeKatago(fake_katago, network, threads=1, batch=1)
     with pytest.raises(BenchFailed, match="does not start: No such file"):
         NativeKatago(tmp_path / "missing", network, threads=1, batch=1)
 

@@ -9,8 +9,6 @@ import pytest
 from agent.engine.native_check import check_native
 from agent.errors import NativeFailed
 
-KATAGO = Path(__file__).parents[1] / "fakes" / "native_katago.py"
-
 
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
@@ -19,9 +17,9 @@ def network(tmp_path: Path) -> Path:
     return path
 
 
-def test_one_that_runs_says_what_it_is(network: Path, tmp_path: Path) -> None:
-    found = check_native(KATAGO, network, tmp_path / "home")
-    assert found == f"{KATAGO}: KataGo 9.99, Eigen, runs n.bin.gz"
+def test_one_that_runs_says_what_it_is(fake_katago: Path, network: Path, tmp_path: Path) -> None:
+    found = check_native(fake_katago, network, tmp_path / "home")
+    assert found == f"{fake_katago}: KataGo 9.99, Eigen, runs n.bin.gz"
 
 
 @pytest.mark.parametrize(
@@ -32,8 +30,8 @@ def test_one_that_runs_says_what_it_is(network: Path, tmp_path: Path) -> None:
         ("refuse", r"KataGo 9\.99: katago refused the query: unknown rules"),
     ],
 )
-def test_one_that_does_not_says_why(network: Path, tmp_path: Path, manner: str, reason: str) -> None:
+def test_one_that_does_not_says_why(fake_katago: Path, network: Path, tmp_path: Path, manner: str, reason: str) -> None:
     network.write_text(manner)
     with pytest.raises(NativeFailed, match=reason) as caught:
-        check_native(KATAGO, network, tmp_path / "home")
+        check_native(fake_katago, network, tmp_path / "home")
     assert caught.value.fix

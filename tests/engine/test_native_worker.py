@@ -32,7 +32,6 @@ from agent.engine.native_worker import NativeOptions, Patience, run_native_worke
 from agent.engine.points import BLACK, WHITE
 from agent.engine.rules import Rules
 
-KATAGO = Path(__file__).parents[1] / "fakes" / "native_katago.py"
 EMPTY = Position(9, 9, Rules(), 7.0)
 ENDLESS = 1 << 50
 # Far above what the fake needs for an answer, so that a busy machine is no hang.
@@ -40,14 +39,14 @@ PATIENCE = Patience(silent_s=20.0)
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+def start(fake_katago: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     workers: list[Running] = []
 
     def begin(manner: str = "", patience: Patience = PATIENCE, **changes: Any) -> Running:
         model = tmp_path / "model.bin.gz"
         model.write_text(manner)
         options = NativeOptions(
-            program=KATAGO,
+            program=fake_katago,
             cfg=None,
             model=model,
             network_sha256="ab" * 32,
@@ -290,10 +289,10 @@ def test_one_that_hangs_while_it_starts(start: Callable[..., Running], manner: s
     assert worker.end() == 1
 
 
-def test_nothing_is_left_when_the_front_goes(start: Callable[..., Running], tmp_path: Path) -> None:
+def test_nothing_is_left_when_the_front_goes(start: Callable[..., Running], fake_katago: Path, tmp_path: Path) -> None:
     """The fake stands for a wrapper, too: what a script started must end with it."""
     script = tmp_path / "katago"
-    script.write_text(f'#!/bin/sh\n{KATAGO} "$@"\nexit 0\n')
+    script.write_text(f'#!/bin/sh\n{fake_katago} "$@"\nexit 0\n')
     script.chmod(0o755)
     worker = start(program=script)
     worker.front.wait_for(EngineReady)

@@ -37,7 +37,6 @@ from agent.workshop.speed import (
 )
 from agent.workshop.speed_table import tables
 
-NATIVE = Path(__file__).parents[1] / "fakes" / "native_katago.py"
 PEAKS = Peaks(2, 50e9, 100e9, 0.0)
 WAYS = (Way(2, 1, 1),)
 
@@ -240,8 +239,8 @@ def test_the_table_says_when_the_machine_was_busy(network: Path) -> None:
 # ---------------------------------------------------------------- native KataGo
 
 
-def test_a_native_engine_is_measured_in_evaluations(tmp_path: Path) -> None:
-    with NativeSpeed(NATIVE, native_network(tmp_path, ""), 19, NativeSetting(2, 4)) as native:
+def test_a_native_engine_is_measured_in_evaluations(fake_katago: Path, tmp_path: Path) -> None:
+    with NativeSpeed(fake_katago, native_network(tmp_path, ""), 19, NativeSetting(2, 4)) as native:
         evaluations, seconds = native.measure(0.05)
     # Three visits and the root again, for each of so many whole rounds of four queries.
     assert evaluations % 16 == 0 and evaluations > 0 and seconds > 0
@@ -250,9 +249,9 @@ def test_a_native_engine_is_measured_in_evaluations(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("manner", "reason"), [("crash", "cannot parse the model"), ("refuse", "unknown rules"), ("die", "out of memory")]
 )
-def test_a_native_engine_that_fails_says_why(tmp_path: Path, manner: str, reason: str) -> None:
+def test_a_native_engine_that_fails_says_why(fake_katago: Path, tmp_path: Path, manner: str, reason: str) -> None:
     with pytest.raises(BenchFailed, match=reason):
-        NativeSpeed(NATIVE, native_network(tmp_path, manner), 9, NativeSetting(1, 1))
+        NativeSpeed(fake_katago, native_network(tmp_path, manner), 9, NativeSetting(1, 1))
 
 
 def test_a_native_engine_that_is_none(tmp_path: Path) -> None:
