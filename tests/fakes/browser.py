@@ -50,6 +50,14 @@ class Browser:
         self._process = subprocess.Popen(
             ["chromium", *options], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
+        try:
+            self._attach()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def _attach(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             if line.startswith("DevTools listening on "):
@@ -65,10 +73,12 @@ class Browser:
         self._connection: ClientConnection = connect(address, max_size=None, open_timeout=PATIENCE_S, proxy=None)
         for domain in ("Page", "Runtime", "Network"):
             self.call(f"{domain}.enable")
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._connection.close()
+        self._end()
+
+    def _end(self) -> None:
         self._process.kill()
         self._process.wait()
         assert self._process.stderr is not None
