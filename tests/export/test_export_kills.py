@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 from fakes.export_child import FORMATS, ROOMS, export_all, run_and_die
 from fakes.network_writer import NetworkWriter
+from fakes.pull_child import start_forkserver
 from fakes.small_networks import tree
 
 from agent.export.artifact import artifacts_in, digest, manifest_path
 
-SPAWN = multiprocessing.get_context("forkserver")
-WRITERS = [f"agent.export.onnx_{kind}" for kind in ("float", "half", "packed")]
-# So that a death costs no import.
-SPAWN.set_forkserver_preload(["fakes.export_child", "onnxruntime", "agent.engine.backends.onnxruntime", *WRITERS])
 MOUNT_AND_RUN = 'mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && exec "$@"'
 
 
+@pytest.fixture(scope="module")
+def context() -> ForkServerContext:
+    """So that a death costs no import."""
+    return start_forkserver()
+
+
 def die(
+    context: ForkServerContext,
     source: Path,
     folder: Path,
     *,
@@ -35,7 +39,7 @@ def die(
     count: Path | None = None,
 ) -> int | None:
     """How the export ended: 0, or minus the signal's number."""
-    process = SPAWN.Process(target=run_and_die, args=(source, folder, operation, size_bytes, count))
+    process = context.Process(target=run_and_die, args=(source, folder, operation, size_bytes, count))
     process.start()
     process.join(60)
     return process.exitcode
@@ -66,18 +70,22 @@ def assert_recovers(source: Path, folder: Path, whole: dict[str, str]) -> None:
     assert tree(folder) == whole
 
 
-def test_killed_at_any_file_operation(source: Path, whole: dict[str, str], tmp_path: Path) -> None:
+def test_killed_at_any_file_operation(
+    context: ForkServerContext, source: Path, whole: dict[str, str], tmp_path: Path
+) -> None:
     counted = tmp_path / "count"
-    assert die(source, tmp_path / "counted", count=counted) == 0
+    assert die(context, source, tmp_path / "counted", count=counted) == 0
     operations = int(counted.read_text())
     assert operations > 40
     for operation in sorted(random.Random(1).sample(range(operations), 16)):
         folder = tmp_path / f"at-{operation}"
-        assert die(source, folder, operation=operation) == -signal.SIGKILL
+        assert die(context, source, folder, operation=operation) == -signal.SIGKILL
         assert_recovers(source, folder, whole)
 
 
-def test_killed_while_an_older_export_is_replaced(source: Path, whole: dict[str, str], tmp_path: Path) -> None:
+def test_killed_while_an_older_export_is_replaced(
+    context: ForkServerContext, source: Path, whole: dict[str, str], tmp_path: Path
+) -> None:
     """The older one is what it was, or gone, never half of each."""
     older = tmp_path / "older"
     export_all(source, older)
@@ -87,21 +95,23 @@ def test_killed_while_an_older_export_is_replaced(source: Path, whole: dict[str,
         assert manifest_path(artifact.path).read_text() != text
     counted = tmp_path / "count"
     shutil.copytree(older, tmp_path / "counted")
-    assert die(source, tmp_path / "counted", count=counted) == 0
+    assert die(context, source, tmp_path / "counted", count=counted) == 0
     for operation in sorted(random.Random(2).sample(range(int(counted.read_text())), 8)):
         folder = tmp_path / f"at-{operation}"
         shutil.copytree(older, folder)
-        assert die(source, folder, operation=operation) == -signal.SIGKILL
+        assert die(context, source, folder, operation=operation) == -signal.SIGKILL
         assert all(digest(artifact.path) == artifact.manifest.sha256 for artifact in artifacts_in(folder))
         export_all(source, folder)
         assert tree(folder) == whole
 
 
-def test_killed_in_the_middle_of_a_write(source: Path, whole: dict[str, str], tmp_path: Path) -> None:
+def test_killed_in_the_middle_of_a_write(
+    context: ForkServerContext, source: Path, whole: dict[str, str], tmp_path: Path
+) -> None:
     largest = max(path.stat().st_size for path in source.parent.iterdir())
     for number, size_bytes in enumerate(random.Random(3).sample(range(100, largest), 6)):
         folder = tmp_path / str(number)
-        assert die(source, folder, size_bytes=size_bytes) == -signal.SIGXFSZ
+        assert die(context, source, folder, size_bytes=size_bytes) == -signal.SIGXFSZ
         assert_recovers(source, folder, whole)
 
 

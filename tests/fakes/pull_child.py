@@ -24,11 +24,18 @@ from agent.model.store import Manifest, Store
 # System calls by which a store changes; a crash between any two of them must be harmless.
 CHANGING_MODULES = ("posix", "fcntl")
 
+# Imported once, for all children of the one server that a test run has: it is started by whichever test comes first.
+PRELOADED = [
+    *("fakes.pull_child", "fakes.export_child", "fakes.calibration_child"),
+    *("onnxruntime", "agent.engine.backends.onnxruntime", "agent.workshop.static_int8"),
+    *(f"agent.export.onnx_{kind}" for kind in ("float", "half", "packed")),
+]
+
 
 def start_forkserver() -> ForkServerContext:
     """Children of the context start within milliseconds, with no thread or lock of the test's own process in them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fakes.pull_child"])
+    context.set_forkserver_preload(PRELOADED)
     # The server of Python 3.10 to 3.12 does not take over sys.path, and then silently preloads nothing.
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)

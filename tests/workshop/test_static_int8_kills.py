@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import shutil
 import signal
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 from fakes.calibration_child import calibrate_and_die, export_int8
 from fakes.network_writer import NetworkWriter
 from fakes.position_sets import made_up
+from fakes.pull_child import start_forkserver
 from fakes.small_networks import tree
 
 from agent.export.artifact import artifacts_in, digest
 from agent.workshop.static_int8 import CACHE
 
-SPAWN = multiprocessing.get_context("forkserver")
-# So that a death costs no import.
-SPAWN.set_forkserver_preload(
-    ["fakes.calibration_child", "onnxruntime", "agent.engine.backends.onnxruntime", "agent.workshop.static_int8"]
-)
-
 
 class Case:
     """A network and what to calibrate it on, and the folder as an export leaves it that nothing disturbs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, context: ForkServerContext) -> None:
+        self._context = context
         blocks = ["ordinary", ["gpool"]]
         self.source = NetworkWriter(14, blocks, channels=8, seed=5).write(folder / "n.bin.gz")
         self.positions = folder / "positions.npz"
@@ -44,7 +40,7 @@ class Case:
     ) -> int | None:
         """How the export ended: 0, or minus the signal's number."""
         arguments = (self.source, self.positions, folder, operation, size_bytes, count)
-        process = SPAWN.Process(target=calibrate_and_die, args=arguments)
+        process = self._context.Process(target=calibrate_and_die, args=arguments)
         process.start()
         process.join(60)
         return process.exitcode
@@ -60,7 +56,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    return Case(tmp_path_factory.mktemp("case"))
+    return Case(tmp_path_factory.mktemp("case"), start_forkserver())
 
 
 def test_the_undisturbed_export_keeps_its_layers(case: Case) -> None:
