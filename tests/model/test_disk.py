@@ -10,21 +10,20 @@ import threading
 from pathlib import Path
 
 import pytest
+from fakes.small_disks import on_disk
 from fakes.small_networks import tree
 
 from agent.model.disk import new_file, remove_unfinished, write_atomically, write_result
 
 # Linux's largest process id is one less.
 NOBODY = 4194304
-MOUNT_AND_RUN = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"'
 
 
 def write_in(folder: Path, size_bytes: int, *, disk: str = "", limit_bytes: int = 0) -> dict[str, object]:
     """Runs `fakes/write_child.py`, on a tmpfs of size `disk` if given; returns what it printed."""
     command = [sys.executable, "-m", "fakes.write_child", str(folder / "file"), str(size_bytes), str(limit_bytes)]
     if disk:
-        namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-        command = [*namespace, "sh", "-c", MOUNT_AND_RUN, "sh", disk, str(folder), *command]
+        command = on_disk(disk, folder, command)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
 """A disk that is full before, and one that fills up meanwhile: a real small tmpfs in a mount namespace of its own.
 
-Needs the right to mount: root, or a kernel that lets users make namespaces (Debian's and Ubuntu's default kernels do).
+`fakes/small_disks.py` says which right that needs.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from fakes.http_server import FileServer
+from fakes.small_disks import on_disk
 from fakes.small_networks import content_of, entry_of
 
 from agent.model.catalogue import Source
 
 CONTENT = content_of("large", 1_500_000)
-
-# Mounts a tmpfs of $1 at $2 and runs the rest there; gone with the process.
-MOUNT_AND_RUN = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"'
 
 
 @pytest.fixture
@@ -50,11 +48,10 @@ def pull_in(
         json.dumps({**order, "fill_at": fill_at, "converts": converts}),
     ]
     if disk:
-        namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-        command = [*namespace, "sh", "-c", MOUNT_AND_RUN, "sh", disk, str(folder), *command]
+        command = on_disk(disk, folder, command)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, f"needs the right to mount a tmpfs: {done.stderr}"
+    assert done.returncode == 0, done.stderr
     outcome: dict[str, object] = json.loads(done.stdout)
     return outcome
 
