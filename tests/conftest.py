@@ -61,6 +61,18 @@ CONVERTER = (
 CONVERSIONS_KEPT = 2
 
 
+# Two commands of at most COMMAND_S each, and the test itself.
+NETWORK_TEST_S = 1200
+COMMAND_S = 600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test that asks for a network waits for its download and its conversion, too."""
+    for item in items:
+        if "network_file" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(NETWORK_TEST_S))
+
+
 @pytest.fixture(scope="session")
 def test_cache() -> Path:
     """The folder that outlives test runs."""
@@ -151,5 +163,5 @@ def _sha256(path: Path) -> str:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S)
     assert done.returncode == 0, f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}"
