@@ -13,7 +13,7 @@ import signal
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from agent.client.endpoints import Endpoint, Stdio, Tcp, Unix, WebSocket
@@ -89,9 +89,12 @@ class _SocketChannel:
         return await _line(self._reader, f"{self._name} closed the connection")
 
     async def close(self) -> None:
-        self._writer.close()
-        with contextlib.suppress(OSError, asyncio.TimeoutError):
-            await within(self._writer.wait_closed(), CLOSE_S)
+        await _end(self._writer.transport, self._close())
+
+    async def _close(self) -> None:
+        if not self._writer.is_closing():
+            self._writer.close()
+        await self._writer.wait_closed()
 
 
 async def _connect(endpoint: Tcp | Unix) -> Channel:
@@ -106,6 +109,27 @@ async def _connect(endpoint: Tcp | Unix) -> Channel:
     if endpoint.token is not None:
         await channel.send(f"token {endpoint.token}".encode())
     return channel
+
+
+async def _end(transport: asyncio.WriteTransport, closing: Awaitable[None]) -> None:
+    """Close in order where the other side plays its part. It has `CLOSE_S` for that, and no time where it does not even
+    take what was sent: asyncio and the library would wait for it for ever."""
+    if _holds_some(transport):
+        transport.abort()
+    try:
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            await within(closing, CLOSE_S)
+    finally:
+        # Also where who closes is cancelled. For what is closed, nothing.
+        transport.abort()
+
+
+def _holds_some(transport: asyncio.WriteTransport) -> bool:
+    try:
+        return transport.get_write_buffer_size() > 0
+    except AttributeError:
+        # Python 3.10's TLS, once the connection is lost.
+        return False
 
 
 def _notice_absence(connection: socket.socket) -> None:
@@ -139,7 +163,7 @@ class _WebSocketChannel:
             raise EngineUnreachable(f"{self._name} closed the connection: {error}") from error
 
     async def close(self) -> None:
-        await self._connection.close()
+        await _end(self._connection.transport, self._connection.close())
 
 
 async def _connect_websocket(endpoint: WebSocket) -> Channel:

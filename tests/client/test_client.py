@@ -42,7 +42,7 @@ from agent.client import (
     WebSocket,
     endpoint_of,
 )
-from agent.client.transports import open_channel
+from agent.client.transports import Channel, open_channel
 
 TESTS = Path(__file__).resolve().parents[1]
 GAME = Query(moves=(("B", "D4"), ("W", "Q16"), ("B", "D16")), analyze_turns=(0, 1, 2, 3))
@@ -736,6 +736,46 @@ def test_a_client_that_is_opened_again_asks_nothing_of_before_and_is_as_patient(
                 await stream.__anext__()
 
     heard = asyncio.Event()
+    run(scene())
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls", "unix", "ws"])
+def test_a_service_that_takes_nothing_is_let_go_of_at_once(kind: str, tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        await closed.wait()
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                taken.append(len(await talk.raw()))
+        ended.set()
+
+    async def send(channel: Channel) -> None:
+        while True:
+            sent.append(len(line))
+            await channel.send(line)
+
+    async def scene() -> None:
+        async with Peer(kind, script, folder=tmp_path, greet=False) as peer:
+            endpoint = endpoint_of(peer.address)
+            if isinstance(endpoint, Tcp) and endpoint.tls is not None:
+                endpoint = dataclasses.replace(endpoint, tls=ssl.create_default_context(cafile=CERTIFICATE))
+            channel = await open_channel(endpoint)
+            transport = (vars(channel).get("_writer") or vars(channel)["_connection"]).transport
+            sending = asyncio.ensure_future(send(channel))
+            while transport.get_write_buffer_size() <= transport.get_write_buffer_limits()[1]:
+                await asyncio.sleep(0)
+            await channel.close()
+            with pytest.raises(EngineUnreachable):
+                await sending
+            await channel.close()
+            # What it takes now is what was on its way, and no more comes.
+            closed.set()
+            await ended.wait()
+            assert sum(taken) < sum(sent)
+
+    line = b"x" * (1 << 16)
+    sent: list[int] = []
+    taken: list[int] = []
+    closed, ended = asyncio.Event(), asyncio.Event()
     run(scene())
 
 

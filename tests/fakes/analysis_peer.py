@@ -1,7 +1,7 @@
 """A scripted analysis engine on a socket: each connection runs the next script. For what no real service does.
 
-Over WebSocket it speaks as KaTrain's remote engine expects: one query a text frame. `query_version`, with which our
-client begins, is answered before the script starts.
+Over WebSocket it speaks as KaTrain's remote engine expects: one query a text frame, without compression.
+`query_version`, with which our client begins, is answered before the script starts.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Peer:
             tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             tls.load_cert_chain(CERTIFICATE)
         if self._kind in ("ws", "wss"):
-            self._server: Any = await serve(self._serve_websocket, "127.0.0.1", 0, ssl=tls)
+            self._server: Any = await serve(self._serve_websocket, "127.0.0.1", 0, ssl=tls, compression=None)
             self.address = f"{self._kind}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         elif self._kind == "unix":
             assert self._folder is not None
