@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -841,6 +842,19 @@ def test_what_left_the_engines_group_and_holds_its_output_is_not_waited_for() ->
 # ---------------------------------------------------------------- without asyncio
 
 
+@pytest.fixture
+def collected() -> None:
+    """What tests before left to the collector is none of this one's worries."""
+    told, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
+    finally:
+        sys.unraisablehook = told
+
+
+@pytest.mark.usefixtures("collected")
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning", "error::ResourceWarning")
 def test_pipes_that_somebody_holds_are_closed_before_the_loop_is(tmp_path: Path) -> None:
     script = f"setsid sleep 60 & echo $! > {tmp_path / 'pid'}; exec {shlex.join(child('well'))}"
@@ -909,6 +923,61 @@ def test_who_still_waits_when_the_loop_ends_is_woken_and_nobody_is_asked_after_i
     assert woken == ["the client was closed while this waited"]
     with pytest.raises(ClientClosed, match="not open"):
         client.analyze(Query())
+
+
+def test_a_client_that_is_closed_by_another_thread_while_it_opens_says_so(tmp_path: Path) -> None:
+    """As when a window is closed while the engine starts."""
+    place = tmp_path / "pid"
+    os.mkfifo(place)
+    endpoint = Stdio(("sh", "-c", f"read line; echo $$ > {place}; exec sleep 60"), quit_s=0.1)
+    client = AnalysisClient(endpoint, connect_s=PATIENCE_S)
+    told: list[BaseException] = []
+
+    def open_it() -> None:
+        try:
+            client.open()
+        except BaseException as error:
+            told.append(error)
+
+    thread = threading.Thread(target=open_it)
+    thread.start()
+    started = int(place.read_text())
+    client.close()
+    thread.join(PATIENCE_S)
+    assert [type(error) for error in told] == [ClientClosed]
+    wait_until_gone(started)
+
+
+def test_two_threads_may_close_a_client_at_once() -> None:
+    client = AnalysisClient(engine("well"))
+    client.open()
+    both = threading.Barrier(2)
+    told: list[BaseException] = []
+
+    def close() -> None:
+        both.wait(PATIENCE_S)
+        try:
+            client.close()
+        except BaseException as error:
+            told.append(error)
+
+    threads = [threading.Thread(target=close) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert told == [] and "analysis client" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_who_failed_to_open_does_not_end_what_another_thread_opened_since() -> None:
+    client = AnalysisClient(engine("well"))
+    client.open()
+    ended = vars(client)["_loop"]
+    client.close()
+    client.open()
+    vars(AnalysisClient)["_end_loop"](client, ended)
+    assert client.analyze(Query()).turn_number == 0
+    client.close()
 
 
 def test_ctrl_c_while_the_engine_starts_leaves_no_engine_behind(tmp_path: Path) -> None:
