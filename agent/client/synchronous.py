@@ -43,6 +43,8 @@ class AnalysisClient:
         self._thread: threading.Thread | None = None
         # What is asked goes into the loop before it is stopped, or not at all.
         self._door = threading.Lock()
+        # Who closes second waits for the first, so that the engine has its time to end.
+        self._closing = threading.RLock()
 
     def __enter__(self) -> AnalysisClient:
         self.open()
@@ -55,23 +57,27 @@ class AnalysisClient:
         """As `AsyncAnalysisClient.open`."""
         if self._loop is not None:
             return self.wait_for(self._client.open())
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=_run, args=(self._loop,), name="analysis client", daemon=True)
+        loop = self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=_run, args=(loop,), name="analysis client", daemon=True)
         self._thread.start()
         try:
             self.wait_for(self._client.open())
         except BaseException:
-            self._end_loop()
+            self._end_loop(loop)
             raise
 
     def close(self) -> None:
         """As `AsyncAnalysisClient.close`."""
-        if self._loop is None:
-            return
-        try:
-            self.wait_for(self._client.close())
-        finally:
-            self._end_loop()
+        with self._closing:
+            loop = self._loop
+            if loop is None:
+                return
+            try:
+                # Another thread that could not open it may have ended the loop.
+                with contextlib.suppress(ClientClosed):
+                    self.wait_for(self._client.close())
+            finally:
+                self._end_loop(loop)
 
     @property
     def engine(self) -> EngineVersion:
@@ -127,11 +133,13 @@ class AnalysisClient:
             waiting.cancel()
             raise
 
-    def _end_loop(self) -> None:
+    def _end_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nothing where another thread did so, and perhaps opened the client again since."""
         with self._door:
-            loop, self._loop = self._loop, None
-            thread, self._thread = self._thread, None
-        assert loop is not None and thread is not None
+            if self._loop is not loop:
+                return
+            thread, self._loop, self._thread = self._thread, None, None
+        assert thread is not None
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
