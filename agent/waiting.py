@@ -53,3 +53,12 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Futu
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def holds_unsent(transport: asyncio.WriteTransport) -> bool:
+    """Whether bytes wait that the other end has not taken; none do where the connection is lost."""
+    try:
+        return transport.get_write_buffer_size() > 0
+    except AttributeError:
+        # Python 3.10's TLS, once the connection is lost.
+        return False

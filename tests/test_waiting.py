@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.waiting import running, within
+from agent.waiting import holds_unsent, running, within
 
 # No scene waits for it; it ends those that hang.
 LIMIT_S = 60.0
@@ -136,3 +136,21 @@ def test_what_goes_on_beside_a_block_has_ended_with_it(error: OSError | None) ->
         assert log == ["ended"] and task.cancelled()
 
     play(scene())
+
+
+class Holding(asyncio.WriteTransport):
+    """Holds so many bytes; None is a lost connection, as TLS in Python 3.10 has it."""
+
+    def __init__(self, size: int | None) -> None:
+        super().__init__()
+        self._size = size
+
+    def get_write_buffer_size(self) -> int:
+        if self._size is None:
+            raise AttributeError("'NoneType' object has no attribute 'get_write_buffer_size'")
+        return self._size
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, False), (1, True), (None, False)])
+def test_a_lost_connection_holds_nothing(size: int | None, expected: bool) -> None:
+    assert holds_unsent(Holding(size)) is expected

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from agent.client.endpoints import Endpoint, Stdio, Tcp, Unix, WebSocket
 from agent.errors import EngineUnreachable
-from agent.waiting import within
+from agent.waiting import holds_unsent, within
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -114,7 +114,7 @@ async def _connect(endpoint: Tcp | Unix) -> Channel:
 async def _end(transport: asyncio.WriteTransport, closing: Awaitable[None]) -> None:
     """Close in order where the other side plays its part. It has `CLOSE_S` for that, and no time where it does not even
     take what was sent: asyncio and the library would wait for it for ever."""
-    if _holds_some(transport):
+    if holds_unsent(transport):
         transport.abort()
     try:
         with contextlib.suppress(OSError, asyncio.TimeoutError):
@@ -122,14 +122,6 @@ async def _end(transport: asyncio.WriteTransport, closing: Awaitable[None]) -> N
     finally:
         # Also where who closes is cancelled. For what is closed, nothing.
         transport.abort()
-
-
-def _holds_some(transport: asyncio.WriteTransport) -> bool:
-    try:
-        return transport.get_write_buffer_size() > 0
-    except AttributeError:
-        # Python 3.10's TLS, once the connection is lost.
-        return False
 
 
 def _notice_absence(connection: socket.socket) -> None:

@@ -11,7 +11,7 @@ import socket
 import threading
 from typing import Protocol
 
-from agent.waiting import within
+from agent.waiting import holds_unsent, within
 
 # drain() then waits until all is with the kernel: what we count as written is. Not 0: asyncio's TLS pauses at "as much
 # as" the mark and would never go on.
@@ -113,7 +113,7 @@ class TcpStream:
         self._writer.transport.abort()
 
     async def close(self) -> None:
-        if self._writer.transport.get_write_buffer_size():
+        if holds_unsent(self._writer.transport):
             self._writer.transport.abort()
         self._writer.close()
         with contextlib.suppress(OSError):

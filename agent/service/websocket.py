@@ -24,6 +24,7 @@ from agent.service.lines import MAX_LINE_BYTES
 from agent.service.listen import MAX_OPEN, Seats
 from agent.service.serve import MakeConnection, Session
 from agent.service.streams import CLOSE_S, WRITE_HIGH_BYTES, notice_absence
+from agent.waiting import holds_unsent
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class WebSocketStream:
         """Reading tells of the end."""
 
     async def close(self) -> None:
-        if self._connection.transport.get_write_buffer_size():
+        if holds_unsent(self._connection.transport):
             self._connection.transport.abort()
         await self._connection.close()
 
