@@ -10,6 +10,7 @@ With `--url` a relay of our own stands between, and drops the connection once in
 
 from __future__ import annotations
 
+import contextlib
 import argparse
 import json
 import os
@@ -91,7 +92,9 @@ class Relay:
 
     def drop(self) -> None:
         for connection in self._open:
-            connection.shutdown(socket.SHUT_RDWR)
+            # Its other end may be gone already, for the first half was cut.
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
         self._open.clear()
 
