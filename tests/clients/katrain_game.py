@@ -10,8 +10,8 @@ With `--url` a relay of our own stands between, and drops the connection once in
 
 from __future__ import annotations
 
-import contextlib
 import argparse
+import contextlib
 import json
 import os
 import socket
